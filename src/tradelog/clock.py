@@ -1,0 +1,104 @@
+"""The only door to time.
+
+Inside, every moment is an aware UTC datetime, and in the store ISO-8601 text of fixed
+width with microseconds and ``Z``, so that text order is time order. People read the market's
+day, America/New_York unless configured.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tradelog.errors import UsageError
+
+MARKET_ZONE = "America/New_York"
+
+
+def now() -> datetime:
+    """This moment, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def to_text(moment: datetime) -> str:
+    """``2025-12-24T14:30:00.000000Z``. Raises ValueError for a datetime without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone cannot be stored")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> datetime:
+    """The inverse of `to_text`; also takes the broker's nanoseconds, cut to microseconds."""
+    stamp = text.strip()
+    if "." in stamp:
+        head, _, tail = stamp.partition(".")
+        digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+        stamp = f"{head}.{digits[:6].ljust(6, '0')}{tail[len(digits) :]}"
+    moment = datetime.fromisoformat(stamp)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone in {text!r}")
+    return moment.astimezone(UTC)
+
+
+def now_text() -> str:
+    return to_text(now())
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> ZoneInfo:
+    """Raises UsageError for a name that the time zone database does not have."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"unknown time zone {name!r}", hint="use a name such as America/New_York or UTC"
+        ) from error
+
+
+def market_today(zone_name: str = MARKET_ZONE) -> date:
+    return now().astimezone(zone(zone_name)).date()
+
+
+@lru_cache(maxsize=4096)
+def start_of_day(day: date, zone_name: str = MARKET_ZONE) -> str:
+    """The first moment of that local day, as store text (UTC)."""
+    return to_text(datetime.combine(day, time(0), tzinfo=zone(zone_name)))
+
+
+def end_of_day(day: date, zone_name: str = MARKET_ZONE) -> str:
+    """The first moment after that local day, as store text (UTC): an exclusive bound."""
+    if day == date.max:
+        return "9999-12-31T23:59:59.999999Z"
+    return start_of_day(day + timedelta(days=1), zone_name)
+
+
+def local(text: str | None, zone_name: str) -> str:
+    """Store text as people read it in that zone: ``2025-12-24 09:30:00``; empty for None."""
+    if text is None:
+        return ""
+    return from_text(text).astimezone(zone(zone_name)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def parse_day(text: str) -> date:
+    """Raises UsageError unless it is ``YYYY-MM-DD``."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no date", hint="dates are written YYYY-MM-DD") from error
+
+
+def parse_moment(text: str, zone_name: str) -> datetime:
+    """A date and time as a person writes it; without a zone it is in ``zone_name``.
+
+    Raises UsageError for anything else.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no time", hint='write "2025-12-24 09:30" or 2025-12-24T14:30:00Z'
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone(zone_name))
+    return moment.astimezone(UTC)

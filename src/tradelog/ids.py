@@ -1,0 +1,31 @@
+"""The only door to identifiers: typed and random, ``dec_`` and 16 Crockford base32 characters."""
+
+from __future__ import annotations
+
+import secrets
+
+# Crockford's alphabet leaves out i, l, o and u (crockford.com/base32.html).
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+LENGTH = 16
+
+RUN = "run"
+DECISION = "dec"
+EXECUTION = "exe"
+SIGNAL = "sig"
+STRATEGY_RUN = "srn"
+WORKER = "wrk"
+
+
+def new(kind: str) -> str:
+    """80 random bits, so that ids of several machines never meet."""
+    bits = secrets.randbits(5 * LENGTH)
+    return kind + "_" + "".join(ALPHABET[(bits >> shift) & 31] for shift in range(0, 5 * LENGTH, 5))
+
+
+def client_order_id(decision_id: str, decision_hash: str, number: int) -> str:
+    """``tl-<16 of the decision id>-<12 hex of its hash>-<n>``: 34 characters for one digit of n.
+
+    Alpaca's older documents allow 48 characters. Part of the hash travels to the broker as an
+    anchor that we cannot change afterwards.
+    """
+    return f"tl-{decision_id.removeprefix(DECISION + '_')}-{decision_hash[:12]}-{number}"

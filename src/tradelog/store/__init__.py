@@ -1,0 +1,1 @@
+"""The store: one SQLite file. Writers go through `writer`, readers through `reader`."""

@@ -1,0 +1,125 @@
+"""Opening the store's file: the one place that knows its pragmas, permissions and faults."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tradelog.errors import StoreError, StoreLocked, StoreMissing, StoreNewer, StoreOlder, StoreUnwritable
+
+# The newest migration in store/migrations/versions; a test holds the two together.
+SCHEMA = "0001"
+BUSY_SECONDS = 10.0
+
+
+def connect_writer(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection that commits durably: WAL, synchronous=FULL, foreign keys on.
+
+    Creates the directory (0700) and the file (0600) where they are missing. Transactions are the
+    caller's: nothing begins by itself. Raises StoreUnwritable, StoreLocked, StoreError.
+    """
+    _create_private(path)
+    with faults(path):
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+        try:
+            # FULL, always: an order at the broker whose row vanished in a power cut is the one
+            # unforgivable bug. WAL makes it affordable.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection with rows by name.
+
+    Raises StoreMissing, StoreOlder, StoreNewer, StoreLocked or StoreError.
+    """
+    if not path.exists():
+        raise StoreMissing(f"no store at {path}", hint="fetch or decide something first; that creates it")
+    with faults(path):
+        connection = sqlite3.connect(
+            f"file:{_uri_path(path)}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            found = schema_of(connection)
+        except BaseException:
+            connection.close()
+            raise
+    if found == SCHEMA:
+        return connection
+    connection.close()
+    if found is None:
+        raise StoreError(f"{path} is a SQLite file, but not a tradelog store")
+    refuse_newer(path, found)
+    raise StoreOlder(
+        f"{path} has schema {found}; this tradelog reads {SCHEMA}", hint="upgrade it: tradelog upgrade"
+    )
+
+
+def refuse_newer(path: Path, found: str) -> None:
+    """Raise StoreNewer where a later tradelog wrote the store."""
+    if found > SCHEMA:
+        raise StoreNewer(
+            f"{path} has schema {found}, newer than this tradelog's {SCHEMA}",
+            hint="install the newer tradelog; the store was not touched",
+        )
+
+
+def schema_of(connection: sqlite3.Connection) -> str | None:
+    """The migration that the store is at, None where it is no store yet."""
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    if known is None:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+@contextmanager
+def faults(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into the store's, which say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise StoreLocked(
+                f"{path} is locked by another process", hint="wait for it to end, then try again"
+            ) from error
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            raise StoreUnwritable(
+                f"cannot write {path}: {error}", hint="check free disk space and permissions"
+            ) from error
+        raise
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            raise StoreError(
+                f"{path} is damaged or not a SQLite file: {error}", hint="restore it from a backup"
+            ) from error
+        raise
+
+
+def _create_private(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives -wal and -shm the permissions of the file itself.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        if not path.is_file():
+            raise StoreUnwritable(f"{path} is no file", hint="check [store] url in tradelog.toml") from None
+    except OSError as error:
+        raise StoreUnwritable(
+            f"cannot create {path}: {error.strerror}", hint="check [store] url in tradelog.toml"
+        ) from error
+
+
+def _uri_path(path: Path) -> str:
+    return str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

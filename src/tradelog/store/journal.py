@@ -1,0 +1,145 @@
+"""The hash chain over every change, and what a row's digest is taken over.
+
+An entry describes one event and all the rows that it changed: ``body`` is canonical JSON
+(sorted keys, no floats, decimals as text, so that it equals RFC 8785) with at, actor, event,
+subject and, per row, the table, the key, the version of its column list and the row's digest.
+``body_hash`` is SHA-256 of the stored bytes; ``hash`` is SHA-256(previous hash ‖ seq ‖ body_hash),
+seq as eight bytes, big-endian. The hash before the first entry is 32 zero bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GENESIS = bytes(32)
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON of str, int, bool, None, lists and objects with ASCII keys.
+
+    Raises TypeError for a float: its text depends on who writes it.
+    """
+    text = _encode(value)
+    if _holds_float(value):
+        raise TypeError("a float has no canonical form; write decimals as text")
+    return text
+
+
+def _holds_float(value: Any) -> bool:
+    if isinstance(value, float):
+        return True
+    if isinstance(value, dict):
+        return any(_holds_float(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_float(item) for item in value)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Which columns of a table a digest covers. ``version`` grows whenever the list does."""
+
+    key: str
+    columns: tuple[str, ...]
+    version: int = 1
+
+
+# Leases and heartbeats are left out: they change without anything having happened.
+AUDITED: Mapping[str, Audited] = {
+    "data_ingestion_runs": Audited(
+        "run_id",
+        tuple(
+            ["id", "run_id", "task_name", "data_source", "actor", "host", "pid", "boot_id", "started_at", "completed_at", "failed_at", "status", "params", "data_date_start", "data_date_end", "records_fetched", "records_created", "records_updated", "records_skipped", "records_quarantined", "records_gone", "api_calls", "unchanged_ids", "error_message", "error_details"]
+        ),
+    ),
+    "strategy_runs": Audited(
+        "strategy_run_id",
+        tuple(
+            ["id", "strategy_run_id", "strategy_name", "strategy_version", "code_hash", "parameters", "as_of", "includes_backfill", "basis", "context", "broker", "environment", "account", "started_at"]
+        ),
+    ),
+    "signals": Audited(
+        "signal_id",
+        tuple(
+            ["id", "signal_id", "strategy_run_id", "strategy_name", "broker", "environment", "account", "symbol", "side", "episode", "taken", "reason", "detail", "created_at"]
+        ),
+    ),
+    "trade_decisions": Audited(
+        "decision_id",
+        tuple(
+            ["id", "decision_id", "signal_id", "strategy_name", "strategy_version", "actor", "broker", "environment", "account", "symbol", "side", "quantity", "notional", "order_type", "limit_price", "stop_price", "time_in_force", "extended_hours", "decision_rationale", "basis", "decision_hash", "client_order_id", "expires_at", "created_at", "status", "failure_code", "failure_message", "needs_attention", "retry_count", "next_attempt_at", "executed_at", "failed_at"]
+        ),
+    ),
+    # Digested as one list per decision, keyed by it.
+    "decision_inputs": Audited("decision_id", ("version_id",)),
+    "trade_executions": Audited(
+        "execution_id",
+        tuple(
+            ["id", "execution_id", "decision_id", "attempt_number", "client_order_id", "broker", "environment", "account", "symbol", "status", "broker_status", "alpaca_order_id", "failure_code", "error_message", "error_details", "filled_quantity", "filled_avg_price", "commission", "replaces", "started_at", "submitted_at", "filled_at", "rejected_at"]
+        ),
+    ),
+    "broker_calls": Audited(
+        "call_id",
+        tuple(
+            ["call_id", "execution_id", "purpose", "method", "url", "request_body", "status", "response_headers", "response_body", "body_encoding", "error", "started_at", "ended_at"]
+        ),
+    ),
+    "broker_accounts": Audited("account", ("broker", "environment", "account", "account_number", "bound_at")),
+    "broker_snapshots": Audited(
+        "snapshot_id",
+        ("snapshot_id", "broker", "environment", "account", "kind", "subject", "value", "as_of"),
+    ),
+    "alpaca_orders": Audited(
+        "broker_order_id",
+        tuple(
+            ["broker_order_id", "client_order_id", "broker", "environment", "account", "symbol", "status", "filled_quantity", "filled_avg_price", "replaces", "replaced_by", "decision_id", "execution_id", "raw", "first_seen_at", "updated_at"]
+        ),
+    ),
+    "order_events": Audited(
+        "event_id",
+        tuple(["event_id", "broker_order_id", "execution_id", "status", "filled_quantity", "source", "seen_at"]),
+    ),
+    "fills": Audited(
+        "fill_id",
+        tuple(
+            ["fill_id", "broker_order_id", "execution_id", "broker", "environment", "account", "symbol", "side", "quantity", "price", "price_basis", "transaction_time", "seen_at"]
+        ),
+    ),
+    "alerts": Audited(
+        "alert_id",
+        tuple(["alert_id", "kind", "subject", "message", "created_at", "acknowledged_at", "acknowledged_by"]),
+    ),
+    "schema_upgrades": Audited("revision", ("revision", "upgraded_at", "tradelog_version", "copy_path")),
+}
+
+# What a run of ingestion brought, covered by the digest in the entry that ends the run.
+RUN_TABLES: Mapping[str, tuple[str, ...]] = {
+    "record_versions": tuple(
+        ["version_id", "record_id", "run", "first_seen_at", "position", "event_date", "filed_at", "filed_as_given", "symbol", "actor", "side", "amount_low", "amount_high", "flags", "backfill", "gone", "content_hash", "payload"]
+    ),
+    "ingestion_records": ("record_id", "run", "outcome"),
+    "quarantined_rows": ("run", "position", "reason", "payload"),
+}
+
+_encode_row = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def row_text(values: Sequence[Any]) -> str:
+    """A row as canonical JSON: an array in the order of its column list, bytes as hex."""
+    return _encode_row([value.hex() if isinstance(value, bytes) else value for value in values])
+
+
+def row_digest(values: Sequence[Any]) -> str:
+    """SHA-256 of `row_text`, as hex."""
+    return hashlib.sha256(row_text(values).encode()).hexdigest()
+
+
+def link(previous: bytes, seq: int, body_hash: bytes) -> bytes:
+    """The hash of entry ``seq``."""
+    return hashlib.sha256(previous + seq.to_bytes(8, "big") + body_hash).digest()

@@ -1,0 +1,538 @@
+"""The schema in one place, as SQLModel tables.
+
+Writing goes through `store.writer` and reading through `store.reader`, both on plain SQL:
+an ORM session costs more than the durable commit it wraps, and importing one more than a
+report. These classes are what migrations are made from, and serve library users who want to
+query the store with SQLModel.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from tradelog.store.types import Bytes, Exact, Flag, Integer, Moment, Text, Written
+
+RUN_STATES = ("running", "completed", "failed", "aborted", "abandoned")
+DECISION_STATES = ("pending", "executing", "executed", "failed", "cancelled")
+EXECUTION_STATES = (
+    "sending",
+    "accepted",
+    "partially_filled",
+    "filled",
+    "canceled",
+    "expired",
+    "rejected",
+    "replaced",
+    "unknown",
+    "not_sent",
+    "not_accepted",
+)
+
+
+def _in(name: str, column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+def _col(type_: Any, *args: Any, null: bool = False, **kw: Any) -> Any:
+    return Field(default=None, sa_column=Column(type_, *args, nullable=null, **kw))
+
+
+STRICT = {"sqlite_strict": True}
+STRICT_KEYED = {"sqlite_strict": True, "sqlite_with_rowid": False}
+
+
+class IngestionRun(SQLModel, table=True):
+    """One fetch. The row is committed before the first byte is read."""
+
+    __tablename__ = "data_ingestion_runs"
+    __table_args__ = (
+        UniqueConstraint("run_id", name="uq_runs_run_id"),
+        _in("ck_runs_status", "status", RUN_STATES),
+        Index("ix_runs_started", "started_at"),
+        Index("ix_runs_task", "task_name", "started_at"),
+        Index("ix_runs_running", "id", sqlite_where=text("status = 'running'")),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    run_id: str = _col(Text)
+    task_name: str = _col(Text)
+    data_source: str = _col(Text)
+    actor: str = _col(Text)
+    host: str = _col(Text)
+    pid: int = _col(Integer)
+    boot_id: str = _col(Text)
+    heartbeat_at: datetime = _col(Moment)
+    started_at: datetime = _col(Moment)
+    completed_at: datetime | None = _col(Moment, null=True)
+    failed_at: datetime | None = _col(Moment, null=True)
+    status: str = _col(Text)
+    params: str = _col(Written)
+    data_date_start: str | None = _col(Text, null=True)
+    data_date_end: str | None = _col(Text, null=True)
+    records_fetched: int = _col(Integer)
+    records_created: int = _col(Integer)
+    records_updated: int = _col(Integer)
+    records_skipped: int = _col(Integer)
+    records_quarantined: int = _col(Integer)
+    records_gone: int = _col(Integer)
+    api_calls: str = _col(Written)
+    unchanged_ids: bytes | None = _col(Bytes, null=True)
+    error_message: str | None = _col(Text, null=True)
+    error_details: str | None = _col(Written, null=True)
+
+
+class SourceRecord(SQLModel, table=True):
+    """The identity of a thing that a feed reports; the n-th of equals has occurrence n."""
+
+    __tablename__ = "source_records"
+    __table_args__ = (
+        UniqueConstraint("feed", "kind", "identity", "occurrence", name="uq_records_identity"),
+        CheckConstraint("occurrence >= 1", name="ck_records_occurrence"),
+        STRICT,
+    )
+    record_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    feed: str = _col(Text)
+    kind: str = _col(Text)
+    identity: bytes = _col(Bytes)
+    occurrence: int = _col(Integer)
+
+
+class RecordVersion(SQLModel, table=True):
+    """What the feed said about a record, each time it changed. Append-only."""
+
+    __tablename__ = "record_versions"
+    __table_args__ = (
+        CheckConstraint("backfill IN (0, 1)", name="ck_versions_backfill"),
+        CheckConstraint("gone IN (0, 1)", name="ck_versions_gone"),
+        Index("ix_versions_record", "record_id", "version_id"),
+        Index("ix_versions_run", "run", "version_id"),
+        Index("ix_versions_symbol_seen", "symbol", "first_seen_at"),
+        Index("ix_versions_symbol_event", "symbol", "event_date"),
+        STRICT,
+    )
+    version_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    record_id: int = _col(Integer, ForeignKey("source_records.record_id"))
+    run: int = _col(Integer, ForeignKey("data_ingestion_runs.id"))
+    first_seen_at: datetime = _col(Moment)
+    position: int = _col(Integer)
+    event_date: str | None = _col(Text, null=True)
+    filed_at: datetime | None = _col(Moment, null=True)
+    filed_as_given: str | None = _col(Text, null=True)
+    symbol: str | None = _col(Text, null=True)
+    actor: str | None = _col(Text, null=True)
+    side: str | None = _col(Text, null=True)
+    amount_low: Decimal | None = _col(Exact, null=True)
+    amount_high: Decimal | None = _col(Exact, null=True)
+    flags: str | None = _col(Written, null=True)
+    backfill: bool = _col(Flag)
+    gone: bool = _col(Flag)
+    content_hash: bytes = _col(Bytes)
+    payload: str = _col(Written)
+
+
+class IngestionRecord(SQLModel, table=True):
+    """Which run created, updated or found gone which record."""
+
+    __tablename__ = "ingestion_records"
+    __table_args__ = (
+        _in("ck_links_outcome", "outcome", ("created", "updated", "gone")),
+        Index("ix_links_run", "run"),
+        STRICT_KEYED,
+    )
+    record_id: int = Field(
+        default=None,
+        sa_column=Column(Integer, ForeignKey("source_records.record_id"), primary_key=True),
+    )
+    run: int = Field(
+        default=None,
+        sa_column=Column(Integer, ForeignKey("data_ingestion_runs.id"), primary_key=True),
+    )
+    outcome: str = _col(Text)
+
+
+class QuarantinedRow(SQLModel, table=True):
+    """A row that could not be read: kept with its reason, seen by nobody who decides."""
+
+    __tablename__ = "quarantined_rows"
+    __table_args__ = (STRICT_KEYED,)
+    run: int = Field(
+        default=None,
+        sa_column=Column(Integer, ForeignKey("data_ingestion_runs.id"), primary_key=True),
+    )
+    position: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    reason: str = _col(Text)
+    payload: str = _col(Written)
+
+
+class StrategyRun(SQLModel, table=True):
+    """One run of a strategy: its code, its parameters and the last journal sequence it could see."""
+
+    __tablename__ = "strategy_runs"
+    __table_args__ = (
+        UniqueConstraint("strategy_run_id", name="uq_strategy_runs_id"),
+        Index("ix_strategy_runs_started", "started_at"),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    strategy_run_id: str = _col(Text)
+    strategy_name: str = _col(Text)
+    strategy_version: str = _col(Text)
+    code_hash: str = _col(Text)
+    parameters: str = _col(Written)
+    as_of: str | None = _col(Text, null=True)
+    includes_backfill: bool = _col(Flag)
+    basis: int = _col(Integer)
+    context: str = _col(Written)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    started_at: datetime = _col(Moment)
+
+
+class Signal(SQLModel, table=True):
+    """Every signal of a strategy, taken or not (with the reason). A taken one is unique by its key."""
+
+    __tablename__ = "signals"
+    __table_args__ = (
+        UniqueConstraint("signal_id", name="uq_signals_id"),
+        Index(
+            "uq_signals_taken",
+            *("strategy_name", "broker", "environment", "account", "symbol", "side", "episode"),
+            unique=True,
+            sqlite_where=text("taken = 1"),
+        ),
+        Index(
+            "uq_signals_not_taken",
+            *("strategy_name", "broker", "environment", "account", "symbol", "side", "episode", "reason"),
+            unique=True,
+            sqlite_where=text("taken = 0"),
+        ),
+        Index("ix_signals_symbol", "symbol", "created_at"),
+        CheckConstraint("taken IN (0, 1)", name="ck_signals_taken"),
+        CheckConstraint("taken = 1 OR reason IS NOT NULL", name="ck_signals_reason"),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    signal_id: str = _col(Text)
+    strategy_run_id: str = _col(Text, ForeignKey("strategy_runs.strategy_run_id"))
+    strategy_name: str = _col(Text)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    side: str = _col(Text)
+    episode: str = _col(Text)
+    taken: bool = _col(Flag)
+    reason: str | None = _col(Text, null=True)
+    detail: str = _col(Written)
+    created_at: datetime = _col(Moment)
+
+
+class TradeDecision(SQLModel, table=True):
+    """The outbox: committed with its rationale and its inputs before anything is sent."""
+
+    __tablename__ = "trade_decisions"
+    __table_args__ = (
+        UniqueConstraint("decision_id", name="uq_decisions_id"),
+        UniqueConstraint("client_order_id", name="uq_decisions_client_order_id"),
+        UniqueConstraint("signal_id", name="uq_decisions_signal"),
+        _in("ck_decisions_status", "status", DECISION_STATES),
+        _in("ck_decisions_side", "side", ("buy", "sell")),
+        CheckConstraint("(quantity IS NULL) <> (notional IS NULL)", name="ck_decisions_size"),
+        Index(
+            "ix_decisions_due",
+            *("broker", "environment", "account", "id"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index("ix_decisions_executing", "id", sqlite_where=text("status = 'executing'")),
+        Index("ix_decisions_symbol", "symbol", "account", "created_at"),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    decision_id: str = _col(Text)
+    signal_id: str | None = _col(Text, ForeignKey("signals.signal_id"), null=True)
+    strategy_name: str = _col(Text)
+    strategy_version: str | None = _col(Text, null=True)
+    actor: str = _col(Text)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    side: str = _col(Text)
+    quantity: Decimal | None = _col(Exact, null=True)
+    notional: Decimal | None = _col(Exact, null=True)
+    order_type: str = _col(Text)
+    limit_price: Decimal | None = _col(Exact, null=True)
+    stop_price: Decimal | None = _col(Exact, null=True)
+    time_in_force: str = _col(Text)
+    extended_hours: bool = _col(Flag)
+    decision_rationale: str = _col(Written)
+    basis: int = _col(Integer)
+    decision_hash: str = _col(Text)
+    client_order_id: str = _col(Text)
+    expires_at: datetime | None = _col(Moment, null=True)
+    created_at: datetime = _col(Moment)
+    status: str = _col(Text)
+    failure_code: str | None = _col(Text, null=True)
+    failure_message: str | None = _col(Text, null=True)
+    needs_attention: str | None = _col(Text, null=True)
+    retry_count: int = _col(Integer)
+    next_attempt_at: datetime | None = _col(Moment, null=True)
+    executed_at: datetime | None = _col(Moment, null=True)
+    failed_at: datetime | None = _col(Moment, null=True)
+    lease_owner: str | None = _col(Text, null=True)
+    lease_token: int = _col(Integer)
+    lease_until: datetime | None = _col(Moment, null=True)
+
+
+class DecisionInput(SQLModel, table=True):
+    """Exactly which record versions a decision used."""
+
+    __tablename__ = "decision_inputs"
+    __table_args__ = (Index("ix_inputs_version", "version_id"), STRICT_KEYED)
+    decision_id: str = Field(
+        default=None,
+        sa_column=Column(Text, ForeignKey("trade_decisions.decision_id"), primary_key=True),
+    )
+    version_id: int = Field(
+        default=None,
+        sa_column=Column(Integer, ForeignKey("record_versions.version_id"), primary_key=True),
+    )
+
+
+class TradeExecution(SQLModel, table=True):
+    """One attempt to have the order at the broker."""
+
+    __tablename__ = "trade_executions"
+    __table_args__ = (
+        UniqueConstraint("execution_id", name="uq_executions_id"),
+        UniqueConstraint("decision_id", "attempt_number", name="uq_executions_attempt"),
+        _in("ck_executions_status", "status", EXECUTION_STATES),
+        Index(
+            "ix_executions_unsettled",
+            *("broker", "environment", "account", "symbol"),
+            sqlite_where=text("status IN ('sending', 'unknown')"),
+        ),
+        Index(
+            "ix_executions_open",
+            *("broker", "environment", "account"),
+            sqlite_where=text("status IN ('accepted', 'partially_filled')"),
+        ),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    execution_id: str = _col(Text)
+    decision_id: str = _col(Text, ForeignKey("trade_decisions.decision_id"))
+    attempt_number: int = _col(Integer)
+    client_order_id: str = _col(Text)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    status: str = _col(Text)
+    broker_status: str | None = _col(Text, null=True)
+    alpaca_order_id: str | None = _col(Text, null=True)
+    failure_code: str | None = _col(Text, null=True)
+    error_message: str | None = _col(Text, null=True)
+    error_details: str | None = _col(Written, null=True)
+    filled_quantity: Decimal = _col(Exact)
+    filled_avg_price: Decimal | None = _col(Exact, null=True)
+    commission: Decimal | None = _col(Exact, null=True)
+    replaces: str | None = _col(Text, null=True)
+    started_at: datetime = _col(Moment)
+    submitted_at: datetime | None = _col(Moment, null=True)
+    filled_at: datetime | None = _col(Moment, null=True)
+    rejected_at: datetime | None = _col(Moment, null=True)
+
+
+class BrokerCall(SQLModel, table=True):
+    """An HTTP exchange with the broker, as on the wire. Append-only."""
+
+    __tablename__ = "broker_calls"
+    __table_args__ = (
+        Index("ix_calls_execution", "execution_id"),
+        Index("ix_calls_started", "started_at"),
+        STRICT,
+    )
+    call_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    execution_id: str | None = _col(Text, ForeignKey("trade_executions.execution_id"), null=True)
+    purpose: str = _col(Text)
+    method: str = _col(Text)
+    url: str = _col(Text)
+    request_body: str | None = _col(Written, null=True)
+    status: int | None = _col(Integer, null=True)
+    response_headers: str | None = _col(Written, null=True)
+    response_body: str | None = _col(Written, null=True)
+    body_encoding: str = _col(Text)
+    error: str | None = _col(Text, null=True)
+    started_at: datetime = _col(Moment)
+    ended_at: datetime = _col(Moment)
+
+
+class BrokerAccount(SQLModel, table=True):
+    """The account number that the broker first answered for a configured account name."""
+
+    __tablename__ = "broker_accounts"
+    __table_args__ = (STRICT_KEYED,)
+    broker: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    environment: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    account: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    account_number: str = _col(Text)
+    bound_at: datetime = _col(Moment)
+
+
+class BrokerSnapshot(SQLModel, table=True):
+    """What a decision or a check may look at, fetched outside any claim. Append-only."""
+
+    __tablename__ = "broker_snapshots"
+    __table_args__ = (
+        _in("ck_snapshots_kind", "kind", ("account", "position", "quote", "asset", "clock")),
+        Index("ix_snapshots_latest", "broker", "environment", "account", "kind", "subject", "snapshot_id"),
+        STRICT,
+    )
+    snapshot_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    kind: str = _col(Text)
+    subject: str = _col(Text)
+    value: str = _col(Written)
+    as_of: datetime = _col(Moment)
+
+
+class AlpacaOrder(SQLModel, table=True):
+    """The broker's view of an order, ours or not, as it last told it."""
+
+    __tablename__ = "alpaca_orders"
+    __table_args__ = (
+        Index("ix_orders_client", "client_order_id"),
+        Index("ix_orders_decision", "decision_id"),
+        STRICT_KEYED,
+    )
+    broker_order_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    client_order_id: str | None = _col(Text, null=True)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    status: str = _col(Text)
+    filled_quantity: Decimal = _col(Exact)
+    filled_avg_price: Decimal | None = _col(Exact, null=True)
+    replaces: str | None = _col(Text, null=True)
+    replaced_by: str | None = _col(Text, null=True)
+    decision_id: str | None = _col(Text, ForeignKey("trade_decisions.decision_id"), null=True)
+    execution_id: str | None = _col(Text, ForeignKey("trade_executions.execution_id"), null=True)
+    raw: str = _col(Written)
+    first_seen_at: datetime = _col(Moment)
+    updated_at: datetime = _col(Moment)
+
+
+class OrderEvent(SQLModel, table=True):
+    """One change in the broker's view of an order. Append-only."""
+
+    __tablename__ = "order_events"
+    __table_args__ = (
+        _in("ck_events_source", "source", ("submit", "lookup", "poll", "reconcile")),
+        Index("ix_events_order", "broker_order_id"),
+        STRICT,
+    )
+    event_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    broker_order_id: str = _col(Text, ForeignKey("alpaca_orders.broker_order_id"))
+    execution_id: str | None = _col(Text, ForeignKey("trade_executions.execution_id"), null=True)
+    status: str = _col(Text)
+    filled_quantity: Decimal = _col(Exact)
+    source: str = _col(Text)
+    seen_at: datetime = _col(Moment)
+
+
+class Fill(SQLModel, table=True):
+    """One fill, keyed by the broker's activity id. Append-only."""
+
+    __tablename__ = "fills"
+    __table_args__ = (
+        _in("ck_fills_side", "side", ("buy", "sell", "sell_short")),
+        Index("ix_fills_execution", "execution_id"),
+        Index("ix_fills_symbol", "symbol", "account", "transaction_time"),
+        STRICT_KEYED,
+    )
+    fill_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    broker_order_id: str = _col(Text)
+    execution_id: str | None = _col(Text, ForeignKey("trade_executions.execution_id"), null=True)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    side: str = _col(Text)
+    quantity: Decimal = _col(Exact)
+    price: Decimal = _col(Exact)
+    price_basis: str = _col(Text)
+    transaction_time: datetime = _col(Moment)
+    seen_at: datetime = _col(Moment)
+
+
+class Alert(SQLModel, table=True):
+    """Something a person must look at; one row a subject until it is acknowledged."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        Index(
+            "uq_alerts_open",
+            *("kind", "subject"),
+            unique=True,
+            sqlite_where=text("acknowledged_at IS NULL"),
+        ),
+        STRICT,
+    )
+    alert_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    kind: str = _col(Text)
+    subject: str = _col(Text)
+    message: str = _col(Text)
+    created_at: datetime = _col(Moment)
+    acknowledged_at: datetime | None = _col(Moment, null=True)
+    acknowledged_by: str | None = _col(Text, null=True)
+
+
+class Worker(SQLModel, table=True):
+    """A worker and its heartbeat."""
+
+    __tablename__ = "workers"
+    __table_args__ = (STRICT_KEYED,)
+    worker_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    host: str = _col(Text)
+    pid: int = _col(Integer)
+    boot_id: str = _col(Text)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    started_at: datetime = _col(Moment)
+    heartbeat_at: datetime = _col(Moment)
+    stopped_at: datetime | None = _col(Moment, null=True)
+    clock_offset_ms: int | None = _col(Integer, null=True)
+
+
+class JournalEntry(SQLModel, table=True):
+    """The hash chain over every change above. Append-only."""
+
+    __tablename__ = "journal"
+    __table_args__ = (STRICT,)
+    seq: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    body: str = _col(Written)
+    body_hash: bytes = _col(Bytes)
+    hash: bytes = _col(Bytes)
+
+
+class SchemaUpgrade(SQLModel, table=True):
+    """When this store was brought to which schema version, and by which tradelog."""
+
+    __tablename__ = "schema_upgrades"
+    __table_args__ = (STRICT_KEYED,)
+    revision: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    upgraded_at: datetime = _col(Moment)
+    tradelog_version: str = _col(Text)
+    copy_path: str | None = _col(Text, null=True)

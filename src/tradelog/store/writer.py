@@ -1,0 +1,227 @@
+"""The one write door. Every change of an audited row passes here and is journaled with it.
+
+    with writer.transaction() as tx:
+        tx.insert("trade_decisions", row)
+        tx.journal("decision.recorded", decision_id)
+
+A transaction takes the write lock at once (BEGIN IMMEDIATE), so that journal sequence, version
+ids and times are assigned in commit order. ``tx.now`` is one moment for all rows of it and never
+earlier than the last entry's, even if the machine's clock was set back.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tradelog import clock
+from tradelog.store import engine, journal
+
+Row = Mapping[str, Any]
+
+
+class Writer:
+    """Owns one connection. Not for use from several threads at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, actor: str) -> None:
+        self.connection = connection
+        self.path = path
+        self.actor = actor
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """All or nothing. Raises StoreLocked, StoreUnwritable; an unjournaled change is an error."""
+        connection = self.connection
+        with engine.faults(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                tx = Transaction(connection, self.actor)
+                yield tx
+                tx.finish()
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back already, and a second ROLLBACK would hide it.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """This connection, for reads between transactions."""
+        with engine.faults(self.path):
+            yield self.connection
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Transaction:
+    def __init__(self, connection: sqlite3.Connection, actor: str) -> None:
+        self._connection = connection
+        self._actor = actor
+        self._changed: dict[tuple[str, str], str] = {}
+        last = connection.execute("SELECT seq, hash, body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+        self._seq: int
+        self._head: bytes
+        self._seq, self._head = (0, journal.GENESIS) if last is None else (last[0], last[1])
+        moment = clock.now_text()
+        self.now = moment if last is None else max(moment, str(json.loads(last[2])["at"]))
+
+    @property
+    def seq(self) -> int:
+        """The last journal sequence visible to this transaction: the basis of what it decides."""
+        return self._seq
+
+    def query(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Any]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def one(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Any:
+        """The first row, or None."""
+        return self._connection.execute(sql, parameters).fetchone()
+
+    def insert(self, table: str, row: Row) -> int:
+        """Insert a row in stored form (text, int, bytes, None); returns its rowid."""
+        columns = tuple(row)
+        cursor = self._connection.execute(_insert_sql(table, columns), tuple(row.values()))
+        audited = journal.AUDITED.get(table)
+        if audited is not None:
+            key = row.get(audited.key, cursor.lastrowid)
+            if audited.columns[0] not in row:  # an integer key that SQLite chose
+                row = {**row, audited.columns[0]: cursor.lastrowid}
+            self._touch(table, key, [row.get(column) for column in audited.columns])
+        return int(cursor.lastrowid or 0)
+
+    def update(self, table: str, key: str, changes: Row, *, where: str = "", **conditions: Any) -> bool:
+        """Change one row; False, and nothing done, where ``where`` (on named conditions) fails."""
+        sql = _update_sql(table, tuple(changes), where)
+        values = {f"set_{name}": value for name, value in changes.items()}
+        found = self._connection.execute(sql, {**values, "key": key, **conditions}).fetchall()
+        if not found:
+            return False
+        self._touch(table, key, found[0])
+        return True
+
+    def insert_inputs(self, decision_id: str, version_ids: Sequence[int]) -> None:
+        """Link a decision to the record versions it used; digested as one list."""
+        ordered = sorted(version_ids)
+        self._connection.executemany(
+            "INSERT INTO decision_inputs (decision_id, version_id) VALUES (?, ?)",
+            [(decision_id, version) for version in ordered],
+        )
+        self._touch("decision_inputs", decision_id, ordered)
+
+    def unaudited(self, sql: str, parameters: Sequence[Any] | Row = ()) -> int:
+        """Leases, heartbeats and workers: what changes without anything having happened."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def bulk(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows of an ingestion run, which the entry that ends the run covers by `run_digest`."""
+        self._connection.executemany(sql, rows)
+
+    def run_digest(self, run: int) -> str:
+        """SHA-256 over a run's versions, links and quarantined rows, each in key order."""
+        digest = sha256()
+        for table, columns in journal.RUN_TABLES.items():
+            rows = self._connection.execute(
+                f"SELECT {', '.join(columns)} FROM {table} WHERE run = ? ORDER BY {_ORDER[table]}",
+                (run,),
+            )
+            for row in rows:
+                digest.update(journal.row_text(row).encode())
+                digest.update(b"\n")
+        return digest.hexdigest()
+
+    def journal(self, event: str, subject: str, **extra: Any) -> int:
+        """Write the entry for all rows changed since the last one; returns its sequence."""
+        rows = [
+            [table, key, journal.AUDITED[table].version, digest]
+            for (table, key), digest in self._changed.items()
+        ]
+        body = journal.canonical(
+            {
+                "at": self.now,
+                "actor": self._actor,
+                "event": event,
+                "subject": subject,
+                "rows": rows,
+                **extra,
+            }
+        )
+        body_hash = sha256(body.encode()).digest()
+        self._seq += 1
+        self._head = journal.link(self._head, self._seq, body_hash)
+        self._connection.execute(
+            "INSERT INTO journal (seq, body, body_hash, hash) VALUES (?, ?, ?, ?)",
+            (self._seq, body, body_hash, self._head),
+        )
+        self._changed.clear()
+        return self._seq
+
+    def finish(self) -> None:
+        if self._changed:
+            left = ", ".join(sorted({table for table, _ in self._changed}))
+            raise AssertionError(f"a change of {left} was not journaled")
+
+    def _touch(self, table: str, key: Any, values: Sequence[Any]) -> None:
+        self._changed[table, str(key)] = journal.row_digest(values)
+
+
+_ORDER = {"record_versions": "version_id", "ingestion_records": "record_id", "quarantined_rows": "position"}
+
+
+@lru_cache(maxsize=256)
+def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+@lru_cache(maxsize=256)
+def _update_sql(table: str, columns: tuple[str, ...], where: str) -> str:
+    audited = journal.AUDITED[table]
+    sets = ", ".join(f"{column} = :set_{column}" for column in columns)
+    condition = f" AND ({where})" if where else ""
+    return (
+        f"UPDATE {table} SET {sets} WHERE {audited.key} = :key{condition}"
+        f" RETURNING {', '.join(audited.columns)}"
+    )
+
+
+def open_writer(path: Path, *, actor: str | None = None, busy_seconds: float = engine.BUSY_SECONDS) -> Writer:
+    """Open the store for writing; create it, or upgrade an older one after a checked copy.
+
+    Raises StoreNewer, StoreLocked, StoreUnwritable, UpgradeFailed.
+    """
+    connection = engine.connect_writer(path, busy_seconds=busy_seconds)
+    try:
+        with engine.faults(path):
+            found = engine.schema_of(connection)
+        if found is not None:
+            engine.refuse_newer(path, found)
+    except BaseException:
+        connection.close()
+        raise
+    if found != engine.SCHEMA:
+        # Alembic is slow to import, and only a new or an older store needs it.
+        from tradelog.store import upgrade
+
+        connection.close()
+        upgrade.upgrade(path)
+        connection = engine.connect_writer(path, busy_seconds=busy_seconds)
+    return Writer(connection, path, actor or default_actor())
+
+
+def default_actor() -> str:
+    """``user@host`` of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in a container
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
