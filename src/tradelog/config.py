@@ -215,7 +215,7 @@ def _known(table: Mapping[str, Any], names: Any, where: str) -> None:
 
 
 def _coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
-    wanted = [item for item in getattr(kind, "__args__", (kind,)) if item is not type(None)][0]
+    wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
     if wanted is Decimal:
         try:
             # A TOML float has been through binary; its shortest text is what was written.

@@ -1,0 +1,1 @@
+"""Ingestion: every fetch is a run, and every run says what it brought."""

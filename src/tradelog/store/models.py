@@ -112,6 +112,7 @@ class RecordVersion(SQLModel, table=True):
         CheckConstraint("gone IN (0, 1)", name="ck_versions_gone"),
         Index("ix_versions_record", "record_id", "version_id"),
         Index("ix_versions_run", "run", "version_id"),
+        Index("ix_versions_filed", "filed_at"),
         Index("ix_versions_symbol_seen", "symbol", "first_seen_at"),
         Index("ix_versions_symbol_event", "symbol", "event_date"),
         STRICT,

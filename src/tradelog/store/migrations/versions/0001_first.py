@@ -30,7 +30,7 @@ APPEND_ONLY = {
 INTENT = {
     "data_ingestion_runs": (
         ["id", "run_id"],
-        "id run_id task_name data_source actor host pid boot_id started_at params",
+        "id run_id task_name actor host pid boot_id started_at params",
     ),
     "trade_decisions": (
         ["id", "decision_id", "client_order_id", "signal_id"],
@@ -322,6 +322,7 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("version_id"),
         sqlite_strict=True,
     )
+    op.create_index("ix_versions_filed", "record_versions", ["filed_at"], unique=False)
     op.create_index("ix_versions_record", "record_versions", ["record_id", "version_id"], unique=False)
     op.create_index("ix_versions_run", "record_versions", ["run", "version_id"], unique=False)
     op.create_index("ix_versions_symbol_event", "record_versions", ["symbol", "event_date"], unique=False)

@@ -1,0 +1,98 @@
+"""What a strategy sees and what it says: a pure function from a recorded context to signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """A record version as a strategy may see it. ``filed`` is the market's day of the filing."""
+
+    version_id: int
+    symbol: str
+    member: str
+    side: str
+    filed: date
+    event_date: str | None
+    amount_low: str | None
+    amount_high: str | None
+    backfill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """Shares by symbol, dollars, and why they are unknown where they are None."""
+
+    positions: Mapping[str, Decimal] | None
+    buying_power: Decimal | None
+    value: Decimal | None
+    as_of: str | None
+    unavailable: str | None
+
+    def position(self, symbol: str) -> Decimal | None:
+        if self.positions is None:
+            return None
+        return self.positions.get(symbol, Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """An earlier signal: (symbol, side) and the day from which it counted."""
+
+    symbol: str
+    side: str
+    started: date
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a strategy may look at. Nothing else: no clock, no store, no network."""
+
+    as_of: date
+    disclosures: Sequence[Disclosure]
+    portfolio: Portfolio
+    earlier: Sequence[Episode]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """``episode`` tells two signals of a symbol and side apart: the day from which this one counts.
+
+    One that is not taken says why in ``reason``.
+    """
+
+    symbol: str
+    side: str
+    episode: date
+    inputs: tuple[int, ...]
+    rationale: Mapping[str, Any]
+    quantity: Decimal | None = None
+    notional: Decimal | None = None
+    reason: str | None = None
+
+    @property
+    def taken(self) -> bool:
+        return self.reason is None
+
+
+class Strategy(Protocol):
+    """``kind`` and ``sides`` say which records it wants; ``Parameters`` is a frozen dataclass."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    kind: ClassVar[str]
+    Parameters: ClassVar[type[Any]]
+
+    def __init__(self, parameters: Any) -> None: ...
+
+    @property
+    def window_days(self) -> int:
+        """Only symbols with a record filed in so many days up to the as-of day are candidates."""
+        ...
+
+    def evaluate(self, context: Context) -> list[Signal]: ...

@@ -1,0 +1,187 @@
+"""Buy what several members of Congress disclosed buying; sell when as many disclose selling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from tradelog import money, names
+from tradelog.decide.strategies.base import Context, Disclosure, Signal
+from tradelog.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """``min_members`` different members within ``window_days`` of disclosure make a consensus.
+
+    A buy is sized by ``notional`` dollars. ``exit`` is ``consensus_sale`` (sell the whole position
+    on a consensus of sales) or ``none``.
+    """
+
+    min_members: int = 3
+    window_days: int = 30
+    notional: Decimal = Decimal(1000)
+    exit: str = "consensus_sale"
+
+    def __post_init__(self) -> None:
+        where = "[strategies.congress]"
+        if self.min_members < 1 or self.window_days < 1:
+            raise ConfigError(f"{where} min_members and window_days must be at least 1")
+        if self.notional <= 0:
+            raise ConfigError(f"{where} notional must be above 0")
+        if self.exit not in ("consensus_sale", "none"):
+            raise ConfigError(f"{where} exit = {self.exit!r} is not known", hint="consensus_sale or none")
+
+
+class CongressionalTradingStrategy:
+    """Pure: the same context gives the same signals, in order of symbol and side."""
+
+    name: ClassVar[str] = "congress"
+    version: ClassVar[str] = "1"
+    kind: ClassVar[str] = "congress_trade"
+    Parameters: ClassVar[type[Any]] = Parameters
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+
+    @property
+    def window_days(self) -> int:
+        return self._parameters.window_days
+
+    def evaluate(self, context: Context) -> list[Signal]:
+        by_key: dict[tuple[str, str], list[Disclosure]] = {}
+        for item in context.disclosures:
+            if item.filed <= context.as_of:
+                by_key.setdefault((item.symbol, item.side), []).append(item)
+        signals = []
+        for (symbol, side), found in sorted(by_key.items()):
+            if side == "purchase":
+                wanted = "buy"
+            elif side == "sale" and self._parameters.exit == "consensus_sale":
+                wanted = "sell"
+            else:
+                continue
+            started = self._consensus_since(found, context.as_of)
+            if started is None:
+                continue
+            opposite = by_key.get((symbol, "sale" if side == "purchase" else "purchase"), [])
+            signals.append(self._signal(context, symbol, wanted, started, found, opposite))
+        return signals
+
+    def _consensus_since(self, found: list[Disclosure], as_of: date) -> date | None:
+        """The day from which a consensus has held without a gap; None where there is none now.
+
+        Found by walking through all days on which a disclosure comes into the window or leaves it,
+        so that it is the same day whenever one looks while the consensus lasts.
+        """
+        window = timedelta(days=self.window_days)
+        days = sorted({item.filed for item in found} | {item.filed + window for item in found})
+        started: date | None = None
+        for day in days:
+            if day > as_of:
+                break
+            if len(_members(self._within(found, day))) < self._parameters.min_members:
+                started = None
+            elif started is None:
+                started = day
+        return started
+
+    def _within(self, found: Iterable[Disclosure], day: date) -> list[Disclosure]:
+        first = day - timedelta(days=self.window_days)
+        return [item for item in found if first < item.filed <= day]
+
+    def _signal(
+        self,
+        context: Context,
+        symbol: str,
+        side: str,
+        started: date,
+        found: list[Disclosure],
+        opposite: list[Disclosure],
+    ) -> Signal:
+        current = sorted(self._within(found, context.as_of), key=lambda item: (item.filed, item.version_id))
+        members = _members(current)
+        against = _members(self._within(opposite, context.as_of))
+        quantity, notional, reason = self._size(context, symbol, side)
+        return Signal(
+            symbol=symbol,
+            side=side,
+            episode=self._episode(context, symbol, side, started),
+            inputs=tuple(sorted(item.version_id for item in current)),
+            quantity=quantity,
+            notional=notional,
+            reason=reason,
+            rationale={
+                "signal_strength": _share(len(members), 2 * self._parameters.min_members),
+                "confidence_score": _share(len(members), len(members) + len(against)),
+                "trigger_event": self._trigger(found, started, side),
+                "source_data": [_source(item) for item in current],
+                "consensus_detected": {
+                    "members": sorted(members.values()),
+                    "required": self._parameters.min_members,
+                    "window_days": self.window_days,
+                    "since": started.isoformat(),
+                    "members_against": sorted(against.values()),
+                },
+            },
+        )
+
+    def _size(
+        self, context: Context, symbol: str, side: str
+    ) -> tuple[Decimal | None, Decimal | None, str | None]:
+        """(quantity, notional, why not)."""
+        if side == "buy":
+            return None, self._parameters.notional, None
+        position = context.portfolio.position(symbol)
+        if position is None:
+            return None, None, f"position unknown: {context.portfolio.unavailable}"
+        if position <= 0:
+            return None, None, "no position to sell"
+        return position, None, None
+
+    def _episode(self, context: Context, symbol: str, side: str, started: date) -> date:
+        """The earlier signal's day where this is the same consensus.
+
+        A filing that reaches us late can move the start of a consensus back: an earlier signal of up
+        to one window before, or of any day since, is still this one.
+        """
+        first = started - timedelta(days=self.window_days)
+        same = [
+            item.started
+            for item in context.earlier
+            if item.symbol == symbol and item.side == side and first < item.started <= context.as_of
+        ]
+        return min(same, default=started)
+
+    def _trigger(self, found: list[Disclosure], started: date, side: str) -> str:
+        last = max((item for item in found if item.filed == started), key=lambda item: item.version_id)
+        return (
+            f"{self._parameters.min_members} members disclosed a {last.side} within {self.window_days} days"
+            f" when {last.member} did on {started.isoformat()}: {side}"
+        )
+
+
+def _members(found: Iterable[Disclosure]) -> dict[str, str]:
+    """Folded name -> name as given, one entry a person."""
+    return {names.folded(item.member): item.member for item in found}
+
+
+def _share(part: int, whole: int) -> str:
+    """part / whole, at most 1, to two places, as text."""
+    return money.to_text(min(Decimal(1), Decimal(part) / Decimal(whole)).quantize(Decimal("0.01")))
+
+
+def _source(item: Disclosure) -> dict[str, Any]:
+    return {
+        "record_version": item.version_id,
+        "member": item.member,
+        "side": item.side,
+        "filed": item.filed.isoformat(),
+        "traded": item.event_date,
+        "amount_low": item.amount_low,
+        "amount_high": item.amount_high,
+        "backfill": item.backfill,
+    }

@@ -1,0 +1,105 @@
+"""Reading the fields of disclosures: dates, amounts, names, tickers, as dirty as they come.
+
+What cannot be read is never guessed: it stays in the payload as given, and a flag says why the
+column is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+from tradelog import clock, money
+
+# Electronic disclosure begins later; a date before this one is a typing error.
+EARLIEST = date(1990, 1, 1)
+
+_ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ]00:00:00(?:\.0+)?Z?)?")
+_US = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
+_NUMBER = re.compile(r"\$?\s*(\d[\d,]*\.?\d*|\.\d+)")
+_NO_TICKER = frozenset({"", "-", "--", "N/A", "NONE"})
+
+SIDES = {
+    "purchase": "purchase",
+    "p": "purchase",
+    "sale": "sale",
+    "s": "sale",
+    "sale_full": "sale",
+    "sale_partial": "sale",
+    "sale (full)": "sale",
+    "sale (partial)": "sale",
+    "exchange": "exchange",
+    "e": "exchange",
+    "exercise": "exercise",
+}
+
+
+@lru_cache(maxsize=65536)
+def day(text: str, latest: date) -> date | None:
+    """A date as ISO or M/D/YYYY, None where it is none or cannot have happened by ``latest``."""
+    text = text.strip()
+    if match := _ISO.fullmatch(text):
+        year, month, number = match.groups()
+    elif match := _US.fullmatch(text):
+        month, number, year = match.groups()
+    else:
+        return None
+    try:
+        found = date(int(year), int(month), int(number))
+    except ValueError:
+        return None
+    return found if EARLIEST <= found <= latest else None
+
+
+@lru_cache(maxsize=65536)
+def filed_moment(filed: date, time_of_day: str | None = None) -> str:
+    """When a filing was public at the latest, as store text (UTC).
+
+    A bare date counts as the end of that day in Washington: nobody can show it was there earlier.
+    """
+    if time_of_day:
+        try:
+            at = datetime.strptime(time_of_day.strip(), "%I:%M %p").time()  # noqa: DTZ007
+        except ValueError:
+            pass
+        else:
+            return clock.to_text(datetime.combine(filed, at, tzinfo=clock.zone(clock.MARKET_ZONE)))
+    return clock.end_of_day(filed)
+
+
+@lru_cache(maxsize=8192)
+def amount(text: str) -> tuple[Decimal | None, Decimal | None]:
+    """(low, high) of a range or an exact sum; high is None where it is open-ended.
+
+    (None, None) for text that is no amount, or whose bounds are in the wrong order.
+    """
+    found = [money.parse(number.replace(",", "")) for number in _NUMBER.findall(text)]
+    if not found or len(found) > 2:
+        return None, None
+    if len(found) == 2:
+        low, high = found
+        return (low, high) if low <= high else (None, None)
+    lowered = text.strip().lower()
+    is_open = lowered.endswith(("+", "-")) or lowered.startswith((">", "over"))
+    return found[0], None if is_open else found[0]
+
+
+@lru_cache(maxsize=8192)
+def ticker(text: str) -> str | None:
+    """A ticker as given, upper-case; None where the source names none, or more than one."""
+    symbol = text.strip().upper()
+    return None if symbol in _NO_TICKER or len(symbol.split()) > 1 else symbol
+
+
+@lru_cache(maxsize=8192)
+def folded_ticker(text: str) -> str:
+    """For identity only: feeds write BRK.B and BRK-B for one share."""
+    return text.strip().upper().replace("-", ".")
+
+
+@lru_cache(maxsize=1024)
+def side(text: str) -> str:
+    """purchase, sale, exchange or exercise; ``other`` for anything else."""
+    return SIDES.get(text.strip().lower(), "other")

@@ -1,0 +1,75 @@
+"""What a source's row is: its identity, its content, and what it says.
+
+No source has a row id that its forms share, identical rows are often real, and vendors rewrite
+the past in place. So a record is known by identity fields plus an occurrence number among equals,
+and each change of its stable content is a version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of a source, read.
+
+    ``identity`` and ``content`` are the texts that decide which record it is and whether it
+    changed; fields that move daily or know the future belong in neither. ``payload`` is the row as
+    given. ``event_date`` is ISO or None; ``filed_at`` store text (UTC); ``flags`` say what is odd.
+    """
+
+    kind: str
+    position: int
+    identity: tuple[str, ...]
+    content: tuple[str, ...]
+    payload: str
+    event_date: str | None = None
+    filed_at: str | None = None
+    filed_as_given: str | None = None
+    symbol: str | None = None
+    actor: str | None = None
+    side: str | None = None
+    amount_low: Decimal | None = None
+    amount_high: Decimal | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be read: it costs itself, not the run."""
+
+    position: int
+    reason: str
+    payload: str
+
+
+def digest(parts: Sequence[str]) -> bytes:
+    """SHA-256 of the texts as a JSON array, so that no two lists meet by their seams."""
+    return sha256(_encode(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def pack(ids: Iterable[int]) -> str:
+    """A set of ids as text, neighbours folded: ``1-100,105``."""
+    spans: list[list[int]] = []
+    for number in sorted(ids):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        elif not spans or number != spans[-1][1]:
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def unpack(text: str) -> list[int]:
+    """The inverse of `pack`."""
+    ids: list[int] = []
+    for span in filter(None, text.split(",")):
+        low, _, high = span.partition("-")
+        ids.extend(range(int(low), int(high or low) + 1))
+    return ids
