@@ -88,6 +88,12 @@ class Transaction:
         """The first row, or None."""
         return self._connection.execute(sql, parameters).fetchone()
 
+    def dicts(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[dict[str, Any]]:
+        """Rows by column name."""
+        cursor = self._connection.execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
     def insert(self, table: str, row: Row) -> int:
         """Insert a row in stored form (text, int, bytes, None); returns its rowid."""
         columns = tuple(row)

@@ -1,0 +1,25 @@
+"""One adapter a broker. All of them answer in Alpaca's form, so one reading fits all."""
+
+from __future__ import annotations
+
+from tradelog.config import Config
+from tradelog.errors import ConfigError
+from tradelog.execute.brokers.base import Broker
+
+
+def connect(config: Config) -> Broker:
+    """The broker of the configuration. Raises ConfigError, CredentialsMissing."""
+    if config.broker.environment == "live":
+        raise ConfigError(
+            "live trading is not possible yet: there are no limits to hold it",
+            hint='set [broker] environment = "paper"',
+        )
+    if config.broker.name == "simulated":
+        from tradelog.execute.brokers.simulated import SimulatedBroker
+        from tradelog.prices import load
+
+        path = config.store_path.with_name(config.store_path.stem + ".simulated-broker.db")
+        return SimulatedBroker(path, load(config.market.prices), cash=config.broker.cash)
+    from tradelog.execute.brokers.alpaca import AlpacaBroker
+
+    return AlpacaBroker.from_config(config)

@@ -1,0 +1,190 @@
+"""Alpaca through alpaca-py's REST client, with a transport of our own mounted.
+
+What the SDK does on its own cannot be used for orders: it repeats a POST on 429 and 504, waits for
+ever, turns decimals into floats and raises after orders that were placed. So: retries off, dict
+bodies with decimals as text, environment proxies off, and every exchange taken from the wire by
+the adapter below, whatever the SDK makes of it. tests/test_alpaca_sdk.py pins what this relies on.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import requests
+from alpaca.common.exceptions import APIError, RetryException
+from alpaca.common.rest import RESTClient
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+from tradelog import clock
+from tradelog.config import Config, secret
+from tradelog.errors import CredentialsMissing
+from tradelog.execute.brokers.base import KEPT_HEADERS, Exchange, WireOrder
+
+PAPER = "https://paper-api.alpaca.markets"
+
+
+class AlpacaBroker:
+    """``connect`` and ``read`` are seconds; no call takes longer than both together."""
+
+    name: ClassVar[str] = "alpaca"
+    rejects_duplicate_ids: ClassVar[bool] = True
+    finds_by_client_id: ClassVar[bool] = True
+
+    def __init__(self, base_url: str, key: str, secret_key: str, *, connect: float, read: float) -> None:
+        self._make = lambda: _client(base_url, key, secret_key)
+        self._base_url = base_url
+        self._connect = connect
+        self._read = read
+        self._sdk = self._make()
+
+    @classmethod
+    def from_config(cls, config: Config) -> AlpacaBroker:
+        """Raises CredentialsMissing without both keys."""
+        key, secret_key = secret("APCA_API_KEY_ID"), secret("APCA_API_SECRET_KEY")
+        if not key or not secret_key:
+            raise CredentialsMissing(
+                "Alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment",
+                hint='export both, or set [broker] name = "simulated"',
+            )
+        worker = config.worker
+        return cls(
+            (config.broker.base_url or PAPER).rstrip("/"),
+            key,
+            secret_key,
+            connect=float(worker.connect_timeout_seconds),
+            read=float(worker.read_timeout_seconds),
+        )
+
+    def submit(self, order: WireOrder) -> Exchange:
+        body = order.body()
+        return self._call("POST", "/orders", lambda: self._sdk.post("/orders", body), json.dumps(body))
+
+    def find(self, client_order_id: str) -> Exchange:
+        return self._get("/orders:by_client_order_id", {"client_order_id": client_order_id})
+
+    def order(self, broker_order_id: str) -> Exchange:
+        return self._get(f"/orders/{broker_order_id}")
+
+    def fills(self, after: str, page_token: str | None) -> Exchange:
+        query = {"after": after, "direction": "asc", "page_size": "100"}
+        if page_token is not None:
+            query["page_token"] = page_token
+        return self._get("/account/activities/FILL", query)
+
+    def account(self) -> Exchange:
+        return self._get("/account")
+
+    def positions(self) -> Exchange:
+        return self._get("/positions")
+
+    def _get(self, path: str, query: dict[str, str] | None = None) -> Exchange:
+        return self._call("GET", path, lambda: self._sdk.get(path, query or {}), None)
+
+    def _call(self, method: str, path: str, call: Callable[[], Any], body: str | None) -> Exchange:
+        """Make one call within the total deadline, and return what was on the wire.
+
+        The call runs on a thread of its own: a server that drips one byte at a time stays below any
+        read time-out, and only the outside can end it.
+        """
+        wire = _Wire((self._connect, self._read))
+        self._sdk._session.mount("https://", wire)
+        self._sdk._session.mount("http://", wire)
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except (APIError, RetryException, requests.RequestException, ValueError, TypeError) as error:
+                # The SDK's reading of bytes that the adapter has kept; ours is in outcome.py.
+                failures.append(error)
+
+        started = clock.now_text()
+        thread = threading.Thread(target=run, name="alpaca-call", daemon=True)
+        thread.start()
+        thread.join(self._connect + self._read)
+        if wire.exchange is not None:
+            return wire.exchange
+        if thread.is_alive():
+            # Its connection may still be read from: never use that session again.
+            self._sdk = self._make()
+            error = f"no complete answer within {self._connect + self._read:g} s"
+        else:
+            error = f"{type(failures[0]).__name__}: {failures[0]}" if failures else "the call ended unseen"
+        return Exchange(
+            method=method,
+            url=wire.url or f"{self._base_url}/v2{path}",
+            request_body=wire.body if wire.url else body,
+            started_at=started,
+            ended_at=clock.now_text(),
+            error=error,
+            sent=wire.url is not None,
+        )
+
+
+class _Wire(HTTPAdapter):
+    """Reads the whole body inside `send`, and keeps the exchange as it was."""
+
+    def __init__(self, timeout: tuple[float, float]) -> None:
+        super().__init__(max_retries=0)
+        self._timeout = timeout
+        self.exchange: Exchange | None = None
+        self.url: str | None = None
+        self.body: str | None = None
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+        started = clock.now_text()
+        self.url = request.url
+        raw = request.body
+        self.body = raw.decode() if isinstance(raw, bytes) else raw
+
+        def keep(**answer: Any) -> None:
+            self.exchange = Exchange(
+                method=request.method or "",
+                url=request.url or "",
+                request_body=self.body,
+                started_at=started,
+                ended_at=clock.now_text(),
+                **answer,
+            )
+
+        try:
+            response = super().send(
+                request,
+                stream=True,
+                timeout=self._timeout,
+                verify=options.get("verify", True),
+                cert=options.get("cert"),
+                proxies={},
+            )
+            content = response.content
+        except requests.RequestException as error:
+            keep(error=f"{type(error).__name__}: {error}", sent=not _never_left(error))
+            raise
+        keep(
+            status=response.status_code,
+            headers={name: response.headers[name] for name in KEPT_HEADERS if name in response.headers},
+            body=content,
+        )
+        return response
+
+
+def _never_left(error: requests.RequestException) -> bool:
+    """Whether no connection was ever made, so that the request cannot have arrived."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
+
+
+def _client(base_url: str, key: str, secret_key: str) -> RESTClient:
+    client = RESTClient(base_url, key, secret_key)
+    # The constructor ignores a 0, and its codes hold 504: a POST that landed would be sent again.
+    client._retry = 0
+    client._session.trust_env = False
+    return client

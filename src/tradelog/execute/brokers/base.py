@@ -1,0 +1,108 @@
+"""What a broker adapter is asked, and the exchange it answers with: the wire, not an opinion."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+
+from tradelog import money
+
+# What is kept of an answer's headers. An allow-list: a secret can only leak through a block-list.
+KEPT_HEADERS = (
+    *("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    *("retry-after", "date", "content-type"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WireOrder:
+    """An order as it is sent. ``reference_price`` stays here: it is for simulated fills only."""
+
+    client_order_id: str
+    symbol: str
+    side: str
+    quantity: Decimal | None
+    notional: Decimal | None
+    order_type: str
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    time_in_force: str
+    extended_hours: bool
+    reference_price: Decimal | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of POST /v2/orders: numbers as text, without an exponent."""
+        body: dict[str, Any] = {"symbol": self.symbol, "side": self.side, "type": self.order_type}
+        for name, number in (
+            ("qty", self.quantity),
+            ("notional", self.notional),
+            ("limit_price", self.limit_price),
+            ("stop_price", self.stop_price),
+        ):
+            if number is not None:
+                body[name] = money.to_text(number)
+        body["time_in_force"] = self.time_in_force
+        if self.extended_hours:
+            body["extended_hours"] = True
+        body["client_order_id"] = self.client_order_id
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP exchange as it was on the wire.
+
+    ``status`` is None where no answer came; ``error`` says why. ``sent`` is False only where the
+    request provably never left. Times are store text (UTC).
+    """
+
+    method: str
+    url: str
+    request_body: str | None
+    started_at: str
+    ended_at: str
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    error: str | None = None
+    sent: bool = True
+
+    def text(self) -> tuple[str, str]:
+        """(body, encoding): the body as text where it is UTF-8, else its base64."""
+        try:
+            return self.body.decode(), "utf-8"
+        except UnicodeDecodeError:
+            return base64.b64encode(self.body).decode(), "base64"
+
+    def json(self) -> Any:
+        """The body as JSON with numbers as Decimal; None where it is none."""
+        try:
+            return json.loads(self.body, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            return None
+
+
+class Broker(Protocol):
+    """An adapter. It never raises for what the broker or the network does: that is an Exchange."""
+
+    name: ClassVar[str]
+    rejects_duplicate_ids: ClassVar[bool]
+    finds_by_client_id: ClassVar[bool]
+
+    def submit(self, order: WireOrder) -> Exchange: ...
+
+    def find(self, client_order_id: str) -> Exchange: ...
+
+    def order(self, broker_order_id: str) -> Exchange: ...
+
+    def fills(self, after: str, page_token: str | None) -> Exchange:
+        """A page of FILL activities since ``after`` (store text), oldest first."""
+        ...
+
+    def account(self) -> Exchange: ...
+
+    def positions(self) -> Exchange: ...

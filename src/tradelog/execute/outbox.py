@@ -1,0 +1,466 @@
+"""The outbox in the store: claim, settle, and what an order's news do to a decision.
+
+Every function here is one step inside a transaction of the caller; none talks to the broker. A
+claim carries a lease and a token that grows with each claim, and every settle insists on its own
+token: who woke up late cannot write the outcome of somebody else's attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from tradelog import clock, ids, money
+from tradelog.execute import outcome
+from tradelog.execute.brokers.base import Exchange, WireOrder
+from tradelog.store.process import boot_id, is_alive
+from tradelog.store.writer import Transaction
+
+Account = tuple[str, str, str]
+
+
+class LeaseLost(Exception):
+    """Another worker has taken this decision over; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that is ours until the lease ends."""
+
+    decision_id: str
+    execution_id: str
+    token: int
+    order: WireOrder
+    started_at: str
+
+
+# The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
+# earlier decision that waits for its next try: a sell never overtakes its buy.
+_DUE = """
+SELECT * FROM trade_decisions d
+WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
+  AND d.needs_attention IS NULL
+  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?)
+  AND NOT EXISTS (
+    SELECT 1 FROM trade_executions e
+    WHERE e.broker = d.broker AND e.environment = d.environment AND e.account = d.account
+      AND e.symbol = d.symbol AND e.status IN ('sending', 'unknown'))
+  AND NOT EXISTS (
+    SELECT 1 FROM trade_decisions p
+    WHERE p.broker = d.broker AND p.environment = d.environment AND p.account = d.account
+      AND p.status = 'pending' AND p.needs_attention IS NULL AND p.symbol = d.symbol AND p.id < d.id)
+ORDER BY d.id LIMIT 1
+"""
+
+_UNSETTLED = """
+SELECT d.*, e.execution_id, e.status AS execution_status, e.started_at AS attempt_started_at
+FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
+WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status IN ('sending', 'unknown')
+ORDER BY e.id
+"""
+
+
+def expire_unsent(tx: Transaction, account: Account) -> int:
+    """Cancel pending decisions whose time has run out; returns how many."""
+    rows = tx.query(
+        "SELECT decision_id, expires_at FROM trade_decisions WHERE broker = ? AND environment = ?"
+        " AND account = ? AND status = 'pending' AND expires_at <= ?",
+        (*account, tx.now),
+    )
+    for decision_id, expires_at in rows:
+        changes = {
+            "status": "cancelled",
+            "failure_code": "expired_unsent",
+            "failure_message": f"expired at {expires_at} before it was sent",
+            "failed_at": tx.now,
+        }
+        tx.update("trade_decisions", decision_id, changes)
+        tx.journal("decision.expired_unsent", decision_id)
+    return len(rows)
+
+
+def claim(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> Claim | None:
+    """Take the oldest due decision and write down the attempt; None where nothing is due."""
+    expire_unsent(tx, account)
+    found = tx.dicts(_DUE, (*account, tx.now))
+    if not found:
+        return None
+    decision = found[0]
+    attempt = tx.one(
+        "SELECT coalesce(max(attempt_number), 0) + 1 FROM trade_executions WHERE decision_id = ?",
+        (decision["decision_id"],),
+    )[0]
+    execution_id = ids.new(ids.EXECUTION)
+    broker, environment, name = account
+    tx.update("trade_decisions", decision["decision_id"], {"status": "executing", "next_attempt_at": None})
+    tx.insert(
+        "trade_executions",
+        {
+            "execution_id": execution_id,
+            "decision_id": decision["decision_id"],
+            "attempt_number": attempt,
+            "client_order_id": decision["client_order_id"],
+            "broker": broker,
+            "environment": environment,
+            "account": name,
+            "symbol": decision["symbol"],
+            "status": "sending",
+            "filled_quantity": "0",
+            "started_at": tx.now,
+        },
+    )
+    token = _lease(tx, decision, worker_id, lease)
+    tx.journal("execution.claimed", execution_id, decision=decision["decision_id"], attempt=attempt)
+    return Claim(decision["decision_id"], execution_id, token, wire_order(decision), tx.now)
+
+
+def unsettled(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> list[Claim]:
+    """Take over attempts whose outcome is not known and whose owner is gone, or is us.
+
+    One that was ``sending`` may or may not have left: it becomes ``unknown``.
+    """
+    claims = []
+    for decision in tx.dicts(_UNSETTLED, account):
+        is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
+        if decision["needs_attention"] or not is_due or _is_held(tx, decision, worker_id):
+            continue
+        token = _lease(tx, decision, worker_id, lease)
+        if decision["execution_status"] == "sending":
+            changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
+            tx.update("trade_executions", decision["execution_id"], changes)
+            tx.journal("execution.found_unsettled", decision["execution_id"])
+        claims.append(
+            Claim(
+                decision["decision_id"],
+                decision["execution_id"],
+                token,
+                wire_order(decision),
+                decision["attempt_started_at"],
+            )
+        )
+    return claims
+
+
+def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> None:
+    """Keep an exchange as it was on the wire."""
+    body, encoding = exchange.text()
+    tx.insert(
+        "broker_calls",
+        {
+            "execution_id": execution_id,
+            "purpose": purpose,
+            "method": exchange.method,
+            "url": exchange.url,
+            "request_body": exchange.request_body,
+            "status": exchange.status,
+            "response_headers": json.dumps(dict(exchange.headers)) if exchange.headers else None,
+            "response_body": body if exchange.status is not None else None,
+            "body_encoding": encoding,
+            "error": exchange.error,
+            "started_at": exchange.started_at,
+            "ended_at": exchange.ended_at,
+        },
+    )
+
+
+def settle_refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
+    """The broker refused the order: it fails, for the reason that it gave."""
+    details = {"failure_code": verdict.failure_code, "error_message": verdict.message}
+    execution = {"status": "rejected", "rejected_at": tx.now, **details}
+    tx.update("trade_executions", claim.execution_id, execution)
+    _change_decision(
+        tx,
+        claim,
+        {
+            "status": "failed",
+            "failed_at": tx.now,
+            "failure_code": verdict.failure_code,
+            "failure_message": verdict.message,
+        },
+    )
+    raise_alert(tx, "trade_failed", claim.decision_id, f"{claim.order.symbol}: {verdict.message}")
+    tx.journal("execution.refused", claim.execution_id)
+
+
+def settle_returned(
+    tx: Transaction, claim: Claim, verdict: outcome.Verdict, status: str, retry_at: str | None
+) -> None:
+    """The attempt is over and the order did not get there: the decision is pending as before."""
+    tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
+    _change_decision(tx, claim, {"status": "pending", "next_attempt_at": retry_at})
+    tx.journal(f"execution.{status}", claim.execution_id)
+
+
+def settle_unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
+    """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
+    tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
+    _change_decision(tx, claim, {"next_attempt_at": ask_at})
+    raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
+    tx.journal("execution.unknown", claim.execution_id)
+
+
+def settle_stuck(tx: Transaction, claim: Claim, why: str) -> None:
+    """No further step is safe without a person."""
+    _change_decision(tx, claim, {"needs_attention": why})
+    raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
+    tx.journal("decision.needs_attention", claim.decision_id)
+
+
+def resend(tx: Transaction, claim: Claim) -> int:
+    """Write down that the same id is sent once more; returns how often it was before."""
+    sent = tx.one(
+        "SELECT count(*) FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'",
+        (claim.execution_id,),
+    )[0]
+    _change_decision(tx, claim, {"retry_count": sent})
+    tx.update("trade_executions", claim.execution_id, {"status": "sending"})
+    tx.journal("execution.resending", claim.execution_id)
+    return int(sent)
+
+
+def apply_order(
+    tx: Transaction,
+    account: Account,
+    execution_id: str,
+    decision_id: str,
+    order: Mapping[str, Any],
+    source: str,
+) -> None:
+    """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
+    status = outcome.execution_status(order)
+    filled = outcome.number(order, "filled_qty") or money.ZERO
+    if not _note_order(tx, account, execution_id, decision_id, order, filled, source):
+        return
+    average = outcome.number(order, "filled_avg_price")
+    changes: dict[str, Any] = {
+        "status": status,
+        "broker_status": order["status"],
+        "alpaca_order_id": order["id"],
+        "filled_quantity": money.to_text(filled),
+        "filled_avg_price": None if average is None else money.to_text(average),
+        "submitted_at": _moment(order.get("submitted_at") or order.get("created_at")),
+        "filled_at": _moment(order.get("filled_at")),
+    }
+    if status == "rejected":
+        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
+    tx.update("trade_executions", execution_id, changes)
+    decision = _decision_after(tx, order, status, filled)
+    if decision:
+        tx.update("trade_decisions", decision_id, decision)
+        tx.unaudited(
+            "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL WHERE decision_id = ?",
+            (decision_id,),
+        )
+        if decision["status"] == "failed":
+            raise_alert(tx, "trade_failed", decision_id, str(decision["failure_message"]))
+    if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
+        text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
+        raise_alert(tx, "unknown_order_status", decision_id, text)
+    tx.journal(f"order.{source}", execution_id)
+
+
+def apply_fills(tx: Transaction, account: Account, activities: list[Mapping[str, Any]]) -> int:
+    """Add the fills of our orders that are not there yet; returns how many were new."""
+    broker, environment, name = account
+    added = 0
+    for item in activities:
+        ours = tx.one(
+            "SELECT execution_id FROM trade_executions WHERE alpaca_order_id = ? AND broker = ?"
+            " AND environment = ? AND account = ?",
+            (item["order_id"], *account),
+        )
+        if ours is None or tx.one("SELECT 1 FROM fills WHERE fill_id = ?", (item["id"],)):
+            continue
+        added += 1
+        tx.insert(
+            "fills",
+            {
+                "fill_id": item["id"],
+                "broker_order_id": item["order_id"],
+                "execution_id": ours[0],
+                "broker": broker,
+                "environment": environment,
+                "account": name,
+                "symbol": item["symbol"],
+                "side": item["side"],
+                "quantity": money.to_text(money.parse(item["qty"])),
+                "price": money.to_text(money.parse(item["price"])),
+                "price_basis": item.get("price_basis", "broker"),
+                "transaction_time": _moment(item["transaction_time"]),
+                "seen_at": tx.now,
+            },
+        )
+        tx.journal("fill.recorded", str(item["id"]))
+    return added
+
+
+def raise_alert(tx: Transaction, kind: str, subject: str, message: str) -> None:
+    """One row a subject until somebody has acknowledged it. The caller's entry journals it."""
+    known = tx.one(
+        "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND acknowledged_at IS NULL", (kind, subject)
+    )
+    if known is None:
+        tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
+
+
+def wire_order(decision: Mapping[str, Any]) -> WireOrder:
+    """The order of a decision row as it goes on the wire."""
+    market = json.loads(decision["decision_rationale"]).get("market_context")
+    price = market.get("price") if isinstance(market, dict) else None
+    try:
+        reference = None if price is None else money.parse(price)
+    except ValueError:  # a rationale is anybody's text; what is no price is none
+        reference = None
+    return WireOrder(
+        client_order_id=decision["client_order_id"],
+        symbol=decision["symbol"],
+        side=decision["side"],
+        quantity=_decimal(decision["quantity"]),
+        notional=_decimal(decision["notional"]),
+        order_type=decision["order_type"],
+        limit_price=_decimal(decision["limit_price"]),
+        stop_price=_decimal(decision["stop_price"]),
+        time_in_force=decision["time_in_force"],
+        extended_hours=bool(decision["extended_hours"]),
+        reference_price=reference,
+    )
+
+
+def _decision_after(
+    tx: Transaction, order: Mapping[str, Any], status: str, filled: Decimal
+) -> dict[str, Any] | None:
+    """What the end of an order makes of its decision; None while it is not over."""
+    if status not in outcome.TERMINAL.values() or status == "replaced":
+        return None
+    if filled > 0:
+        return {"status": "executed", "executed_at": tx.now, "next_attempt_at": None}
+    reasons = {
+        "rejected": ("rejected_by_venue", "rejected by the venue after it was accepted; no reason is given"),
+        "expired": ("expired_unfilled", "its time in force ran out before anything was filled"),
+        "canceled": ("canceled_at_broker", "canceled at the broker before anything was filled"),
+        "filled": ("other", "the broker says filled, with a quantity of nothing"),
+    }
+    code, message = reasons[status]
+    return {
+        "status": "failed",
+        "failed_at": tx.now,
+        "failure_code": code,
+        "failure_message": f"{order['symbol']}: {message}",
+        "next_attempt_at": None,
+    }
+
+
+def _note_order(
+    tx: Transaction,
+    account: Account,
+    execution_id: str,
+    decision_id: str,
+    order: Mapping[str, Any],
+    filled: Decimal,
+    source: str,
+) -> bool:
+    """Store the broker's order where it says something new; True where it does."""
+    broker, environment, name = account
+    average = outcome.number(order, "filled_avg_price")
+    state = {
+        "client_order_id": order["client_order_id"],
+        "status": order["status"],
+        "filled_quantity": money.to_text(filled),
+        "filled_avg_price": None if average is None else money.to_text(average),
+        "replaces": order.get("replaces"),
+        "replaced_by": order.get("replaced_by"),
+    }
+    known = tx.one(f"SELECT {', '.join(state)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
+    if known is not None and tuple(known) == tuple(state.values()):
+        return False
+    raw = json.dumps(order, ensure_ascii=False, default=str)
+    if known is None:
+        tx.insert(
+            "alpaca_orders",
+            {
+                "broker_order_id": order["id"],
+                **state,
+                "broker": broker,
+                "environment": environment,
+                "account": name,
+                "symbol": order["symbol"],
+                "decision_id": decision_id,
+                "execution_id": execution_id,
+                "raw": raw,
+                "first_seen_at": tx.now,
+                "updated_at": tx.now,
+            },
+        )
+    else:
+        tx.update("alpaca_orders", order["id"], {**state, "raw": raw, "updated_at": tx.now})
+    tx.insert(
+        "order_events",
+        {
+            "broker_order_id": order["id"],
+            "execution_id": execution_id,
+            "status": order["status"],
+            "filled_quantity": state["filled_quantity"],
+            "source": source,
+            "seen_at": tx.now,
+        },
+    )
+    return True
+
+
+def _change_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
+    """Change a decision that is still leased to us; raises LeaseLost where it is not."""
+    is_ours = tx.update(
+        "trade_decisions", claim.decision_id, changes, where="lease_token = :token", token=claim.token
+    )
+    if not is_ours:
+        raise LeaseLost(claim.decision_id)
+
+
+def check_lease(tx: Transaction, claim: Claim) -> None:
+    """Raise LeaseLost unless the claim is still ours."""
+    row = tx.one("SELECT lease_token FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))
+    if row is None or row[0] != claim.token:
+        raise LeaseLost(claim.decision_id)
+
+
+def _lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
+    token = int(decision["lease_token"]) + 1
+    until = clock.to_text(clock.from_text(tx.now) + lease)
+    tx.unaudited(
+        "UPDATE trade_decisions SET lease_owner = ?, lease_token = ?, lease_until = ? WHERE decision_id = ?",
+        (worker_id, token, until, decision["decision_id"]),
+    )
+    return token
+
+
+def _is_held(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bool:
+    """Whether another worker that may be alive has the lease."""
+    owner, until = decision["lease_owner"], decision["lease_until"]
+    if owner is None or owner == worker_id or until is None or until <= tx.now:
+        return False
+    row = tx.one("SELECT host, pid, boot_id, started_at FROM workers WHERE worker_id = ?", (owner,))
+    if row is None:
+        return True
+    host, pid, boot, started_at = row
+    if host != socket.gethostname():
+        return True
+    return boot == boot_id() and is_alive(pid, since=started_at)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else money.parse(text)
+
+
+def _moment(text: Any) -> str | None:
+    """The broker's time as store text; None where it gives none that can be read."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return clock.to_text(clock.from_text(text))
+    except ValueError:
+        return None

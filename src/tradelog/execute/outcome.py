@@ -1,0 +1,185 @@
+"""What an answer of the broker proves, and what it does not.
+
+A refusal is 403 or 422 with the broker's JSON ``message``. 401, ``forbidden.`` and 429 say that
+this attempt was not accepted and nothing about the order. Anything else that is no order in the
+broker's form (time-outs, drops, 5xx, 400, HTML, half a JSON) proves nothing: unknown until asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from tradelog import money
+from tradelog.execute.brokers.base import Exchange, WireOrder
+
+
+class Kind(Enum):
+    ORDER = "order"
+    REFUSED = "refused"
+    DUPLICATE = "duplicate"
+    BAD_KEYS = "bad keys"
+    THROTTLED = "throttled"
+    NOT_SENT = "not sent"
+    NOT_FOUND = "not found"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    kind: Kind
+    message: str
+    failure_code: str | None = None
+    order: Mapping[str, Any] | None = None
+
+
+# The broker's own words for its refusals: codes are reused, texts are what tells them apart
+# (collected from recorded answers and issue reports of Alpaca's API, 2020 to 2026).
+_REFUSALS = (
+    ("insufficient buying power", "insufficient_buying_power"),
+    ("insufficient day trading buying power", "insufficient_buying_power"),
+    ("day trading margin call", "insufficient_buying_power"),
+    ("insufficient qty", "insufficient_quantity"),
+    ("cannot be sold short", "insufficient_quantity"),
+    ("wash trade", "wash_trade"),
+    ("no price known", "no_price"),
+    ("not fractionable", "not_tradable"),
+    ("not tradable", "not_tradable"),
+    ("not active", "not_tradable"),
+    ("could not find", "not_tradable"),
+    ("not authorized to trade", "not_tradable"),
+    ("restricted to liquidation", "not_tradable"),
+    ("pattern day trading", "market_rule"),
+    ("must be submitted after", "market_rule"),
+    ("extended hours", "market_rule"),
+    ("sub-penny", "invalid_order"),
+    ("minimal amount", "invalid_order"),
+)
+
+# Final for this order id; every other status, also one that nobody knows yet, may still change.
+TERMINAL = {"filled": "filled", "canceled": "canceled", "expired": "expired"}
+TERMINAL |= {"rejected": "rejected", "replaced": "replaced"}
+LIVE = frozenset(
+    (
+        *("new", "accepted", "pending_new", "accepted_for_bidding", "stopped", "suspended", "held"),
+        *("partially_filled", "done_for_day", "calculated", "pending_cancel", "pending_replace"),
+        "pending_review",
+    )
+)
+
+
+def of_submit(exchange: Exchange) -> Verdict:
+    """What the answer to POST /v2/orders proves."""
+    if exchange.status is None:
+        kind = Kind.UNKNOWN if exchange.sent else Kind.NOT_SENT
+        return Verdict(kind, exchange.error or "no answer")
+    answer = exchange.json()
+    message = _message(answer)
+    if exchange.status in (200, 201):
+        order = as_order(answer)
+        if order is not None:
+            return Verdict(Kind.ORDER, order["status"], order=order)
+        return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}, but no order in its body")
+    stopped = _stopped(exchange.status, message)
+    if stopped is not None:
+        return stopped
+    if exchange.status in (403, 422) and message is not None:
+        lowered = message.lower().replace("_", " ")
+        if "client order id must be unique" in lowered:
+            return Verdict(Kind.DUPLICATE, message)
+        return Verdict(Kind.REFUSED, message, failure_code=refusal_code(exchange.status, message))
+    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+
+
+def of_lookup(exchange: Exchange) -> Verdict:
+    """What the answer to a GET of one order proves: the order, that it is not found, or nothing."""
+    if exchange.status is None:
+        return Verdict(Kind.UNKNOWN, exchange.error or "no answer")
+    answer = exchange.json()
+    if exchange.status == 200:
+        order = as_order(answer)
+        if order is not None:
+            return Verdict(Kind.ORDER, order["status"], order=order)
+        return Verdict(Kind.UNKNOWN, "HTTP 200, but no order in its body")
+    message = _message(answer)
+    stopped = _stopped(exchange.status, message)
+    if stopped is not None:
+        return stopped
+    # An HTML 404 is some proxy's; the broker's own says so in JSON.
+    if exchange.status == 404 and message is not None:
+        return Verdict(Kind.NOT_FOUND, message)
+    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+
+
+def as_order(answer: Any) -> dict[str, Any] | None:
+    """The order that a body holds, None where it lacks what makes one."""
+    if not isinstance(answer, dict):
+        return None
+    needed = ("id", "client_order_id", "symbol", "status")
+    if not all(isinstance(answer.get(name), str) and answer[name] for name in needed):
+        return None
+    return answer
+
+
+def number(order: Mapping[str, Any], name: str) -> Decimal | None:
+    """A number of an order, which Alpaca writes as text; None where it is absent or none."""
+    value = order.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return money.parse(value)
+    except ValueError:
+        return None
+
+
+def mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
+    """How an order found by our id differs from what we sent; None where it is ours."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("client_order_id", order.get("client_order_id"), wanted.client_order_id),
+        ("symbol", order.get("symbol"), wanted.symbol),
+        ("side", order.get("side"), wanted.side),
+        ("type", order.get("type") or order.get("order_type"), wanted.order_type),
+    ]
+    if wanted.quantity is not None:
+        pairs.append(("qty", number(order, "qty"), wanted.quantity))
+    if wanted.notional is not None and order.get("notional") is not None:
+        pairs.append(("notional", number(order, "notional"), wanted.notional))
+    differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
+    return "; ".join(differing) or None
+
+
+def execution_status(order: Mapping[str, Any]) -> str:
+    """Our execution status for the broker's order."""
+    status = str(order["status"])
+    if status in TERMINAL:
+        return TERMINAL[status]
+    filled = number(order, "filled_qty") or money.ZERO
+    return "partially_filled" if filled > 0 else "accepted"
+
+
+def refusal_code(status: int, message: str) -> str:
+    """The stable failure code for a refusal in the broker's words."""
+    lowered = message.lower()
+    for words, code in _REFUSALS:
+        if words in lowered:
+            return code
+    if lowered.startswith("asset ") and "not found" in lowered:
+        return "not_tradable"
+    return "invalid_order" if status == 422 else "other"
+
+
+def _stopped(status: int, message: str | None) -> Verdict | None:
+    if status == 401 or (status == 403 and (message or "").strip().lower() == "forbidden."):
+        return Verdict(Kind.BAD_KEYS, message or "request is not authorized")
+    if status == 429:
+        return Verdict(Kind.THROTTLED, message or "rate limit exceeded")
+    return None
+
+
+def _message(answer: Any) -> str | None:
+    if isinstance(answer, dict) and isinstance(answer.get("message"), str):
+        return str(answer["message"])
+    return None

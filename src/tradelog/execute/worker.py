@@ -1,0 +1,359 @@
+"""The worker: claims, sends, asks and polls until it is told to stop.
+
+APScheduler is the timer only; which decision is sent, and by whom, the store decides. All jobs run
+one at a time on one thread, and no transaction is open while the broker is spoken to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from tradelog import clock, ids
+from tradelog.config import Config
+from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
+from tradelog.execute import outbox, outcome, snapshots
+from tradelog.execute.brokers.base import Broker, Exchange
+from tradelog.execute.outbox import Claim, LeaseLost
+from tradelog.execute.outcome import Kind
+from tradelog.store.process import boot_id
+from tradelog.store.writer import Writer
+
+HEARTBEAT_SECONDS = 10
+SNAPSHOT_SECONDS = 60
+# An id that was sent this often without a trace of it is a matter for a person.
+MOST_SENDS = 5
+# At least so many "not found" over the grace period before the same id is sent again.
+LOOKUPS = 4
+THROTTLED_SECONDS = 60.0
+
+log = logging.getLogger("tradelog.worker")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a worker did, by decision id."""
+
+    sent: set[str] = field(default_factory=set)
+    expired: int = 0
+
+
+class Worker:
+    """Works for the broker, environment and account of the configuration only."""
+
+    def __init__(self, writer: Writer, broker: Broker, config: Config) -> None:
+        self._writer = writer
+        self._broker = broker
+        self._config = config
+        self._account = config.account
+        self._lease = timedelta(seconds=float(config.worker.lease_seconds))
+        self._paused_until = 0.0
+        self._stop = threading.Event()
+        self._is_idle = False
+        self._failure: BaseException | None = None
+        self.worker_id = ids.new(ids.WORKER)
+        self.summary = Summary()
+
+    def start(self) -> None:
+        """Register, and bind the account. Raises BrokerRefusesUs where the broker is another's."""
+        with self._writer.transaction() as tx:
+            broker, environment, name = self._account
+            tx.unaudited(
+                "INSERT INTO workers (worker_id, host, pid, boot_id, broker, environment, account,"
+                " started_at, heartbeat_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(self.worker_id, socket.gethostname(), os.getpid(), boot_id()),
+                    *(broker, environment, name, tx.now, tx.now),
+                ),
+            )
+        snapshots.bind_account(self._writer, self._broker, self._config)
+        snapshots.refresh(self._writer, self._broker, self._account)
+
+    def stop(self) -> None:
+        """Finish the call in flight, then end. Safe to call from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until `stop`. Raises what ended it."""
+        settings = self._config.worker
+        self._schedule(
+            [
+                (self.drain, settings.drain_seconds),
+                (self.poll, settings.poll_seconds),
+                (self.heartbeat, Decimal(HEARTBEAT_SECONDS)),
+                (self.snapshot, Decimal(SNAPSHOT_SECONDS)),
+            ],
+            None,
+        )
+
+    def run_once(self) -> None:
+        """Drain what is due; end when all that was sent is over, or after ``once_seconds``."""
+        settings = self._config.worker
+        quick = min(settings.poll_seconds, Decimal("0.5"))
+        self._schedule(
+            [(self.drain, settings.drain_seconds), (self.poll, quick), (self._end_when_done, quick)],
+            float(settings.once_seconds),
+        )
+        self.snapshot()
+
+    def drain(self) -> None:
+        """Settle what is unsettled, then send what is due, oldest first."""
+        self._is_idle = False
+        while not self._stop.is_set() and time.monotonic() >= self._paused_until:
+            with self._writer.transaction() as tx:
+                open_claims = outbox.unsettled(tx, self._account, self.worker_id, self._lease)
+            for claim in open_claims:
+                self._resolve(claim)
+            with self._writer.transaction() as tx:
+                claim_now = outbox.claim(tx, self._account, self.worker_id, self._lease)
+            if claim_now is None:
+                self._is_idle = not open_claims
+                return
+            self.summary.sent.add(claim_now.decision_id)
+            log.info("sending %s", claim_now.execution_id, extra={"action": "send"})
+            self._send(claim_now)
+
+    def poll(self) -> None:
+        """Ask for every order that may still change, and for fills that are missing."""
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT execution_id, decision_id, alpaca_order_id, submitted_at, started_at"
+                " FROM trade_executions WHERE broker = ? AND environment = ? AND account = ?"
+                " AND status IN ('accepted', 'partially_filled') ORDER BY id",
+                self._account,
+            ).fetchall()
+        for execution_id, decision_id, order_id, submitted_at, started_at in rows:
+            if self._stop.is_set() or time.monotonic() < self._paused_until:
+                return
+            exchange = self._broker.order(order_id)
+            verdict = outcome.of_lookup(exchange)
+            self._heed(verdict, exchange)
+            if verdict.order is None:
+                # A failed question changes nothing about the order; that it failed is kept.
+                with self._writer.transaction() as tx:
+                    outbox.log_call(tx, exchange, "poll", execution_id)
+                    tx.journal("order.poll_failed", execution_id)
+                continue
+            self._apply(
+                execution_id, decision_id, exchange, verdict.order, "poll", submitted_at or started_at
+            )
+
+    def heartbeat(self) -> None:
+        with self._writer.transaction() as tx:
+            tx.unaudited("UPDATE workers SET heartbeat_at = ? WHERE worker_id = ?", (tx.now, self.worker_id))
+
+    def snapshot(self) -> None:
+        snapshots.refresh(self._writer, self._broker, self._account)
+
+    def finish(self) -> None:
+        """Write down that this worker has ended in good order."""
+        with self._writer.transaction() as tx:
+            tx.unaudited(
+                "UPDATE workers SET heartbeat_at = ?, stopped_at = ? WHERE worker_id = ?",
+                (tx.now, tx.now, self.worker_id),
+            )
+
+    def _send(self, claim: Claim) -> None:
+        exchange = self._broker.submit(claim.order)
+        verdict = outcome.of_submit(exchange)
+        if verdict.kind is Kind.ORDER and outcome.mismatch(verdict.order or {}, claim.order):
+            different = outcome.mismatch(verdict.order or {}, claim.order)
+            verdict = outcome.Verdict(Kind.UNKNOWN, f"the answer is another order: {different}")
+        self._settle(claim, exchange, "submit", verdict)
+        if verdict.kind is Kind.DUPLICATE or verdict.kind is Kind.UNKNOWN:
+            self._resolve(claim)
+        self._heed(verdict, exchange)
+
+    def _settle(self, claim: Claim, exchange: Exchange, purpose: str, verdict: outcome.Verdict) -> None:
+        """Record an exchange and what it proves, in one commit, unless the lease is lost."""
+        fills = self._fills_of(verdict.order, claim.started_at)
+        try:
+            with self._writer.transaction() as tx:
+                outbox.check_lease(tx, claim)
+                outbox.log_call(tx, exchange, purpose, claim.execution_id)
+                if verdict.order is not None:
+                    source = "submit" if purpose == "submit" else "lookup"
+                    outbox.apply_order(
+                        tx, self._account, claim.execution_id, claim.decision_id, verdict.order, source
+                    )
+                    outbox.apply_fills(tx, self._account, fills)
+                elif verdict.kind is Kind.REFUSED:
+                    outbox.settle_refused(tx, claim, verdict)
+                elif verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT) and purpose == "submit":
+                    status = "not_sent" if verdict.kind is Kind.NOT_SENT else "not_accepted"
+                    retry_at = None if verdict.kind is Kind.BAD_KEYS else self._later(exchange, verdict)
+                    outbox.settle_returned(tx, claim, verdict, status, retry_at)
+                else:
+                    wait = self._config.worker.unknown_grace_seconds / LOOKUPS
+                    outbox.settle_unknown(tx, claim, verdict.message, self._in(float(wait), tx.now))
+        except LeaseLost:
+            # Whoever holds the lease now settles it; the words that were spoken are kept all the same.
+            with self._writer.transaction() as tx:
+                outbox.log_call(tx, exchange, purpose, claim.execution_id)
+                tx.journal("execution.lease_lost", claim.execution_id)
+            log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
+
+    def _resolve(self, claim: Claim) -> None:
+        """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
+        exchange = self._broker.find(claim.order.client_order_id)
+        verdict = outcome.of_lookup(exchange)
+        if verdict.order is not None:
+            different = outcome.mismatch(verdict.order, claim.order)
+            if different is not None:
+                with self._writer.transaction() as tx:
+                    outbox.log_call(tx, exchange, "lookup", claim.execution_id)
+                    outbox.settle_stuck(tx, claim, f"the broker has another order under our id: {different}")
+                return
+        self._settle(claim, exchange, "lookup", verdict)
+        self._heed(verdict, exchange)
+        if verdict.kind is Kind.NOT_FOUND and self._is_gone(claim):
+            self._resend(claim)
+
+    def _is_gone(self, claim: Claim) -> bool:
+        """Whether enough look-ups over the whole grace period have found nothing since the last send."""
+        with self._writer.reading() as connection:
+            last_sent, asked = connection.execute(
+                "SELECT max(CASE WHEN purpose = 'submit' THEN ended_at END),"
+                " count(CASE WHEN purpose = 'lookup' AND status = 404 THEN 1 END)"
+                " FROM broker_calls WHERE execution_id = ?",
+                (claim.execution_id,),
+            ).fetchone()
+        since = clock.from_text(last_sent or claim.started_at)
+        grace = timedelta(seconds=float(self._config.worker.unknown_grace_seconds))
+        return asked >= LOOKUPS and clock.now() - since >= grace
+
+    def _resend(self, claim: Claim) -> None:
+        with self._writer.transaction() as tx:
+            sent = outbox.resend(tx, claim)
+            if sent >= MOST_SENDS:
+                outbox.settle_stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
+                return
+        self._send(claim)
+
+    def _apply(
+        self,
+        execution_id: str,
+        decision_id: str,
+        exchange: Exchange,
+        order: Any,
+        source: str,
+        since: str,
+    ) -> None:
+        fills = self._fills_of(order, since)
+        with self._writer.transaction() as tx:
+            before = tx.seq
+            outbox.apply_order(tx, self._account, execution_id, decision_id, order, source)
+            outbox.apply_fills(tx, self._account, fills)
+            if tx.seq != before:
+                outbox.log_call(tx, exchange, source, execution_id)
+                tx.journal("order.told", execution_id)
+
+    def _fills_of(self, order: Any, since: str) -> list[Any]:
+        """The FILL activities of an order that has filled in part or in full."""
+        if order is None or not outcome.number(order, "filled_qty"):
+            return []
+        # The broker's clock may be behind ours by more than a call takes.
+        after = self._in(-60.0, since)
+        found: list[Any] = []
+        token: str | None = None
+        for _ in range(100):
+            page = self._broker.fills(after, token).json()
+            if not isinstance(page, list) or not page:
+                break
+            found += [item for item in page if item.get("order_id") == order["id"]]
+            token = page[-1]["id"]
+            if len(page) < 100:
+                break
+        return found
+
+    def _heed(self, verdict: outcome.Verdict, exchange: Exchange) -> None:
+        """What concerns every order, not this one: wrong keys end the drain, a limit pauses it."""
+        if verdict.kind is Kind.BAD_KEYS:
+            raise BrokerRefusesUs(
+                f"{self._broker.name} refuses our keys: {verdict.message}",
+                hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",
+            )
+        if verdict.kind is Kind.THROTTLED:
+            self._paused_until = time.monotonic() + _wait_asked(exchange)
+        elif verdict.kind is Kind.NOT_SENT:
+            self._paused_until = time.monotonic() + 1.0
+
+    def _later(self, exchange: Exchange, verdict: outcome.Verdict) -> str:
+        seconds = _wait_asked(exchange) if verdict.kind is Kind.THROTTLED else 1.0
+        return self._in(seconds, clock.now_text())
+
+    def _in(self, seconds: float, moment: str) -> str:
+        return clock.to_text(clock.from_text(moment) + timedelta(seconds=seconds))
+
+    def _end_when_done(self) -> None:
+        with self._writer.reading() as connection:
+            waiting = connection.execute(
+                "SELECT 1 FROM trade_decisions WHERE broker = ? AND environment = ? AND account = ?"
+                " AND status = 'executing' AND needs_attention IS NULL LIMIT 1",
+                self._account,
+            ).fetchone()
+        if self._is_idle and waiting is None:
+            self.stop()
+
+    def _schedule(self, jobs: list[tuple[Callable[[], None], Decimal]], most_seconds: float | None) -> None:
+        from apscheduler.executors.pool import ThreadPoolExecutor
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+        )
+        for job, seconds in jobs:
+            scheduler.add_job(
+                self._guarded(job), "interval", seconds=float(seconds), next_run_time=clock.now()
+            )
+        scheduler.start()
+        try:
+            self._stop.wait(most_seconds)
+        finally:
+            self._stop.set()
+            scheduler.shutdown(wait=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def _guarded(self, job: Callable[[], None]) -> Callable[[], None]:
+        """APScheduler logs a job's exception and goes on; what goes wrong here must end the worker.
+
+        Only a store that cannot be written just now is waited for: nothing is sent meanwhile.
+        """
+
+        def run() -> None:
+            if self._stop.is_set():
+                return
+            try:
+                job()
+            except (StoreLocked, StoreUnwritable) as error:
+                print(f"waiting: {error.message}", file=sys.stderr)
+                self._paused_until = time.monotonic() + 1.0
+            except BaseException as error:
+                self._failure = error
+                self.stop()
+
+        return run
+
+
+def _wait_asked(exchange: Exchange) -> float:
+    """How long the broker asks us to wait, in seconds: Retry-After, else until its limit resets."""
+    after = exchange.headers.get("retry-after")
+    if after is not None and after.isdigit():
+        return float(after)
+    reset = exchange.headers.get("x-ratelimit-reset")
+    if reset is not None and reset.isdigit():
+        return min(max(int(reset) - clock.now().timestamp(), 0.0) + 1.0, 300.0)
+    return THROTTLED_SECONDS
