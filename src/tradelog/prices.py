@@ -7,6 +7,7 @@ the numbers come from. tradelog fetches no market data: without a file, prices a
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -101,9 +102,7 @@ def load(path: Path | None) -> Prices:
         raise ConfigError(f"[market] prices: {path} needs the columns symbol,date,close,volume")
     for number, row in enumerate(reader, 2):
         try:
-            close = money.parse(row["close"])
-            if close <= 0:
-                raise ValueError(f"close {close} is not above zero")
+            close = _positive(row["close"])
             volume = money.parse(row["volume"]) if row.get("volume") else None
             bar = Bar(date.fromisoformat(row["date"]), close, volume)
         except (ValueError, TypeError) as error:
@@ -113,9 +112,16 @@ def load(path: Path | None) -> Prices:
     return Prices(ordered, label, path.name)
 
 
+def _positive(text: str) -> Decimal:
+    number = money.parse(text)
+    if number <= 0:
+        raise ValueError(f"close {text} is not above zero")
+    return number
+
+
 def _volatility(closes: list[Decimal]) -> Decimal:
     """The sample standard deviation of daily returns, not annualised, to six places."""
-    returns = [after / before - 1 for before, after in zip(closes, closes[1:], strict=False)]
+    returns = [after / before - 1 for before, after in itertools.pairwise(closes)]
     mean = sum(returns, money.ZERO) / len(returns)
     variance = sum(((item - mean) ** 2 for item in returns), money.ZERO) / (len(returns) - 1)
     return variance.sqrt().quantize(Decimal("0.000001"))

@@ -1,0 +1,23 @@
+"""The command line: parse, call, render. A command's module is imported when it runs, not before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The ``tradelog`` program. Exit codes are in `tradelog.errors`; 130 is an interrupt."""
+    # As for Ctrl-C: a run that is stopped says so in its row.
+    signal.signal(signal.SIGTERM, _interrupted)
+    os.environ.setdefault("TYPER_USE_RICH", "0")
+    from tradelog.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

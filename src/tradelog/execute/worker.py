@@ -186,6 +186,7 @@ class Worker:
                         tx, self._account, claim.execution_id, claim.decision_id, verdict.order, source
                     )
                     outbox.apply_fills(tx, self._account, fills)
+                    tx.journal_rest("order.told", claim.execution_id)
                 elif verdict.kind is Kind.REFUSED:
                     outbox.settle_refused(tx, claim, verdict)
                 elif verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT) and purpose == "submit":

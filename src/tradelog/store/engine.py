@@ -15,7 +15,9 @@ SCHEMA = "0001"
 BUSY_SECONDS = 10.0
 
 
-def connect_writer(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+def connect_writer(
+    path: Path, *, busy_seconds: float = BUSY_SECONDS, check_same_thread: bool = True
+) -> sqlite3.Connection:
     """A connection that commits durably: WAL, synchronous=FULL, foreign keys on.
 
     Creates the directory (0700) and the file (0600) where they are missing. Transactions are the
@@ -23,7 +25,9 @@ def connect_writer(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3
     """
     _create_private(path)
     with faults(path):
-        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+        connection = sqlite3.connect(
+            path, timeout=busy_seconds, isolation_level=None, check_same_thread=check_same_thread
+        )
         try:
             # FULL, always: an order at the broker whose row vanished in a power cut is the one
             # unforgivable bug. WAL makes it affordable.

@@ -35,7 +35,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         """Raises StoreMissing, StoreOlder, StoreNewer, StoreLocked."""
         self.path = path
-        self._connection = engine.connect_reader(path)
+        self.connection = engine.connect_reader(path)
 
     def __enter__(self) -> Reader:
         return self
@@ -44,21 +44,21 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
         with engine.faults(self.path):
-            return [dict(row) for row in self._connection.execute(sql, parameters)]
+            return [dict(row) for row in self.connection.execute(sql, parameters)]
 
     def one(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Row | None:
         with engine.faults(self.path):
-            row = self._connection.execute(sql, parameters).fetchone()
+            row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else dict(row)
 
     def value(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Any:
         """The first column of the first row, or None."""
         with engine.faults(self.path):
-            row = self._connection.execute(sql, parameters).fetchone()
+            row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else row[0]
 
     def resolve(self, text: str, kinds: Sequence[str] = tuple(NAMED)) -> tuple[str, str]:

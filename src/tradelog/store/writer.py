@@ -172,6 +172,11 @@ class Transaction:
         self._changed.clear()
         return self._seq
 
+    def journal_rest(self, event: str, subject: str) -> None:
+        """Write an entry for what no entry covers yet, if anything."""
+        if self._changed:
+            self.journal(event, subject)
+
     def finish(self) -> None:
         if self._changed:
             left = ", ".join(sorted({table for table, _ in self._changed}))
@@ -200,12 +205,19 @@ def _update_sql(table: str, columns: tuple[str, ...], where: str) -> str:
     )
 
 
-def open_writer(path: Path, *, actor: str | None = None, busy_seconds: float = engine.BUSY_SECONDS) -> Writer:
+def open_writer(
+    path: Path,
+    *,
+    actor: str | None = None,
+    busy_seconds: float = engine.BUSY_SECONDS,
+    check_same_thread: bool = True,
+) -> Writer:
     """Open the store for writing; create it, or upgrade an older one after a checked copy.
 
-    Raises StoreNewer, StoreLocked, StoreUnwritable, UpgradeFailed.
+    ``check_same_thread=False`` is for an owner that sees to it itself that one thread uses it at a
+    time. Raises StoreNewer, StoreLocked, StoreUnwritable, UpgradeFailed.
     """
-    connection = engine.connect_writer(path, busy_seconds=busy_seconds)
+    connection = engine.connect_writer(path, busy_seconds=busy_seconds, check_same_thread=check_same_thread)
     try:
         with engine.faults(path):
             found = engine.schema_of(connection)
@@ -220,7 +232,9 @@ def open_writer(path: Path, *, actor: str | None = None, busy_seconds: float = e
 
         connection.close()
         upgrade.upgrade(path)
-        connection = engine.connect_writer(path, busy_seconds=busy_seconds)
+        connection = engine.connect_writer(
+            path, busy_seconds=busy_seconds, check_same_thread=check_same_thread
+        )
     return Writer(connection, path, actor or default_actor())
 
 

@@ -7,7 +7,6 @@ last one of the price file. It never invents one: without a price an order is re
 from __future__ import annotations
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,9 +44,7 @@ class SimulatedBroker:
         self._path = path
         self._prices = prices
         # The worker's jobs run on one thread at a time, though not always on the same one.
-        connect_writer(path).close()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection = connect_writer(path, check_same_thread=False)
         self._connection.executescript(_SCHEMA)
         with self._transaction():
             if self._connection.execute("SELECT 1 FROM account").fetchone() is None:

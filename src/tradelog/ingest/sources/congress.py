@@ -281,8 +281,10 @@ HOUSE_STOCK_WATCHER = Form(
     "House Stock Watcher",
     "house-stock-watcher",
     frozenset(
-        ("disclosure_date", "transaction_date", "owner", "ticker", "type", "amount")
-        + ("representative", "ptr_link")
+        (
+            *("disclosure_date", "transaction_date", "owner", "ticker", "type", "amount"),
+            *("representative", "ptr_link"),
+        )
     ),
     _stock_watcher("representative", ("district", "cap_gains_over_200_usd")),
 )

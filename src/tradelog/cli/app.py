@@ -1,0 +1,113 @@
+"""The table of commands, and what happens to an error."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer import _click
+from typer.core import TyperCommand, TyperGroup
+
+from tradelog.errors import TradelogError
+
+# Command -> (module in tradelog.cli, one-line help). Help imports none of the modules.
+COMMANDS = {
+    "init": ("init", "Write a commented tradelog.toml and choose the sources."),
+    "demo": ("demo", "Run the whole chain on bundled data in a fresh store."),
+    "fetch": ("fetch", "Fetch disclosures under an ingestion run: tradelog fetch congress."),
+    "run-strategy": ("run_strategy", "Run a strategy on what is known, and record its decisions."),
+    "decide": ("decide", "Record a decision by hand, or decisions of a program as NDJSON."),
+    "run-worker": ("run_worker", "Send what was decided to the broker, and follow it to its end."),
+    "report": ("report", "Show all activity in a symbol: data, decisions, trades."),
+    "runs": ("runs", "List the ingestion runs."),
+    "show": ("show", "Show one run, decision, execution or signal in full."),
+    "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name, and imports one when it is run or asked for its own help."""
+
+    def list_commands(self, ctx: _click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: _click.Context, cmd_name: str) -> _click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1], rich_markup_mode=None)
+
+    def resolve_command(
+        self, ctx: _click.Context, args: list[str]
+    ) -> tuple[str | None, _click.Command | None, list[str]]:
+        if args and args[0] in COMMANDS:
+            return args[0], _load(args[0]), args[1:]
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # names, for "Did you mean"
+        return super().resolve_command(ctx, args)
+
+
+def _load(name: str) -> _click.Command:
+    module_name, summary = COMMANDS[name]
+    module = import_module(f"tradelog.cli.{module_name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name, help=module.command.__doc__ or summary)(module.command)
+    loaded: Any = typer.main.get_command(single)
+    return loaded  # type: ignore[no-any-return]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Trade outbox and audit trail between a strategy and its broker.",
+)
+
+
+@app.callback()
+def options(
+    config: str = typer.Option(None, "--config", metavar="PATH", help="Configuration file to use."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Trade outbox and audit trail between a strategy and its broker."""
+    if config:
+        os.environ["TRADELOG_CONFIG"] = config
+    if debug:
+        os.environ["TRADELOG_DEBUG"] = "1"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code. Errors become one line and a hint on stderr."""
+    try:
+        app(args=list(arguments), prog_name="tradelog")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except TradelogError as error:
+        return _report(error, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt as error:
+        return _report(error, "interrupted", None, 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AssertionError) as error:
+        hint = "this is a fault of tradelog; run it again with --debug and report what it says"
+        return _report(error, f"{type(error).__name__}: {error}", hint, 1)
+    return 0
+
+
+def _report(error: BaseException, message: str, hint: str | None, code: int) -> int:
+    from tradelog.cli.render import visible
+
+    if os.environ.get("TRADELOG_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {visible(message)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {visible(hint)}", file=sys.stderr)
+    return code

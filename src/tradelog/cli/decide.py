@@ -1,0 +1,150 @@
+"""tradelog decide"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tradelog.cli.context import load_config
+from tradelog.cli.render import as_json, line
+from tradelog.errors import InvalidDecision, NotFound, UsageError
+
+
+def command(
+    side: Annotated[str | None, typer.Argument(help="buy or sell.")] = None,
+    quantity: Annotated[
+        str | None, typer.Argument(help="How many shares; leave out with --notional.")
+    ] = None,
+    symbol: Annotated[str | None, typer.Argument(help="The symbol, such as AAPL.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; kept with the decision.")] = None,
+    notional: Annotated[str | None, typer.Option(help="Dollars instead of shares.")] = None,
+    order_type: Annotated[str, typer.Option("--type", help="market, limit, stop or stop_limit.")] = "market",
+    limit: Annotated[str | None, typer.Option(help="Limit price.")] = None,
+    stop: Annotated[str | None, typer.Option(help="Stop price.")] = None,
+    tif: Annotated[str, typer.Option(help="Time in force: day, gtc, opg, cls, ioc, fok.")] = "day",
+    extended_hours: Annotated[
+        bool, typer.Option("--extended-hours", help="Also outside the session.")
+    ] = False,
+    expires: Annotated[str | None, typer.Option(help="Send it by this time or not at all.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", metavar="FILE", help="Decisions as NDJSON; - reads stdin.")
+    ] = None,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Record a decision by hand, or decisions of a program as NDJSON.
+
+    tradelog decide buy 10 AAPL --why "..."
+    """
+    if source is not None:
+        if side is not None:
+            raise UsageError("give a decision or --input, not both")
+        raise typer.Exit(_from_lines(source))
+    if notional is not None and quantity is not None and symbol is None:
+        quantity, symbol = None, quantity
+    if side is None or symbol is None:
+        raise UsageError(
+            "side, quantity and symbol are needed", hint='tradelog decide buy 10 AAPL --why "..."'
+        )
+    if not why or not why.strip():
+        raise UsageError("a decision needs its reason", hint='add --why "..."')
+    from tradelog.decide import record
+    from tradelog.store.writer import open_writer
+
+    if order_type == "market" and (limit or stop):
+        order_type = "stop_limit" if limit and stop else "limit" if limit else "stop"
+    decision = record.parse(
+        {
+            "symbol": symbol,
+            "side": side.lower(),
+            "quantity": quantity,
+            "notional": notional,
+            "order_type": order_type,
+            "limit_price": limit,
+            "stop_price": stop,
+            "time_in_force": tif,
+            "extended_hours": extended_hours,
+            "expires_at": expires,
+            "rationale": {"why": why},
+        }
+    )
+    config = load_config()
+    writer = open_writer(config.store_path)
+    try:
+        recorded = record.record(writer, config.account, decision)
+    finally:
+        writer.close()
+    if output_json:
+        as_json({"decision_id": recorded.decision_id, "client_order_id": recorded.client_order_id})
+    else:
+        line(f"{recorded.decision_id} recorded; tradelog run-worker sends it")
+
+
+def _from_lines(source: str) -> int:
+    """Record each line on its own, answer each with its id or its error; 1 where one failed."""
+    from tradelog.decide import record
+    from tradelog.store.writer import open_writer
+
+    config = load_config()
+    writer = open_writer(config.store_path)
+    failed = False
+    try:
+        for number, text in _lines(source):
+            answer: dict[str, Any] = {"line": number}
+            try:
+                decision = record.parse(_object(text))
+                answer["decision_id"] = record.record(writer, config.account, decision).decision_id
+            except InvalidDecision as error:
+                failed = True
+                answer |= {"error": error.message, "field": error.field}
+                if error.hint:
+                    answer["hint"] = error.hint
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+    finally:
+        writer.close()
+    return int(failed)
+
+
+def _lines(source: str) -> Iterator[tuple[int, str]]:
+    if source == "-":
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+        yield from ((number, text) for number, text in enumerate(sys.stdin, 1) if text.strip())
+        return
+    try:
+        with Path(source).open(encoding="utf-8", errors="surrogateescape") as stream:
+            yield from ((number, text) for number, text in enumerate(stream, 1) if text.strip())
+    except FileNotFoundError:
+        raise NotFound(f"no file at {source}", hint="check the path") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from error
+
+
+def _object(text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise InvalidDecision("line", "a key is given twice")
+        return found
+
+    try:
+        text.encode()
+        # Numbers keep the digits that were written: a price is never a float.
+        value = json.loads(text, parse_float=_Digits, parse_constant=_Digits, object_pairs_hook=unique)
+    except UnicodeEncodeError as error:
+        raise InvalidDecision("line", "is not UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidDecision("line", f"is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidDecision("line", "is no JSON object")
+    if "rationale" in value:
+        # A rationale is no order: its numbers stay numbers.
+        value["rationale"] = json.loads(text)["rationale"]
+    return value
+
+
+class _Digits(str):
+    """A JSON number with decimals, as it was written."""

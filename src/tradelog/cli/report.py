@@ -1,0 +1,167 @@
+"""tradelog report"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock, money
+from tradelog.cli import render
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column
+from tradelog.report import period, symbol
+
+DATA = (
+    Column("first_seen", "first seen by us"),
+    Column("run_id", "run"),
+    Column("member", "member"),
+    Column("side", "type"),
+    Column("traded", "traded"),
+    Column("filed_as_given", "disclosed"),
+    Column("amount", "amount, $", right=True),
+    Column("remarks", "remarks"),
+)
+DECISIONS = (
+    Column("created", "decided"),
+    Column("decision_id", "decision"),
+    Column("strategy_name", "strategy"),
+    Column("side", "side"),
+    Column("size", "size", right=True),
+    Column("status", "status", style="status"),
+    Column("why_not", "failure"),
+)
+TRADES = (
+    Column("executed", "executed"),
+    Column("decision_id", "decision"),
+    Column("side", "side"),
+    Column("quantity", "quantity", right=True),
+    Column("price", "price", right=True),
+    Column("price_basis", "price from"),
+)
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol, such as AAPL.")],
+    year: Annotated[int | None, typer.Option(help="A year of the market's days.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="All rows, not the newest 50 of each list.")
+    ] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show all activity in a symbol: data, decisions, trades."""
+    config = load_config()
+    zone = config.report.timezone
+    covered = period.of(
+        year,
+        None if first is None else clock.parse_day(first),
+        None if last is None else clock.parse_day(last),
+        zone,
+    )
+    with open_reader(config) as reader:
+        found = symbol.report(reader, name, config.account, covered, limit=-1 if show_all else symbol.NEWEST)
+    if output_json:
+        render.as_json(_json(found))
+        return
+    broker, environment, account = found.account
+    render.heading(f"{found.symbol}  {covered}  account {account} ({broker}, {environment})")
+    _data(found, zone)
+    _decisions(found, zone)
+    _trades(found, zone)
+    _summary(found)
+
+
+def _data(found: symbol.SymbolReport, zone: str) -> None:
+    render.line()
+    render.heading(
+        f"Data ingested: {found.data_first_seen} first seen by us in this period,"
+        f" {found.data_traded} about trades in it"
+    )
+    for row in found.data:
+        row["first_seen"] = clock.local(row["first_seen_at"], zone)
+        row["traded"] = row["event_date"] or "unknown"
+        row["amount"] = render.amount(row["amount_low"], row["amount_high"])
+        marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
+        row["remarks"] = ", ".join(marks + [flag.replace("_", " ") for flag in row["flags"]])
+    if found.data:
+        render.table(DATA, found.data)
+        _cut(len(found.data), max(found.data_first_seen, found.data_traded))
+    else:
+        render.line("  none")
+
+
+def _decisions(found: symbol.SymbolReport, zone: str) -> None:
+    render.line()
+    render.heading(f"Decisions: {found.summary.decisions}")
+    if not found.decisions:
+        render.line(f"  no decisions on {found.symbol} in this period")
+        return
+    for row in found.decisions:
+        row["created"] = clock.local(row["created_at"], zone)
+        row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
+        reason = [row["failure_code"], row["failure_message"]]
+        row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""
+    render.table(DECISIONS, found.decisions)
+    _cut(len(found.decisions), found.summary.decisions)
+
+
+def _trades(found: symbol.SymbolReport, zone: str) -> None:
+    render.line()
+    render.heading(f"Trades executed: {found.summary.trades}")
+    if not found.trades:
+        render.line("  none")
+        return
+    for row in found.trades:
+        row["executed"] = clock.local(row["transaction_time"], zone)
+    render.table(TRADES, found.trades)
+    _cut(len(found.trades), found.summary.trades)
+
+
+def _summary(found: symbol.SymbolReport) -> None:
+    summary = found.summary
+    render.line()
+    render.heading("Summary")
+    rate = "no decisions" if summary.success_rate is None else render.percent(summary.success_rate)
+    render.pairs(
+        [
+            ("signals", summary.signals),
+            ("decisions", summary.decisions),
+            ("executed", summary.executed),
+            ("failed", summary.failed),
+            ("cancelled", summary.cancelled),
+            ("pending", summary.pending),
+            ("success rate", rate),
+            ("trades", summary.trades),
+            ("shares bought", money.to_text(summary.bought)),
+            ("shares sold", money.to_text(summary.sold)),
+        ]
+    )
+
+
+def _cut(shown: int, total: int) -> None:
+    if shown < total:
+        render.note(f"  the {shown} newest of {total}; --all shows all")
+
+
+def _json(found: symbol.SymbolReport) -> dict[str, Any]:
+    broker, environment, account = found.account
+    return {
+        "symbol": found.symbol,
+        "broker": broker,
+        "environment": environment,
+        "account": account,
+        "period": {
+            "from": found.period.first and found.period.first.isoformat(),
+            "to": found.period.last and found.period.last.isoformat(),
+            "timezone": found.period.zone,
+        },
+        "data_first_seen": found.data_first_seen,
+        "data_traded": found.data_traded,
+        "data": found.data,
+        "decisions": found.decisions,
+        "trades": found.trades,
+        "summary": asdict(found.summary),
+    }

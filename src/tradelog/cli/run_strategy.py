@@ -1,0 +1,100 @@
+"""tradelog run-strategy"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock, money
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, line, note, table
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="The strategy: congress.")],
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="DATE", help="End the window at this day, and let backfill count."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would decide; write nothing.")
+    ] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a strategy on what is known, and record its decisions."""
+    from tradelog import prices
+    from tradelog.decide.run import run_strategy
+
+    config = load_config()
+    day = None if as_of is None else clock.parse_day(as_of)
+    known = prices.load(config.market.prices)
+    if dry_run:
+        with open_reader(config) as reader:
+            result = run_strategy(reader.connection, None, config, name, known, as_of=day)
+    else:
+        from tradelog.decide import strategies
+        from tradelog.execute.brokers import connect
+        from tradelog.execute.snapshots import refresh
+        from tradelog.store.writer import open_writer
+
+        strategies.load(name)
+        writer = open_writer(config.store_path)
+        try:
+            if config.broker.name == "simulated":
+                # Its account is a local file; a real broker's is what the worker last saw.
+                refresh(writer, connect(config), config.account)
+            result = run_strategy(writer.connection, writer, config, name, known, as_of=day)
+        finally:
+            writer.close()
+    rows = [_row(item) for item in result.outcomes]
+    if output_json:
+        as_json(
+            {
+                "strategy_run_id": result.strategy_run_id,
+                "as_of": result.as_of.isoformat(),
+                "includes_backfill": result.includes_backfill,
+                "records_considered": result.considered,
+                "signals": rows,
+            }
+        )
+        return
+    history = ", imported history included" if result.includes_backfill else ""
+    note(f"{name} as of {result.as_of}{history}: {result.considered} disclosures, {len(rows)} signals")
+    if not rows:
+        line("no signals" if result.considered else "no signals: nothing was disclosed in the window")
+        return
+    table(COLUMNS, rows)
+
+
+COLUMNS = (
+    Column("verdict", "verdict"),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("size", "size", right=True),
+    Column("members", "members", right=True),
+    Column("since", "since"),
+    Column("price", "price", right=True),
+    Column("decision_id", "decision"),
+    Column("reason", "reason"),
+)
+
+
+def _row(outcome: Any) -> dict[str, Any]:
+    signal = outcome.signal
+    size = ""
+    if signal.notional is not None:
+        size = f"${money.to_text(signal.notional)}"
+    elif signal.quantity is not None:
+        size = money.to_text(signal.quantity)
+    return {
+        "verdict": outcome.verdict,
+        "side": signal.side,
+        "symbol": signal.symbol,
+        "size": size,
+        "members": len(signal.rationale["consensus_detected"]["members"]),
+        "since": signal.episode.isoformat(),
+        "price": (outcome.market or {}).get("price"),
+        "decision_id": outcome.decision_id,
+        "reason": signal.reason,
+    }

@@ -1,0 +1,51 @@
+"""tradelog runs"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tradelog import clock
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, line, note, table
+
+COLUMNS = (
+    Column("run_id", "run"),
+    Column("task_name", "task"),
+    Column("data_source", "source"),
+    Column("status", "status", style="status"),
+    Column("started", "started"),
+    Column("records_fetched", "fetched", right=True),
+    Column("records_created", "created", right=True),
+    Column("records_updated", "updated", right=True),
+    Column("records_skipped", "unchanged", right=True),
+    Column("records_quarantined", "bad", right=True),
+    Column("dates", "dates"),
+    Column("error_message", "error"),
+)
+
+
+def command(
+    task: Annotated[str | None, typer.Option(help="Only this task, such as data_fetch:congress.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="All runs, not the newest 50.")] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the ingestion runs."""
+    from tradelog.report import runs as report
+
+    config = load_config()
+    with open_reader(config) as reader:
+        found, total = report.runs(reader, task=task, limit=-1 if show_all else report.NEWEST)
+    if output_json:
+        as_json({"total": total, "runs": found})
+        return
+    if not found:
+        line("no runs yet; tradelog fetch congress makes one")
+        return
+    zone = config.report.timezone
+    for row in found:
+        row["started"] = clock.local(row["started_at"], zone)
+        row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
+    table(COLUMNS, found)
+    note(f"{len(found)} of {total} runs; times in {zone}")

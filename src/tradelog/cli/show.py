@@ -1,0 +1,190 @@
+"""tradelog show"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli import render
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column
+from tradelog.report import runs, trail
+
+RECORDS = (
+    Column("version_id", "version", right=True),
+    Column("outcome", "outcome"),
+    Column("position", "row", right=True),
+    Column("symbol", "symbol"),
+    Column("member", "member"),
+    Column("side", "type"),
+    Column("event_date", "traded"),
+    Column("filed_as_given", "disclosed"),
+    Column("remarks", "remarks"),
+)
+INPUTS = (
+    Column("version_id", "version", right=True),
+    Column("run_id", "run"),
+    Column("seen", "first seen by us"),
+    Column("member", "member"),
+    Column("side", "type"),
+    Column("event_date", "traded"),
+    Column("filed_as_given", "disclosed"),
+)
+
+
+def command(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="An id, or a unique beginning of one.")],
+    show_all: Annotated[bool, typer.Option("--all", help="All records of a run, not the first 50.")] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show one run, decision, execution or signal in full."""
+    config = load_config()
+    zone = config.report.timezone
+    with open_reader(config) as reader:
+        kind, found_id = reader.resolve(wanted)
+        decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig") else None
+        if kind == "run":
+            name, found = "run", runs.run(reader, found_id, limit=-1 if show_all else runs.RECORDS)
+        elif kind == "srn":
+            name, found = "strategy_run", trail.strategy_run(reader, found_id)
+        elif kind == "sig" and decision_id is None:
+            name, found = "signal", trail.signal(reader, found_id)
+        else:
+            name, found = "decision", trail.decision(reader, decision_id or found_id)
+    if output_json:
+        render.as_json({name: found})
+    elif name == "run":
+        _run(found, zone)
+    elif name == "decision":
+        _decision(found, zone)
+    else:
+        _fields(found)
+
+
+def _run(run: dict[str, Any], zone: str) -> None:
+    render.heading(f"Run {run['run_id']}  {run['status']}")
+    render.pairs(
+        [
+            ("task", run["task_name"]),
+            ("source", run["data_source"]),
+            ("by", f"{run['actor']}, process {run['pid']} on {run['host']}"),
+            ("started", f"{clock.local(run['started_at'], zone)} ({zone})"),
+            ("completed", clock.local(run["completed_at"], zone)),
+            ("failed", clock.local(run["failed_at"], zone)),
+            ("parameters", json.dumps(run["params"], ensure_ascii=False)),
+            ("fetched", run["records_fetched"]),
+            ("created", run["records_created"]),
+            ("updated", run["records_updated"]),
+            ("unchanged", run["records_skipped"]),
+            ("quarantined", run["records_quarantined"]),
+            ("gone", run["records_gone"]),
+            ("trades dated", f"{run['data_date_start'] or '—'} to {run['data_date_end'] or '—'}"),
+            ("error", run["error_message"]),
+            ("error class", (run["error_details"] or {}).get("class")),
+        ]
+    )
+    for call in run["api_calls"]:
+        render.line(f"  call  {json.dumps(call, ensure_ascii=False)}")
+    for record in run["records"]:
+        record["remarks"] = ", ".join(flag.replace("_", " ") for flag in record["flags"])
+    if run["records"]:
+        render.line()
+        render.heading("Records created, updated or gone")
+        render.table(RECORDS, run["records"])
+        total = run["records_created"] + run["records_updated"] + run["records_gone"]
+        if len(run["records"]) < total:
+            render.note(f"  the first {len(run['records'])} of {total}; --all shows all")
+    if run["unchanged_versions"]:
+        render.line(f"  seen unchanged: record versions {run['unchanged_versions'][:200]}")
+    if run["quarantined"]:
+        render.line()
+        render.heading("Quarantined rows")
+        for row in run["quarantined"]:
+            render.line(f"  row {row['position']}: {row['reason']}: {row['payload']}")
+
+
+def _decision(found: dict[str, Any], zone: str) -> None:
+    render.heading(f"Decision {found['decision_id']}  {found['status']}")
+    size = f"${found['notional']} of" if found["notional"] else found["quantity"]
+    render.pairs(
+        [
+            ("order", f"{found['side']} {size} {found['symbol']}, {_terms(found)}"),
+            ("strategy", f"{found['strategy_name']} {found['strategy_version'] or ''}".strip()),
+            ("account", f"{found['account']} ({found['broker']}, {found['environment']})"),
+            ("decided", f"{clock.local(found['created_at'], zone)} ({zone}) by {found['actor']}"),
+            ("client order id", found["client_order_id"]),
+            ("decision hash", found["decision_hash"]),
+            ("known then", f"journal up to {found['basis']}"),
+            ("executed", clock.local(found["executed_at"], zone)),
+            ("failed", clock.local(found["failed_at"], zone)),
+            ("failure", ": ".join(filter(None, (found["failure_code"], found["failure_message"])))),
+            ("needs attention", found["needs_attention"]),
+        ]
+    )
+    render.line()
+    render.heading("Rationale")
+    for text in json.dumps(found["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
+        render.line(f"  {text}")
+    render.line()
+    render.heading(f"Inputs: {len(found['inputs'])} record versions")
+    for row in found["inputs"]:
+        row["seen"] = clock.local(row["first_seen_at"], zone)
+    if found["inputs"]:
+        render.table(INPUTS, found["inputs"])
+    for execution in found["executions"]:
+        _execution(execution, zone)
+    if not found["executions"]:
+        render.line()
+        render.line("Nothing was sent for it yet.")
+
+
+def _execution(execution: dict[str, Any], zone: str) -> None:
+    render.line()
+    render.heading(
+        f"Attempt {execution['attempt_number']}  {execution['execution_id']}  {execution['status']}"
+    )
+    render.pairs(
+        [
+            ("started", clock.local(execution["started_at"], zone)),
+            ("broker's order", execution["alpaca_order_id"]),
+            ("broker's status", execution["broker_status"]),
+            ("filled", f"{execution['filled_quantity']} at {execution['filled_avg_price'] or '—'}"),
+            ("error", execution["error_message"]),
+        ]
+    )
+    for call in execution["calls"]:
+        answer = call["error"] if call["status"] is None else f"HTTP {call['status']}"
+        render.line(
+            f"  {clock.local(call['started_at'], zone)} {call['purpose']}: {call['method']} {call['url']}"
+        )
+        if call["request_body"]:
+            render.line(f"    sent      {call['request_body']}")
+        render.line(f"    answered  {answer} {call['response_body'] or ''}")
+    for event in execution["order_events"]:
+        render.line(
+            f"  {clock.local(event['seen_at'], zone)} order is {event['status']},"
+            f" filled {event['filled_quantity']} (by {event['source']})"
+        )
+    for fill in execution["fills"]:
+        render.line(
+            f"  {clock.local(fill['transaction_time'], zone)} fill: {fill['side']} {fill['quantity']}"
+            f" at {fill['price']} ({fill['price_basis']})"
+        )
+
+
+def _terms(found: dict[str, Any]) -> str:
+    terms = [found["order_type"]]
+    if found["limit_price"]:
+        terms.append(f"limit {found['limit_price']}")
+    if found["stop_price"]:
+        terms.append(f"stop {found['stop_price']}")
+    return ", ".join([*terms, found["time_in_force"]])
+
+
+def _fields(found: dict[str, Any]) -> None:
+    for name, value in found.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        render.line(f"{name}\t{text}")

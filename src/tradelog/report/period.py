@@ -1,0 +1,55 @@
+"""The days that a report covers: inclusive, in the market's zone, named in its header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from tradelog import clock
+from tradelog.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """``first`` and ``last`` are inclusive days in ``zone``; None is open-ended."""
+
+    first: date | None
+    last: date | None
+    zone: str
+
+    @property
+    def since(self) -> str:
+        """Inclusive bound, store text."""
+        return "" if self.first is None else clock.start_of_day(self.first, self.zone)
+
+    @property
+    def before(self) -> str:
+        """Exclusive bound, store text."""
+        return "~" if self.last is None else clock.end_of_day(self.last, self.zone)
+
+    @property
+    def first_day(self) -> str:
+        return "" if self.first is None else self.first.isoformat()
+
+    @property
+    def last_day(self) -> str:
+        return "~" if self.last is None else self.last.isoformat()
+
+    def __str__(self) -> str:
+        if self.first is None and self.last is None:
+            return f"all time ({self.zone})"
+        return f"{self.first or 'the beginning'} to {self.last or 'now'} ({self.zone})"
+
+
+def of(year: int | None, first: date | None, last: date | None, zone: str) -> Period:
+    """A period from what was asked for; raises UsageError where it cannot be one."""
+    if year is not None:
+        if first is not None or last is not None:
+            raise UsageError("give --year or --from/--to, not both")
+        if not 1 <= year <= 9999:
+            raise UsageError(f"{year} is no year")
+        first, last = date(year, 1, 1), date(year, 12, 31)
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"--from {first} is after --to {last}")
+    clock.zone(zone)
+    return Period(first, last, zone)
