@@ -1,0 +1,37 @@
+"""Trade outbox and audit trail between a strategy and its broker.
+
+    import tradelog
+
+    with tradelog.open_log() as log:
+        with log.ingestion_run("data_fetch:my_feed", "my-feed") as run:
+            run.add(tradelog.Record(...))
+        decided = log.decide(symbol="AAPL", side="buy", quantity="10", rationale={"why": "..."})
+
+Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tradelog.errors import TradelogError
+    from tradelog.ingest.identity import BadRow, Record
+    from tradelog.log import TradeLog, open_log
+
+__all__ = ["BadRow", "Record", "TradeLog", "TradelogError", "open_log"]
+
+_HOMES = {
+    "BadRow": "tradelog.ingest.identity",
+    "Record": "tradelog.ingest.identity",
+    "TradeLog": "tradelog.log",
+    "TradelogError": "tradelog.errors",
+    "open_log": "tradelog.log",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tradelog' has no attribute {name!r}")

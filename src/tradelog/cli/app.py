@@ -46,7 +46,7 @@ class LazyGroup(TyperGroup):
     ) -> tuple[str | None, _click.Command | None, list[str]]:
         if args and args[0] in COMMANDS:
             return args[0], _load(args[0]), args[1:]
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # names, for "Did you mean"
+        self.commands = dict.fromkeys(COMMANDS, TyperCommand("known"))  # names, for "Did you mean"
         return super().resolve_command(ctx, args)
 
 

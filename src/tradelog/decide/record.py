@@ -78,8 +78,9 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
     rationale = _encode({**decision.rationale, "data_lineage": {"ingestion_runs": runs}})
     wanted = decision.order
     broker, environment, name = account
+    decision_id = ids.new(ids.DECISION)
     intent = {
-        "decision_id": ids.new(ids.DECISION),
+        "decision_id": decision_id,
         "signal_id": decision.signal_id,
         "strategy_name": decision.strategy,
         "strategy_version": decision.strategy_version,
@@ -102,7 +103,7 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
         "created_at": tx.now,
     }
     digest = sha256(canonical({**intent, "inputs": list(decision.inputs)}).encode()).hexdigest()
-    client_order_id = ids.client_order_id(intent["decision_id"], digest, 1)
+    client_order_id = ids.client_order_id(decision_id, digest, 1)
     tx.insert(
         "trade_decisions",
         {
@@ -115,9 +116,9 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
         },
     )
     if decision.inputs:
-        tx.insert_inputs(intent["decision_id"], decision.inputs)
-    tx.journal("decision.recorded", intent["decision_id"])
-    return Recorded(intent["decision_id"], client_order_id)
+        tx.insert_inputs(decision_id, decision.inputs)
+    tx.journal("decision.recorded", decision_id)
+    return Recorded(decision_id, client_order_id)
 
 
 def _number(number: Any) -> str | None:

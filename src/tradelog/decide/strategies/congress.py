@@ -14,7 +14,7 @@ from tradelog.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class CongressParameters:
     """``min_members`` different members within ``window_days`` of disclosure make a consensus.
 
     A buy is sized by ``notional`` dollars. ``exit`` is ``consensus_sale`` (sell the whole position
@@ -42,9 +42,9 @@ class CongressionalTradingStrategy:
     name: ClassVar[str] = "congress"
     version: ClassVar[str] = "1"
     kind: ClassVar[str] = "congress_trade"
-    Parameters: ClassVar[type[Any]] = Parameters
+    Parameters: ClassVar[type[Any]] = CongressParameters
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: CongressParameters) -> None:
         self._parameters = parameters
 
     @property

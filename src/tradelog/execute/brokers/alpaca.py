@@ -35,11 +35,22 @@ class AlpacaBroker:
     finds_by_client_id: ClassVar[bool] = True
 
     def __init__(self, base_url: str, key: str, secret_key: str, *, connect: float, read: float) -> None:
-        self._make = lambda: _client(base_url, key, secret_key)
         self._base_url = base_url
+        self._keys = (key, secret_key)
         self._connect = connect
         self._read = read
-        self._sdk = self._make()
+        self._open()
+
+    def _open(self) -> None:
+        """A session of its own, with our transport and without the SDK's retries."""
+        self._wire = _Wire((self._connect, self._read))
+        self._sdk = RESTClient(self._base_url, *self._keys)
+        # The constructor ignores a 0, and its codes hold 504: a POST that landed would be sent again.
+        self._sdk._retry = 0
+        session = self._sdk._session
+        session.trust_env = False
+        session.mount("https://", self._wire)
+        session.mount("http://", self._wire)
 
     @classmethod
     def from_config(cls, config: Config) -> AlpacaBroker:
@@ -90,9 +101,8 @@ class AlpacaBroker:
         The call runs on a thread of its own: a server that drips one byte at a time stays below any
         read time-out, and only the outside can end it.
         """
-        wire = _Wire((self._connect, self._read))
-        self._sdk._session.mount("https://", wire)
-        self._sdk._session.mount("http://", wire)
+        wire = self._wire
+        wire.forget()
         failures: list[BaseException] = []
 
         def run() -> None:
@@ -110,7 +120,7 @@ class AlpacaBroker:
             return wire.exchange
         if thread.is_alive():
             # Its connection may still be read from: never use that session again.
-            self._sdk = self._make()
+            self._open()
             error = f"no complete answer within {self._connect + self._read:g} s"
         else:
             error = f"{type(failures[0]).__name__}: {failures[0]}" if failures else "the call ended unseen"
@@ -131,6 +141,10 @@ class _Wire(HTTPAdapter):
     def __init__(self, timeout: tuple[float, float]) -> None:
         super().__init__(max_retries=0)
         self._timeout = timeout
+        self.forget()
+
+    def forget(self) -> None:
+        """Before each call: what was seen of the last one."""
         self.exchange: Exchange | None = None
         self.url: str | None = None
         self.body: str | None = None
@@ -139,7 +153,7 @@ class _Wire(HTTPAdapter):
         started = clock.now_text()
         self.url = request.url
         raw = request.body
-        self.body = raw.decode() if isinstance(raw, bytes) else raw
+        self.body = raw.decode() if isinstance(raw, bytes) else None if raw is None else str(raw)
 
         def keep(**answer: Any) -> None:
             self.exchange = Exchange(
@@ -180,11 +194,3 @@ def _never_left(error: requests.RequestException) -> bool:
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
     return isinstance(cause, NewConnectionError | ConnectTimeoutError)
-
-
-def _client(base_url: str, key: str, secret_key: str) -> RESTClient:
-    client = RESTClient(base_url, key, secret_key)
-    # The constructor ignores a 0, and its codes hold 504: a POST that landed would be sent again.
-    client._retry = 0
-    client._session.trust_env = False
-    return client

@@ -1,0 +1,78 @@
+"""The library's door: what a bot uses to keep a record without being rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tradelog import config
+from tradelog.store.writer import Writer, open_writer
+
+if TYPE_CHECKING:
+    from tradelog.decide.record import Recorded
+    from tradelog.ingest.run import IngestionRun
+    from tradelog.report.period import Period
+    from tradelog.report.symbol import SymbolReport
+
+
+class TradeLog:
+    """An open store and its configuration. Use it from one thread at a time, and close it."""
+
+    def __init__(self, settings: config.Config, writer: Writer) -> None:
+        self.config = settings
+        self._writer = writer
+
+    def __enter__(self) -> TradeLog:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def ingestion_run(
+        self,
+        task_name: str,
+        data_source: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        empty_is_normal: bool = False,
+    ) -> IngestionRun:
+        """A context manager for one fetch; see `tradelog.ingest.run.IngestionRun`."""
+        from tradelog.ingest.run import IngestionRun
+
+        return IngestionRun(self._writer, task_name, data_source, params, empty_is_normal=empty_is_normal)
+
+    def decide(self, **values: Any) -> Recorded:
+        """Record a decision with the keys of ``tradelog decide --input``; durable when it returns.
+
+        Numbers are text, int or Decimal, never float. Raises InvalidDecision, which names the field;
+        nothing was recorded then. Raises StoreError where the store cannot be written.
+        """
+        from tradelog.decide import record
+
+        return record.record(self._writer, self.config.account, record.parse(values))
+
+    def report(self, symbol: str, period: Period | None = None) -> SymbolReport:
+        """All activity in a symbol, by default of all time. Raises NotFound."""
+        from tradelog.report import symbol as report
+        from tradelog.report.period import Period
+        from tradelog.store.reader import Reader
+
+        covered = period or Period(None, None, self.config.report.timezone)
+        with Reader(self.config.store_path) as reader:
+            return report.report(reader, symbol, self.config.account, covered, limit=-1)
+
+
+def open_log(path: Path | str | None = None, *, actor: str | None = None) -> TradeLog:
+    """Open the store of a configuration file (looked up as the command line does) for writing.
+
+    ``actor`` names who acts, by default user@host. Raises ConfigError, StoreError.
+    """
+    settings = config.load(None if path is None else Path(path))
+    return TradeLog(settings, open_writer(settings.store_path, actor=actor))

@@ -1,0 +1,95 @@
+"""Fixtures: a home with its own configuration and store, and the CLI as a process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tradelog import config as config_module
+from tradelog.store.writer import Writer, open_writer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_report_header() -> str:
+    return f"SQLite {sqlite3.sqlite_version}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("TRADELOG_", "QUIVER_", "APCA_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory with a tradelog.toml: a simulated broker and prices for a few symbols."""
+    (tmp_path / "prices.csv").write_text(
+        "# test prices\nsymbol,date,close,volume\n"
+        "AAPL,2026-01-05,100,1000\nMSFT,2026-01-05,200,1000\nABC,2026-01-05,10,\n"
+    )
+    (tmp_path / "tradelog.toml").write_text(
+        '[store]\nurl = "sqlite:///store/log.db"\n[market]\nprices = "prices.csv"\n'
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def config(home: Path) -> config_module.Config:
+    return config_module.load(home / "tradelog.toml")
+
+
+@pytest.fixture
+def writer(config: config_module.Config) -> Any:
+    opened = open_writer(config.store_path, actor="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def cli(home: Path) -> Cli:
+    """Run ``tradelog ARGS`` as a process in a home of its own."""
+
+    def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Ended:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        ended = subprocess.run(
+            [sys.executable, "-m", "tradelog", *arguments],
+            input=data,
+            capture_output=True,
+            timeout=60,
+            cwd=home,
+            env=process_environment(home, **environment),
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    return run
+
+
+def process_environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TZ", "LC_ALL") if name in os.environ}
+    return {**kept, "TRADELOG_CONFIG": str(home / "tradelog.toml"), **more}
+
+
+def scalar(writer: Writer, sql: str, *parameters: Any) -> Any:
+    row = writer.connection.execute(sql, parameters).fetchone()
+    return None if row is None else row[0]
