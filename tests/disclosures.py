@@ -33,7 +33,12 @@ def quiver_csv(rows: Sequence[str] = QUIVER_ROWS, *, newline: str = "\n") -> str
 
 
 def house_row(
-    member: str, ticker: str, disclosed: date | str, *, kind: str = "purchase", traded: date | str | None = None
+    member: str,
+    ticker: str,
+    disclosed: date | str,
+    *,
+    kind: str = "purchase",
+    traded: date | str | None = None,
 ) -> dict[str, str]:
     filed = disclosed.strftime("%m/%d/%Y") if isinstance(disclosed, date) else disclosed
     when = traded if traded is not None else disclosed

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
+# Powers of ten. A number beyond would have more digits than anybody can hold, written out.
+LARGEST = 18
 # Alpaca takes quantities to nine decimal places (recorded on paper, 2026-10).
 QUANTITY_PLACES = Decimal("0.000000001")
 # Averages are quotients and may not end; this is finer than any price we meet.
@@ -24,6 +26,8 @@ def parse(text: object) -> Decimal:
         raise ValueError(f"{text!r} is no number") from error
     if not number.is_finite():
         raise ValueError(f"{text!r} is not finite")
+    if number and not -LARGEST <= number.adjusted() <= LARGEST:
+        raise ValueError(f"{text!r} is no number of money or shares")
     return number
 
 

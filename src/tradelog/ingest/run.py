@@ -139,9 +139,11 @@ class IngestionRun:
                 self._complete()
             except BaseException as failure:
                 self._end(type(failure), failure)
+                self._staging.close()
                 raise
         else:
             self._end(type(error), error)
+        self._staging.close()
 
     def _complete(self) -> None:
         staging = self._staging
@@ -180,7 +182,6 @@ class IngestionRun:
                 },
             )
             tx.journal("run.completed", self.run_id, records=tx.run_digest(self._id))
-        staging.close()
 
     def _end(self, kind: type[BaseException], error: BaseException) -> None:
         stopped = not issubclass(kind, Exception)

@@ -8,10 +8,11 @@ What they write stays invisible until the run has completed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from tradelog.store.writer import Transaction, Writer
 # Small enough that a chunk holds the write lock for a fraction of the 0.2 s it may.
 CHUNK_ROWS = 1000
 STAGE_ROWS = 500
+_numbers = itertools.count(1)
 
 _STAGED = (
     *("position", "kind", "identity", "content", "event_date", "filed_at", "filed_as_given"),
@@ -68,9 +70,9 @@ class Staging:
         self._waiting: list[tuple[Any, ...]] = []
         self.staged = 0
         self.bad: list[BadRow] = []
-        connection = writer.connection
-        connection.execute("DROP TABLE IF EXISTS temp.staged")
-        connection.execute(f"CREATE TEMP TABLE staged ({', '.join(_STAGED)})")
+        # A connection may have several runs open, of different tasks.
+        self._table = f"temp.staged_{next(_numbers)}"
+        writer.connection.execute(f"CREATE TEMP TABLE {self._table[5:]} ({', '.join(_STAGED)})")
 
     def add(self, row: Record | BadRow) -> None:
         if isinstance(row, BadRow):
@@ -102,7 +104,7 @@ class Staging:
         """The first and the last event date that really came."""
         self._flush()
         row = self._writer.connection.execute(
-            "SELECT min(event_date), max(event_date) FROM temp.staged"
+            f"SELECT min(event_date), max(event_date) FROM {self._table}"
         ).fetchone()
         return row[0], row[1]
 
@@ -126,7 +128,7 @@ class Staging:
         return counts
 
     def close(self) -> None:
-        self._writer.connection.execute("DROP TABLE IF EXISTS temp.staged")
+        self._writer.connection.execute(f"DROP TABLE IF EXISTS {self._table}")
 
     def _flush(self) -> None:
         if self._waiting:
@@ -134,13 +136,17 @@ class Staging:
             marks = ", ".join("?" * len(_STAGED))
             # One transaction a batch: it touches the temporary file only, and holds no lock.
             connection.execute("BEGIN")
-            connection.executemany(f"INSERT INTO temp.staged VALUES ({marks})", self._waiting)
+            try:
+                connection.executemany(f"INSERT INTO {self._table} VALUES ({marks})", self._waiting)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
             connection.execute("COMMIT")
             self._waiting.clear()
 
-    def _groups(self) -> Iterator[tuple[str, bytes, list[Any]]]:
+    def _groups(self) -> Generator[tuple[str, bytes, list[Any]], None, None]:
         cursor = self._writer.connection.execute(
-            f"SELECT {', '.join(_STAGED)} FROM temp.staged ORDER BY kind, identity, position"
+            f"SELECT {', '.join(_STAGED)} FROM {self._table} ORDER BY kind, identity, position"
         )
         for (kind, identity), rows in itertools.groupby(cursor, key=lambda row: (row[1], row[2])):
             yield kind, identity, list(rows)

@@ -50,6 +50,22 @@ INTENT = {
     "alerts": (["alert_id"], "alert_id kind subject created_at"),
 }
 
+_SIGNAL = ("strategy_name", "broker", "environment", "account", "symbol", "side", "episode")
+# The keys of partial unique indexes, which REPLACE resolves by deleting as well.
+PARTIAL_KEYS = (
+    (
+        "signals",
+        "key",
+        " AND ".join(f"{column} = NEW.{column}" for column in _SIGNAL)
+        + " AND taken = NEW.taken AND reason IS NEW.reason",
+    ),
+    (
+        "alerts",
+        "key",
+        "kind = NEW.kind AND subject = NEW.subject AND acknowledged_at IS NULL AND NEW.acknowledged_at IS NULL",
+    ),
+)
+
 
 def upgrade() -> None:
     create_tables()
@@ -59,6 +75,8 @@ def upgrade() -> None:
     for table, (keys, columns) in INTENT.items():
         forbid(table, "intent", f"UPDATE OF {', '.join(columns.split())}")
         close_table(table, keys)
+    for table, name, same in PARTIAL_KEYS:
+        forbid_replace(table, name, same)
     op.execute(
         "CREATE TRIGGER data_ingestion_runs_ended BEFORE UPDATE ON data_ingestion_runs"
         " WHEN OLD.status <> 'running'"
@@ -82,12 +100,15 @@ def close_table(table: str, keys: list[str]) -> None:
     """No DELETE, and no INSERT OR REPLACE either, which would delete without firing a trigger."""
     forbid(table, "delete", "DELETE")
     for number, key in enumerate(keys):
-        same = " AND ".join(f"{column} = NEW.{column}" for column in key.split())
-        op.execute(
-            f"CREATE TRIGGER {table}_replace_{number} BEFORE INSERT ON {table}"
-            f" WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"
-            f" BEGIN SELECT RAISE(ABORT, '{table}: that row is already written'); END"
-        )
+        forbid_replace(table, str(number), " AND ".join(f"{column} = NEW.{column}" for column in key.split()))
+
+
+def forbid_replace(table: str, name: str, same: str) -> None:
+    op.execute(
+        f"CREATE TRIGGER {table}_replace_{name} BEFORE INSERT ON {table}"
+        f" WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"
+        f" BEGIN SELECT RAISE(ABORT, '{table}: that row is already written'); END"
+    )
 
 
 def create_tables() -> None:

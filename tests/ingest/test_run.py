@@ -1,0 +1,227 @@
+"""The ingestion run: on record before the first byte, and never silent about its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tradelog
+from tests import disclosures as d
+from tests.conftest import Cli, process_environment, scalar
+from tradelog.config import Config
+from tradelog.errors import EmptyAnswer, RunInProgress
+from tradelog.ingest.identity import BadRow, Record
+from tradelog.ingest.run import IngestionRun
+from tradelog.report import runs as report
+from tradelog.store.reader import Reader
+from tradelog.store.writer import Writer, open_writer
+
+
+def record(number: int = 1, **changes: object) -> Record:
+    values: dict[str, object] = {
+        "kind": "thing",
+        "position": number,
+        "identity": (str(number),),
+        "content": (str(number),),
+        "payload": json.dumps({"n": number}),
+        "symbol": "AAPL",
+        "event_date": "2026-01-05",
+    }
+    return Record(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def status(config: Config, run: IngestionRun) -> str:
+    with Reader(config.store_path) as reader:
+        return str(report.run(reader, run.run_id)["status"])
+
+
+def test_the_row_is_committed_before_the_body_runs(config: Config, writer: Writer) -> None:
+    """Invariant 10, and point 4: readers see a running run before anything is read."""
+    with IngestionRun(writer, "data_fetch:x", "x", {"page": 1}) as run:
+        assert status(config, run) == "running"
+        run.add(record())
+    assert status(config, run) == "completed"
+
+
+def test_records_are_visible_only_once_the_run_has_completed(config: Config, writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.add(record())
+        with Reader(config.store_path) as reader:
+            assert report.run(reader, run.run_id)["records"] == []
+    with Reader(config.store_path) as reader:
+        assert len(report.run(reader, run.run_id)["records"]) == 1
+
+
+def test_counts_dates_and_calls_say_what_came(config: Config, writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.api_call("https://example.org/x", status=200)
+        run.add(record(1, event_date="2025-02-01"))
+        run.add(record(2, event_date="2024-12-31"))
+        run.add(BadRow(3, "unreadable", "{"))
+    with IngestionRun(writer, "data_fetch:x", "x") as again:
+        again.add(record(1, event_date="2025-02-01"))
+        again.add(record(2, content=("2", "changed")))
+        again.add(record(4))
+    with Reader(config.store_path) as reader:
+        first, second = report.run(reader, run.run_id), report.run(reader, again.run_id)
+    assert (first["data_date_start"], first["data_date_end"]) == ("2024-12-31", "2025-02-01")
+    assert first["api_calls"][0]["endpoint"] == "https://example.org/x"
+    names = (
+        "records_fetched",
+        "records_created",
+        "records_updated",
+        "records_skipped",
+        "records_quarantined",
+    )
+    assert [first[name] for name in names] == [3, 2, 0, 0, 1]
+    assert [second[name] for name in names] == [3, 1, 1, 1, 0]
+    assert sorted(row["outcome"] for row in second["records"]) == ["created", "updated"]
+    same = next(row["version_id"] for row in first["records"] if row["event_date"] == "2025-02-01")
+    assert second["unchanged_versions"] == str(same)
+
+
+def test_an_exception_is_a_failed_run_and_goes_on(config: Config, writer: Writer) -> None:
+    with pytest.raises(ZeroDivisionError), IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.add(record())
+        _ = 1 // 0
+    with Reader(config.store_path) as reader:
+        found = report.run(reader, run.run_id)
+    assert (found["status"], found["error_details"]["class"]) == ("failed", "ZeroDivisionError")
+    assert "division" in found["error_message"]
+    assert any("test_run.py" in text for text in found["error_details"]["backtrace"])
+    assert scalar(writer, "SELECT count(*) FROM record_versions") == 0
+
+
+def test_an_interrupt_is_an_aborted_run(config: Config, writer: Writer) -> None:
+    with pytest.raises(KeyboardInterrupt), IngestionRun(writer, "data_fetch:x", "x") as run:
+        raise KeyboardInterrupt
+    assert status(config, run) == "aborted"
+
+
+def test_nothing_where_rows_are_normal_is_a_failure(config: Config, writer: Writer) -> None:
+    with pytest.raises(EmptyAnswer), IngestionRun(writer, "data_fetch:x", "x") as run:
+        pass
+    assert status(config, run) == "failed"
+    with IngestionRun(writer, "data_fetch:x", "x", empty_is_normal=True) as run:
+        pass
+    assert status(config, run) == "completed"
+
+
+def test_a_second_run_of_a_task_is_refused_while_the_first_is_alive(writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.add(record())
+        with pytest.raises(RunInProgress, match=run.run_id), IngestionRun(writer, "data_fetch:x", "x"):
+            pytest.fail("must not start")
+        with IngestionRun(writer, "data_fetch:y", "y") as other:
+            other.add(record())
+
+
+KILLED = """
+import sys, tradelog
+from tradelog.ingest.identity import Record
+log = tradelog.open_log()
+with log.ingestion_run("data_fetch:x", "x") as run:
+    run.add(Record("thing", 1, ("1",), ("1",), "{}"))
+    print(run.run_id, flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_run(home: Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=process_environment(home),
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_killed_run_is_abandoned_to_readers_and_then_in_the_store(
+    home: Path, cli: Cli, config: Config
+) -> None:
+    """Invariant 10: readers derive it, the next writer stores it, and the task is free again."""
+    process, run_id = start_run(home)
+    try:
+        assert json.loads(cli("show", run_id, "--json").out)["run"]["status"] == "running"
+    finally:
+        end(process)
+    assert json.loads(cli("show", run_id, "--json").out)["run"]["status"] == "abandoned"
+    with sqlite3.connect(config.store_path) as connection:
+        assert connection.execute("SELECT status FROM data_ingestion_runs").fetchone()[0] == "running"
+    connection.close()
+    writer = open_writer(config.store_path)
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.add(record())
+    found = writer.connection.execute("SELECT status FROM data_ingestion_runs ORDER BY id").fetchall()
+    assert found == [("abandoned",), ("completed",)]
+    assert run.counts.created == 1
+    writer.close()
+
+
+def test_sigterm_ends_a_fetch_as_aborted(home: Path, cli: Cli, tmp_path: Path) -> None:
+    fifo = tmp_path / "slow.csv"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", "fetch", "congress", "--file", str(fifo)],
+        env=process_environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Opening waits for the fetch to open its end, by which time its run is on record.
+    with fifo.open("w"):
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert json.loads(cli("runs", "--json").out)["runs"][0]["status"] == "aborted"
+
+
+def test_many_rows_are_written_in_several_short_transactions(writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        for number in range(2500):
+            run.add(record(number))
+    assert run.counts.created == 2500
+    assert scalar(writer, "SELECT count(DISTINCT first_seen_at) FROM record_versions") >= 3
+    seen = writer.connection.execute(
+        "SELECT first_seen_at FROM record_versions ORDER BY version_id"
+    ).fetchall()
+    assert seen == sorted(seen)
+
+
+def test_what_was_filed_long_ago_is_backfill_and_its_correction_stays_so(
+    cli: Cli, tmp_path: Path, config: Config
+) -> None:
+    rows = [d.house_row("A B", "OLD", "10/04/2021"), d.house_row("A B", "NEW", d.today())]
+    assert cli("fetch", "congress", "--file", str(d.write(tmp_path / "h.csv", d.house_csv(rows)))).code == 0
+    changed = [row | {"cap_gains_over_200_usd": "True"} for row in rows]
+    assert (
+        cli("fetch", "congress", "--file", str(d.write(tmp_path / "h.csv", d.house_csv(changed)))).code == 0
+    )
+    with Reader(config.store_path) as reader:
+        found = reader.rows("SELECT symbol, backfill FROM record_versions ORDER BY version_id")
+    assert [(row["symbol"], row["backfill"]) for row in found].count(("OLD", 1)) == 2
+    assert [(row["symbol"], row["backfill"]) for row in found].count(("NEW", 0)) == 2
+
+
+def test_library_users_call_the_same_run(home: Path) -> None:
+    with (
+        tradelog.open_log(home / "tradelog.toml", actor="bot") as log,
+        log.ingestion_run("data_fetch:mine", "my-feed", {"page": 1}) as run,
+    ):
+        run.add(record())
+    assert (run.data_source, run.counts.created) == ("my-feed", 1)

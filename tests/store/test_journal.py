@@ -1,0 +1,160 @@
+"""The journal: one chain over every change, written in the transaction of the change."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import disclosures as d
+from tests.conftest import Cli, scalar
+from tradelog.config import Config
+from tradelog.decide import record
+from tradelog.store import journal
+from tradelog.store.reader import Reader
+from tradelog.store.writer import Writer, open_writer
+
+ACCOUNT = ("simulated", "paper", "default")
+VALUES = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
+
+
+def check_chain(reader: Reader) -> list[dict[str, object]]:
+    """Recompute the chain from its stored bytes; returns the bodies."""
+    previous, bodies = journal.GENESIS, []
+    for number, row in enumerate(reader.rows("SELECT * FROM journal ORDER BY seq"), 1):
+        assert row["seq"] == number
+        assert row["body_hash"] == sha256(row["body"].encode()).digest()
+        assert row["hash"] == sha256(previous + number.to_bytes(8, "big") + row["body_hash"]).digest()
+        previous = row["hash"]
+        bodies.append(json.loads(row["body"]))
+    return bodies
+
+
+def check_complete(reader: Reader) -> None:
+    """Every audited row is in the journal, and is as it was last journaled (invariant 6)."""
+    last: dict[tuple[str, str], str] = {}
+    runs: dict[str, str] = {}
+    for body in check_chain(reader):
+        for table, key, _version, digest in body["rows"]:  # type: ignore[attr-defined]
+            last[table, key] = digest
+        if "records" in body:
+            runs[str(body["subject"])] = str(body["records"])
+    for table, audited in journal.AUDITED.items():
+        if table == "decision_inputs":
+            continue
+        for row in reader.rows(f"SELECT {', '.join(audited.columns)} FROM {table}"):
+            digest = journal.row_digest(list(row.values()))
+            assert last.get((table, str(row[audited.key]))) == digest, (table, row)
+    for (table, decision_id), digest in last.items():
+        if table == "decision_inputs":
+            rows = reader.rows(
+                "SELECT version_id FROM decision_inputs WHERE decision_id = ? ORDER BY version_id",
+                (decision_id,),
+            )
+            assert journal.row_digest([row["version_id"] for row in rows]) == digest
+    for run in reader.rows("SELECT id, run_id, status FROM data_ingestion_runs WHERE status <> 'running'"):
+        assert runs[run["run_id"]] == _run_digest(reader, run["id"])
+
+
+def _run_digest(reader: Reader, run: int) -> str:
+    found = sha256()
+    order = {
+        "record_versions": "version_id",
+        "ingestion_records": "record_id",
+        "quarantined_rows": "position",
+    }
+    for table, columns in journal.RUN_TABLES.items():
+        for row in reader.rows(
+            f"SELECT {', '.join(columns)} FROM {table} WHERE run = ? ORDER BY {order[table]}", (run,)
+        ):
+            found.update(journal.row_text(list(row.values())).encode() + b"\n")
+    return found.hexdigest()
+
+
+def test_the_whole_chain_of_work_is_in_the_journal(cli: Cli, tmp_path: Path, config: Config) -> None:
+    """Invariant 6, through the CLI: fetch, failed fetch, strategy, manual decision, worker."""
+    rows = [d.house_row(f"Member {n}", "AAPL", d.today()) for n in range(3)] + [
+        d.house_row(f"Member {n}", "ZZZ", d.today(), kind="sale_full") for n in range(3)
+    ]
+    d.write(tmp_path / "h.csv", d.house_csv(rows))
+    assert cli("fetch", "congress", "--file", "h.csv").code == 0
+    assert cli("fetch", "congress", "--file", "h.csv").code == 0
+    assert cli("fetch", "congress", "--file", "tradelog.toml").code == 1
+    assert cli("run-strategy", "congress").code == 0
+    assert cli("decide", "buy", "1", "MSFT", "--why", "x").code == 0
+    assert cli("decide", "buy", "1", "NOPRICE", "--why", "x").code == 0
+    assert cli("run-worker", "--once").code == 0
+    with Reader(config.store_path) as reader:
+        check_complete(reader)
+        events = {body["event"] for body in check_chain(reader)}
+    assert {
+        *("store.upgraded", "run.started", "run.completed", "run.failed", "strategy.run"),
+        *("signal.recorded", "decision.recorded", "execution.claimed", "order.submit"),
+        *("fill.recorded", "execution.refused", "account.bound", "snapshot.taken"),
+    } <= events
+
+
+def test_an_unjournaled_change_cannot_be_committed(writer: Writer) -> None:
+    with pytest.raises(AssertionError, match="not journaled"), writer.transaction() as tx:
+        tx.insert("alerts", {"kind": "k", "subject": "s", "message": "m", "created_at": tx.now})
+    assert scalar(writer, "SELECT count(*) FROM alerts") == 0
+
+
+def test_a_failed_transaction_leaves_neither_row_nor_entry(writer: Writer) -> None:
+    before = scalar(writer, "SELECT count(*) FROM journal")
+    with pytest.raises(ZeroDivisionError), writer.transaction() as tx:
+        record.record_in(tx, ACCOUNT, record.parse(VALUES), actor="test")
+        _ = 1 // 0
+    assert scalar(writer, "SELECT count(*) FROM journal") == before
+    assert scalar(writer, "SELECT count(*) FROM trade_decisions") == 0
+
+
+def test_time_never_goes_back_in_the_store(config: Config) -> None:
+    """Invariant 9: a clock that is set back does not put a later entry before an earlier one."""
+    writer = open_writer(config.store_path)
+    with freeze_time("2030-01-01T12:00:00Z"):
+        record.record(writer, ACCOUNT, record.parse(VALUES))
+    with freeze_time("2029-01-01T12:00:00Z"):
+        record.record(writer, ACCOUNT, record.parse(VALUES))
+    times = writer.connection.execute("SELECT created_at FROM trade_decisions ORDER BY id").fetchall()
+    assert times == [("2030-01-01T12:00:00.000000Z",)] * 2
+    writer.close()
+
+
+def test_no_clock_is_read_in_sql() -> None:
+    """Invariant 9: time comes from clock.py, which a test can hold still."""
+    source = Path(journal.__file__).parents[1]
+    for path in source.rglob("*.py"):
+        text = path.read_text()
+        assert "datetime('now" not in text, path
+        assert "CURRENT_TIMESTAMP" not in text, path
+        if path.name != "clock.py":
+            assert "datetime.now(" not in text, path
+            assert "utcnow(" not in text, path
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=5), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_canonical_text_is_one_text_whatever_the_order(value: object) -> None:
+    text = journal.canonical(value)
+    assert journal.canonical(json.loads(text)) == text
+
+
+@given(st.floats())
+def test_a_float_has_no_canonical_form(number: float) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        journal.canonical({"n": [number]})
