@@ -157,7 +157,7 @@ def execution_status(order: Mapping[str, Any]) -> str:
     if status in TERMINAL:
         return TERMINAL[status]
     filled = number(order, "filled_qty") or money.ZERO
-    return "partially_filled" if filled > 0 else "accepted"
+    return "partially_filled" if filled > 0 or status == "partially_filled" else "accepted"
 
 
 def refusal_code(status: int, message: str) -> str:

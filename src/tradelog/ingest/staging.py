@@ -8,7 +8,6 @@ What they write stays invisible until the run has completed.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from array import array

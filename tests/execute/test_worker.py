@@ -1,0 +1,492 @@
+"""The worker against a broker that really drops, stalls and lies. Invariants 1 to 5, 11 and 14."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+
+from tests.conftest import Cli, process_environment, scalar
+from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
+from tests.store.test_journal import check_complete
+from tradelog import clock
+from tradelog import config as config_module
+from tradelog.decide import record
+from tradelog.errors import BrokerRefusesUs
+from tradelog.execute import outbox
+from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.worker import Worker
+from tradelog.store.reader import Reader
+from tradelog.store.writer import Writer
+
+ENVIRONMENT = {"APCA_API_KEY_ID": KEYS[0], "APCA_API_SECRET_KEY": KEYS[1]}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeAlpaca]:
+    running = FakeAlpaca()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def config(home: Path, fake: FakeAlpaca) -> config_module.Config:
+    (home / "tradelog.toml").write_text(
+        '[store]\nurl = "sqlite:///store/log.db"\n'
+        f'[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
+        "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 0.5\nlease_seconds = 5\n"
+        "unknown_grace_seconds = 0.4\n"
+    )
+    return config_module.load(home / "tradelog.toml")
+
+
+@pytest.fixture
+def broker(fake: FakeAlpaca) -> AlpacaBroker:
+    return AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5)
+
+
+@pytest.fixture
+def worker(writer: Writer, broker: AlpacaBroker, config: config_module.Config) -> Worker:
+    made = Worker(writer, broker, config)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def decide(writer: Writer, config: config_module.Config) -> Callable[..., str]:
+    def decide(**changes: Any) -> str:
+        values = {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "x"}} | changes
+        return record.record(writer, config.account, record.parse(values)).decision_id
+
+    return decide
+
+
+def state(writer: Writer, decision_id: str) -> tuple[str, str | None, str | None]:
+    """(decision, last execution, failure code)."""
+    return writer.connection.execute(
+        "SELECT d.status, (SELECT e.status FROM trade_executions e WHERE e.decision_id = d.decision_id"
+        " ORDER BY e.id DESC LIMIT 1), d.failure_code FROM trade_decisions d WHERE d.decision_id = ?",
+        (decision_id,),
+    ).fetchone()
+
+
+def settle(worker: Worker, writer: Writer, decision_id: str, *, seconds: float = 5) -> tuple[str, Any, Any]:
+    """Drain and poll, as time goes by, until the decision has ended."""
+    moment = clock.now()
+    for _ in range(40):
+        worker.drain()
+        worker.poll()
+        if state(writer, decision_id)[0] not in ("pending", "executing"):
+            return state(writer, decision_id)
+        moment += timedelta(seconds=seconds)
+        frozen = freeze_time(moment, tick=True)
+        frozen.start()
+        try:
+            worker._paused_until = 0.0
+            worker.drain()
+            worker.poll()
+        finally:
+            frozen.stop()
+        if state(writer, decision_id)[0] not in ("pending", "executing"):
+            return state(writer, decision_id)
+    return state(writer, decision_id)
+
+
+def test_sends_once_and_follows_to_the_fill(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+) -> None:
+    decision_id = decide()
+    assert settle(worker, writer, decision_id) == ("executed", "filled", None)
+    assert len(fake.posts()) == 1
+    assert scalar(writer, "SELECT quantity FROM fills") == "1.5"
+    assert scalar(writer, "SELECT price FROM fills") == "100.5"
+    with Reader(config.store_path) as reader:
+        check_complete(reader)
+
+
+def test_the_stored_exchange_is_the_wire(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    """Invariants 4 and 8: byte for byte, plain decimals, and no secret anywhere in the store."""
+    decide(quantity="0.000000001")
+    worker.drain()
+    sent = next(item.body.decode() for item in fake.seen if item.method == "POST")
+    assert '"qty": "0.000000001"' in sent
+    row = writer.connection.execute(
+        "SELECT request_body, response_headers, response_body FROM broker_calls WHERE purpose = 'submit'"
+    ).fetchone()
+    assert row[0] == sent
+    assert "x-request-id" in json.loads(row[1])
+    assert json.loads(row[2])["status"] == "pending_new"
+    dump = "\n".join(writer.connection.iterdump())
+    assert KEYS[1] not in dump.replace("broker_calls", "")
+    posts = scalar(writer, "SELECT count(*) FROM broker_calls WHERE method = 'POST'")
+    assert posts == len(fake.posts())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(accept=True, status=504),
+        Fault(accept=True, drop=True),
+        Fault(accept=True, stall=5),
+        Fault(accept=True, drip=True),
+        Fault(accept=True, status=200, body=b"<html>ok</html>"),
+        Fault(accept=True, status=200, body=b""),
+        Fault(accept=True, status=200, body=b'{"id": "x", "status"'),
+        Fault(status=500),
+        Fault(status=502, body=b"<html>bad gateway</html>"),
+        Fault(drop=True),
+        Fault(status=400, body=b'{"message": "bad request"}'),
+        Fault(status=404, body=b'{"message": "not found"}'),
+    ],
+    ids=repr,
+)
+def test_whatever_breaks_there_is_one_order(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], fault: Fault
+) -> None:
+    """Invariants 2 and 3: unknown, then asked, then adopted or sent again under the same id."""
+    fake.faults.append(fault)
+    decision_id = decide()
+    worker.drain()
+    assert state(writer, decision_id)[0] in ("executing", "executed")
+    assert settle(worker, writer, decision_id) == ("executed", "filled", None)
+    assert len(fake.orders) == 1
+    assert len({body["client_order_id"] for body in fake.posts()}) == 1
+    assert len(fake.posts()) == scalar(writer, "SELECT count(*) FROM broker_calls WHERE method = 'POST'")
+
+
+def test_one_not_found_is_no_proof(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    """Invariant 3: an order that shows up late is adopted, not sent twice."""
+    fake.faults.append(Fault(accept=True, status=504))
+    fake.hidden = 2
+    decision_id = decide()
+    worker.drain()
+    assert state(writer, decision_id)[:2] == ("executing", "unknown")
+    assert settle(worker, writer, decision_id, seconds=0.11) == ("executed", "filled", None)
+    assert len(fake.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (403, "insufficient buying power", "insufficient_buying_power"),
+        (422, "qty must be > 0", "invalid_order"),
+    ],
+)
+def test_a_refusal_fails_the_decision_with_its_reason(
+    worker: Worker,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Callable[..., str],
+    status: int,
+    message: str,
+    code: str,
+) -> None:
+    body = {"code": 40310000, "message": message, "buying_power": "1"}
+    fake.faults.append(Fault(status=status, body=json.dumps(body).encode()))
+    decision_id = decide()
+    worker.drain()
+    assert state(writer, decision_id) == ("failed", "rejected", code)
+    assert scalar(writer, "SELECT failure_message FROM trade_decisions") == message
+    assert "buying_power" in scalar(writer, "SELECT response_body FROM broker_calls WHERE purpose = 'submit'")
+    worker.drain()
+    assert len(fake.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b'{"message": "unauthorized."}'), (403, b'{"message": "forbidden."}')]
+)
+def test_wrong_keys_stop_the_drain_and_consume_nothing(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], status: int, body: bytes
+) -> None:
+    """Invariant 11."""
+    fake.faults.append(Fault(status=status, body=body))
+    first, second = decide(), decide(symbol="MSFT")
+    with pytest.raises(BrokerRefusesUs):
+        worker.drain()
+    assert state(writer, first) == ("pending", "not_accepted", None)
+    assert state(writer, second) == ("pending", None, None)
+    assert scalar(writer, "SELECT sum(retry_count) FROM trade_decisions") == 0
+    assert settle(worker, writer, first)[0] == "executed"
+
+
+def test_a_rate_limit_pauses_and_keeps_the_order(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    """Invariant 11: the second decision of the symbol does not overtake the first."""
+    fake.faults.append(Fault(status=429, headers={"Retry-After": "3"}))
+    first, second = decide(quantity="1"), decide(quantity="2")
+    worker.drain()
+    assert state(writer, first)[:2] == ("pending", "not_accepted")
+    worker.drain()
+    assert len(fake.posts()) == 1
+    settle(worker, writer, second)
+    assert [body["qty"] for body in fake.posts()] == ["1", "1", "2"]
+
+
+def test_an_unsettled_send_holds_back_its_symbol_only(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.faults += [Fault(status=504), Fault("GET", status=500)]
+    first, second, other = decide(), decide(side="sell"), decide(symbol="MSFT")
+    worker.drain()
+    assert state(writer, first)[:2] == ("executing", "unknown")
+    assert state(writer, second)[0] == "pending"
+    assert state(writer, other)[0] != "pending"
+
+
+def test_another_order_under_our_id_is_never_adopted(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    decision_id = decide()
+    client_id = scalar(writer, "SELECT client_order_id FROM trade_decisions")
+    fake.place(
+        {"symbol": "TSLA", "side": "buy", "type": "market", "time_in_force": "day", "qty": "1.5"}
+        | {"client_order_id": client_id}
+    )
+    worker.drain()
+    assert state(writer, decision_id)[:2] == ("executing", "unknown")
+    assert "symbol is TSLA" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+    assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'needs_attention'") == 1
+
+
+def test_no_commit_no_request(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+) -> None:
+    """Invariant 1: while the store cannot be written, nothing leaves the process."""
+    decide()
+    writer.connection.execute("PRAGMA busy_timeout = 50")
+    blocker = sqlite3.connect(config.store_path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    from tradelog.errors import StoreLocked
+
+    with pytest.raises(StoreLocked):
+        worker.drain()
+    assert fake.posts() == []
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    worker.drain()
+    assert len(fake.posts()) == 1
+
+
+def test_the_attempt_is_on_disk_before_the_request(
+    worker: Worker, writer: Writer, decide: Callable[..., str], config: config_module.Config
+) -> None:
+    """Invariant 1: another process can read the intent at the moment the broker is called."""
+    decision_id = decide()
+    seen: list[Any] = []
+    submit = worker._broker.submit
+
+    def spy(order: Any) -> Any:
+        with Reader(config.store_path) as reader:
+            seen.append(reader.one("SELECT status, decision_id FROM trade_executions"))
+        assert not writer.connection.in_transaction
+        return submit(order)
+
+    worker._broker.submit = spy  # type: ignore[method-assign]
+    worker.drain()
+    assert seen == [{"status": "sending", "decision_id": decision_id}]
+
+
+def test_a_worker_that_lost_its_lease_writes_no_outcome(
+    worker: Worker, writer: Writer, decide: Callable[..., str]
+) -> None:
+    decision_id = decide()
+    submit = worker._broker.submit
+
+    def steal(order: Any) -> Any:
+        with writer.transaction() as tx:
+            tx.unaudited(
+                "UPDATE trade_decisions SET lease_token = lease_token + 1, lease_owner = 'wrk_other'"
+            )
+        return submit(order)
+
+    worker._broker.submit = steal  # type: ignore[method-assign]
+    worker.drain()
+    assert state(writer, decision_id)[:2] == ("executing", "sending")
+
+
+def test_only_decisions_of_the_own_account_are_claimed(
+    worker: Worker, writer: Writer, fake: FakeAlpaca
+) -> None:
+    for account in (
+        ("alpaca", "live", "default"),
+        ("simulated", "paper", "default"),
+        ("alpaca", "paper", "b"),
+    ):
+        values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
+        record.record(writer, account, record.parse(values))
+    worker.drain()
+    assert fake.posts() == []
+
+
+def test_a_decision_that_expired_is_never_sent(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    decision_id = decide(expires_at="2020-01-01T00:00:00Z")
+    worker.drain()
+    assert state(writer, decision_id) == ("cancelled", None, "expired_unsent")
+    assert fake.posts() == []
+
+
+def test_a_failed_poll_changes_nothing(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    decision_id = decide()
+    worker.drain()
+    for fault in (
+        Fault("GET", status=500),
+        Fault("GET", status=404),
+        Fault("GET", status=200, body=b"<html>"),
+    ):
+        fake.faults.append(fault)
+        worker.poll()
+        assert state(writer, decision_id)[:2] == ("executing", "accepted")
+    entries = scalar(writer, "SELECT count(*) FROM journal")
+    for _ in range(5):
+        worker.poll()
+    assert scalar(writer, "SELECT count(*) FROM journal") == entries
+
+
+@pytest.mark.parametrize(
+    ("status", "filled", "decision", "code"),
+    [
+        ("canceled", "0", "failed", "canceled_at_broker"),
+        ("canceled", "0.5", "executed", None),
+        ("expired", "0", "failed", "expired_unfilled"),
+        ("expired", "0.5", "executed", None),
+        ("rejected", "0", "failed", "rejected_by_venue"),
+    ],
+)
+def test_the_end_of_an_order_is_the_end_of_its_decision(
+    worker: Worker,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Callable[..., str],
+    status: str,
+    filled: str,
+    decision: str,
+    code: str | None,
+) -> None:
+    fake.fills = False
+    decision_id = decide()
+    worker.drain()
+    order_id = next(iter(fake.orders))
+    if filled == "0":
+        fake.orders[order_id]["status"] = status
+    else:
+        fake.fill(order_id, filled, "99", status=status)
+    worker.poll()
+    assert state(writer, decision_id) == (decision, status, code)
+    assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == filled
+
+
+def test_a_status_that_nobody_knows_is_kept_and_alerted(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    fake.reply_changes = {"status": "an_invented_one", "submitted_at": None, "updated_at": None}
+    decision_id = decide()
+    worker.drain()
+    assert state(writer, decision_id)[:2] == ("executing", "accepted")
+    assert scalar(writer, "SELECT broker_status FROM trade_executions") == "an_invented_one"
+    assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'unknown_order_status'") == 1
+
+
+def test_the_account_number_is_bound_at_first_sight(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, broker: AlpacaBroker, config: config_module.Config
+) -> None:
+    fake.account_number = "PA999999999"
+    with pytest.raises(BrokerRefusesUs, match="PA999999999") as caught:
+        Worker(writer, broker, config).start()
+    assert caught.value.exit_code == 4
+
+
+def test_killed_between_send_and_answer_it_finds_its_order_again(
+    home: Path,
+    config: config_module.Config,
+    fake: FakeAlpaca,
+    cli: Cli,
+    writer: Writer,
+    decide: Callable[..., str],
+) -> None:
+    """Invariant 14: kill -9 while the broker has the order and we have no answer."""
+    decision_id = decide()
+    fake.faults.append(Fault(accept=True, stall=30))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", "run-worker"],
+        env=process_environment(home, **ENVIRONMENT),
+        stderr=subprocess.DEVNULL,
+    )
+    while not fake.orders and process.poll() is None:
+        fake.wait(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state(writer, decision_id)[:2] in (("executing", "sending"), ("executing", "unknown"))
+    ended = cli("run-worker", "--once", **ENVIRONMENT)
+    assert ended.code == 0, ended.err
+    assert state(writer, decision_id)[:2] == ("executed", "filled")
+    assert len(fake.orders) == 1
+    assert len(fake.posts()) == 1
+    with Reader(config.store_path) as reader:
+        check_complete(reader)
+
+
+def test_sigterm_ends_a_worker_in_good_order(
+    home: Path, config: config_module.Config, fake: FakeAlpaca, writer: Writer, decide: Callable[..., str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", "run-worker"],
+        env=process_environment(home, **ENVIRONMENT),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    decision_id = decide()
+    while not fake.orders and process.poll() is None:
+        fake.wait(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert state(writer, decision_id)[1] != "sending"
+    assert scalar(writer, "SELECT stopped_at FROM workers ORDER BY started_at DESC LIMIT 1") is not None
+    assert "broker alpaca, environment paper, account default" in said
+
+
+def test_live_is_refused_until_there_are_limits(cli: Cli, home: Path) -> None:
+    (home / "tradelog.toml").write_text('[broker]\nname = "alpaca"\nenvironment = "live"\n')
+    ended = cli("run-worker", "--once", **ENVIRONMENT)
+    assert ended.code == 4
+    assert "live trading" in ended.err
+
+
+def test_alpaca_needs_its_keys(cli: Cli, config: config_module.Config) -> None:
+    ended = cli("run-worker", "--once")
+    assert ended.code == 4
+    assert "APCA_API_KEY_ID" in ended.err
+
+
+def test_lease_tokens_only_grow(
+    writer: Writer, config: config_module.Config, decide: Callable[..., str]
+) -> None:
+    decide()
+    with writer.transaction() as tx:
+        claim = outbox.claim(tx, config.account, "wrk_gone", timedelta(seconds=-1))
+    assert claim is not None
+    with writer.transaction() as tx:
+        again = outbox.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
+    assert [item.token for item in again] == [claim.token + 1]
+    with pytest.raises(outbox.LeaseLost), writer.transaction() as tx:
+        outbox.check_lease(tx, claim)
