@@ -1,0 +1,91 @@
+"""The simulated broker: known prices only, honest refusals, and a file that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tradelog import prices
+from tradelog.execute import outcome
+from tradelog.execute.brokers.base import WireOrder
+from tradelog.execute.brokers.simulated import SimulatedBroker
+from tradelog.execute.outcome import Kind
+
+BUY = WireOrder("tl-1", "AAPL", "buy", Decimal(10), None, "market", None, None, "day", False)
+
+
+@pytest.fixture
+def broker(home: Path) -> Callable[[], SimulatedBroker]:
+    def make(**closes: int) -> SimulatedBroker:
+        known = prices.load(home / "prices.csv")
+        for symbol, close in closes.items():
+            bar = replace(known.last(symbol) or known.bars["AAPL"][0], close=Decimal(close))
+            known = replace(known, bars={**known.bars, symbol: (bar,)})
+        return SimulatedBroker(home / "broker.db", known, cash=Decimal(5000))
+
+    return make
+
+
+def kind(broker: SimulatedBroker, order: WireOrder) -> tuple[Kind, str | None]:
+    verdict = outcome.of_submit(broker.submit(order))
+    return verdict.kind, verdict.failure_code or (verdict.order or {}).get("status")
+
+
+def test_fills_at_the_price_that_the_decision_carries(broker: Callable[..., SimulatedBroker]) -> None:
+    made = broker()
+    assert kind(made, replace(BUY, reference_price=Decimal("90.25"))) == (Kind.ORDER, "filled")
+    fill = made.fills("", None).json()[0]
+    assert (fill["price"], fill["qty"]) == ("90.25", "10")
+    assert made.account().json()["cash"] == "4097.5"
+    assert made.positions().json()[0]["qty"] == "10"
+
+
+def test_no_price_no_fill(broker: Callable[..., SimulatedBroker]) -> None:
+    assert kind(broker(), replace(BUY, symbol="NOPE")) == (Kind.REFUSED, "no_price")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"quantity": Decimal(51)}, (Kind.REFUSED, "insufficient_buying_power")),
+        ({"side": "sell"}, (Kind.REFUSED, "insufficient_quantity")),
+        ({"time_in_force": "opg"}, (Kind.REFUSED, "invalid_order")),
+        ({"quantity": None, "notional": Decimal("0.00000001")}, (Kind.REFUSED, "invalid_order")),
+        ({"quantity": None, "notional": Decimal(250)}, (Kind.ORDER, "filled")),
+        ({"order_type": "limit", "limit_price": Decimal(99)}, (Kind.ORDER, "new")),
+        ({"order_type": "limit", "limit_price": Decimal(100)}, (Kind.ORDER, "filled")),
+        (
+            {"order_type": "limit", "limit_price": Decimal(99), "time_in_force": "ioc"},
+            (Kind.ORDER, "canceled"),
+        ),
+        ({"order_type": "stop", "stop_price": Decimal(101)}, (Kind.ORDER, "new")),
+        ({"order_type": "stop", "stop_price": Decimal(100)}, (Kind.ORDER, "filled")),
+    ],
+)
+def test_orders_and_refusals(
+    broker: Callable[..., SimulatedBroker], change: dict[str, object], expected: tuple[Kind, str]
+) -> None:
+    assert kind(broker(), replace(BUY, **change)) == expected  # type: ignore[arg-type]
+
+
+def test_an_id_is_taken_for_ever_and_found_again(broker: Callable[..., SimulatedBroker]) -> None:
+    kind(broker(), BUY)
+    reopened = broker()
+    assert kind(reopened, BUY)[0] is Kind.DUPLICATE
+    assert outcome.of_lookup(reopened.find("tl-1")).kind is Kind.ORDER
+    assert outcome.of_lookup(reopened.find("tl-2")).kind is Kind.NOT_FOUND
+
+
+def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., SimulatedBroker]) -> None:
+    limit = replace(BUY, order_type="limit", limit_price=Decimal(99))
+    order = outcome.of_submit(broker().submit(limit)).order
+    assert order is not None
+    assert broker().account().json()["buying_power"] == "4010"
+    assert broker().order(order["id"]).json()["status"] == "new"
+    assert broker(AAPL=98).order(order["id"]).json()["filled_avg_price"] == "98"
+    assert broker().order(order["id"]).json()["status"] == "filled"
+    assert len(broker().fills("", None).json()) == 1
