@@ -42,12 +42,18 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``key`` names the value in a row; numbers are aligned to the right."""
+    """``key`` names the value in a row; numbers are aligned to the right.
+
+    On a terminal an ``id`` is shown by its beginning, which every command takes. Where the width is
+    not enough, columns go in the order of ``drop`` (highest first), then ``flex`` ones are folded.
+    """
 
     key: str
     title: str
     right: bool = False
     style: str | None = None
+    flex: bool = False
+    drop: int = 0
 
 
 def visible(value: object) -> str:
@@ -76,22 +82,61 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
-    for column in columns:
+    console = _console()
+    cells = [[_cell(column, row) for column in columns] for row in rows]
+    fitting = _fit(columns, cells, console.width)
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for number in fitting:
+        column = columns[number]
         shown.add_column(
             column.title,
             justify="right" if column.right else "left",
-            overflow="fold" if not column.right else "ellipsis",
-            no_wrap=column.right,
+            overflow="fold",
+            no_wrap=not column.flex,
         )
-    for row in rows:
-        cells = []
-        for column in columns:
-            text = visible(row.get(column.key))
-            style = _STYLES.get(text, "") if column.style == "status" else (column.style or "")
-            cells.append(Text(text, style=style))
-        shown.add_row(*cells)
-    _console().print(shown)
+    for row in cells:
+        shown.add_row(*(Text(row[number], style=_style(columns[number], row[number])) for number in fitting))
+    console.print(shown)
+
+
+ID_SHOWN = 12
+FLEX_LEAST = 12
+
+
+def _cell(column: Column, row: Mapping[str, Any]) -> str:
+    text = visible(row.get(column.key))
+    return text[:ID_SHOWN] if column.style == "id" else text
+
+
+def _style(column: Column, text: str) -> str:
+    return _STYLES.get(text, "") if column.style == "status" else ""
+
+
+def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns to show, by number: all, or without those that can go first."""
+    from rich.cells import cell_len
+
+    kept = list(range(len(columns)))
+    # A column that is empty in every row says nothing.
+    if cells:
+        kept = [number for number in kept if any(row[number] for row in cells)]
+    needs = {}
+    for number in kept:
+        longest = max([cell_len(columns[number].title), *(cell_len(row[number]) for row in cells)])
+        needs[number] = min(longest, FLEX_LEAST) if columns[number].flex else longest
+    while len(kept) > 1 and sum(needs[number] + 2 for number in kept) - 2 > width:
+        goes = max(kept, key=lambda number: (columns[number].drop, number))
+        if not columns[goes].drop:
+            break
+        kept.remove(goes)
+    return kept
 
 
 def heading(text: str) -> None:
@@ -104,14 +149,15 @@ def heading(text: str) -> None:
 
 
 def pairs(items: Sequence[tuple[str, Any]]) -> None:
-    """Name and value, one a line."""
+    """Name and value, one a line; on a terminal without those that are empty."""
     if not is_terminal():
         for name, value in items:
             print(f"{name}\t{visible(value)}")
         return
     width = max((len(name) for name, _ in items), default=0)
     for name, value in items:
-        line(f"  {name.ljust(width)}  {visible(value)}")
+        if value not in (None, ""):
+            line(f"  {name.ljust(width)}  {value}")
 
 
 def line(text: str = "") -> None:

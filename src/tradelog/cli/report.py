@@ -15,30 +15,30 @@ from tradelog.report import period, symbol
 
 DATA = (
     Column("first_seen", "first seen by us"),
-    Column("run_id", "run"),
-    Column("member", "member"),
+    Column("run_id", "run", style="id", drop=3),
+    Column("member", "member", flex=True),
     Column("side", "type"),
     Column("traded", "traded"),
     Column("filed_as_given", "disclosed"),
-    Column("amount", "amount, $", right=True),
-    Column("remarks", "remarks"),
+    Column("amount", "amount, $", right=True, drop=2),
+    Column("remarks", "remarks", flex=True, drop=1),
 )
 DECISIONS = (
     Column("created", "decided"),
-    Column("decision_id", "decision"),
-    Column("strategy_name", "strategy"),
+    Column("decision_id", "decision", style="id"),
+    Column("strategy_name", "strategy", flex=True, drop=1),
     Column("side", "side"),
     Column("size", "size", right=True),
     Column("status", "status", style="status"),
-    Column("why_not", "failure"),
+    Column("why_not", "failure", flex=True),
 )
 TRADES = (
     Column("executed", "executed"),
-    Column("decision_id", "decision"),
+    Column("decision_id", "decision", style="id"),
     Column("side", "side"),
     Column("quantity", "quantity", right=True),
     Column("price", "price", right=True),
-    Column("price_basis", "price from"),
+    Column("price_basis", "price from", flex=True),
 )
 
 

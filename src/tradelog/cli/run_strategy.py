@@ -73,10 +73,10 @@ COLUMNS = (
     Column("symbol", "symbol"),
     Column("size", "size", right=True),
     Column("members", "members", right=True),
-    Column("since", "since"),
+    Column("since", "since", drop=1),
     Column("price", "price", right=True),
-    Column("decision_id", "decision"),
-    Column("reason", "reason"),
+    Column("decision_id", "decision", style="id"),
+    Column("reason", "reason", flex=True),
 )
 
 

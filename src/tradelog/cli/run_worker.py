@@ -62,14 +62,14 @@ ORDER BY d.id
 """
 
 COLUMNS = (
-    Column("decision_id", "decision"),
+    Column("decision_id", "decision", style="id"),
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("status", "decision is", style="status"),
-    Column("execution", "execution is", style="status"),
+    Column("execution", "execution is", style="status", drop=1),
     Column("filled_quantity", "filled", right=True),
     Column("filled_avg_price", "at", right=True),
-    Column("failure_code", "failure"),
+    Column("failure_code", "failure", flex=True),
 )
 
 

@@ -15,20 +15,20 @@ from tradelog.report import runs, trail
 
 RECORDS = (
     Column("version_id", "version", right=True),
-    Column("outcome", "outcome"),
+    Column("outcome", "outcome", drop=2),
     Column("position", "row", right=True),
     Column("symbol", "symbol"),
-    Column("member", "member"),
+    Column("member", "member", flex=True),
     Column("side", "type"),
     Column("event_date", "traded"),
     Column("filed_as_given", "disclosed"),
-    Column("remarks", "remarks"),
+    Column("remarks", "remarks", flex=True, drop=1),
 )
 INPUTS = (
     Column("version_id", "version", right=True),
-    Column("run_id", "run"),
+    Column("run_id", "run", style="id", drop=1),
     Column("seen", "first seen by us"),
-    Column("member", "member"),
+    Column("member", "member", flex=True),
     Column("side", "type"),
     Column("event_date", "traded"),
     Column("filed_as_given", "disclosed"),
