@@ -24,6 +24,7 @@ COMMANDS = {
     "decide": ("decide", "Record a decision by hand, or decisions of a program as NDJSON."),
     "run-worker": ("run_worker", "Send what was decided to the broker, and follow it to its end."),
     "report": ("report", "Show all activity in a symbol: data, decisions, trades."),
+    "known": ("known", "Show what was known of a symbol at a moment, and since when."),
     "runs": ("runs", "List the ingestion runs."),
     "show": ("show", "Show one run, decision, execution or signal in full."),
     "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),

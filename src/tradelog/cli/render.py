@@ -101,8 +101,10 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
             overflow="fold",
             no_wrap=not column.flex,
         )
-    for row in cells:
-        shown.add_row(*(Text(row[number], style=_style(columns[number], row[number])) for number in fitting))
+    for texts in cells:
+        shown.add_row(
+            *(Text(texts[number], style=_style(columns[number], texts[number])) for number in fitting)
+        )
     console.print(shown)
 
 

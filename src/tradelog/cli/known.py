@@ -1,0 +1,76 @@
+"""tradelog known"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli import render
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column
+from tradelog.report import known as report
+
+COLUMNS = (
+    Column("since", "known since"),
+    Column("version_id", "version", right=True, drop=3),
+    Column("run_id", "run", style="id", drop=4),
+    Column("member", "member", flex=True),
+    Column("side", "type"),
+    Column("event_date", "traded"),
+    Column("filed_as_given", "disclosed"),
+    Column("disclosure_lag_days", "lag, days", right=True),
+    Column("amount", "amount, $", right=True, drop=2),
+    Column("remarks", "remarks", flex=True, drop=1),
+)
+
+
+def command(
+    symbol: Annotated[str, typer.Argument(help="The symbol, such as AAPL.")],
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="A moment; without a zone it is in the report's zone."),
+    ] = None,
+    as_filed: Annotated[
+        bool, typer.Option("--as-filed", help="By the source's filing time instead of ours.")
+    ] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="All rows, not the newest 50.")] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what was known of a symbol at a moment, and since when."""
+    config = load_config()
+    zone = config.report.timezone
+    moment = clock.now() if at is None else clock.parse_moment(at, zone)
+    with open_reader(config) as reader:
+        found = report.known(
+            reader, symbol, moment, as_filed=as_filed, limit=-1 if show_all else report.NEWEST
+        )
+    if output_json:
+        render.as_json(
+            {
+                "symbol": found.symbol,
+                "at": found.at,
+                "by": "filing time of the source" if found.as_filed else "first seen by us",
+                "total": found.total,
+                "versions": found.versions,
+            }
+        )
+        return
+    how = "FILED by then, whenever we saw it" if found.as_filed else "known to us by then"
+    render.heading(f"{found.symbol} at {clock.local(found.at, zone)} ({zone}): {found.total} records {how}")
+    for row in found.versions:
+        _decorate(row, zone)
+    if found.versions:
+        render.table(COLUMNS, found.versions)
+    else:
+        render.line("  nothing")
+    if len(found.versions) < found.total:
+        render.note(f"  the {len(found.versions)} newest of {found.total}; --all shows all")
+
+
+def _decorate(row: dict[str, Any], zone: str) -> None:
+    row["since"] = clock.local(row["known_since"], zone)
+    row["amount"] = render.amount(row["amount_low"], row["amount_high"])
+    marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
+    row["remarks"] = ", ".join(marks + [flag.replace("_", " ") for flag in row["flags"]])

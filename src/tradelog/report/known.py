@@ -1,0 +1,69 @@
+"""What was known of a symbol at a moment: the versions that we had by then, and no others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from tradelog import clock
+from tradelog.errors import NotFound
+from tradelog.store.reader import Reader, Row
+
+NEWEST = 50
+
+# Per record the newest version that was visible by then: a run's records are, once it has completed.
+_BY_US = """
+SELECT max(w.version_id) FROM record_versions w JOIN data_ingestion_runs r ON r.id = w.run
+WHERE w.record_id = t.record_id AND r.status = 'completed' AND r.completed_at <= :at
+"""
+# Per record the newest version of all whose filing was public by then, whenever we saw it.
+_AS_FILED = """
+SELECT max(w.version_id) FROM record_versions w JOIN data_ingestion_runs r ON r.id = w.run
+WHERE w.record_id = t.record_id AND r.status = 'completed' AND w.filed_at <= :at
+"""
+_KNOWN = """
+FROM (SELECT DISTINCT record_id FROM record_versions WHERE symbol = :symbol) t
+JOIN record_versions v ON v.version_id = ({newest})
+JOIN data_ingestion_runs d ON d.id = v.run
+WHERE v.symbol = :symbol
+"""
+_COLUMNS = """
+SELECT v.version_id, v.record_id, d.run_id, d.data_source, d.completed_at AS known_since, v.first_seen_at,
+       v.actor AS member, v.side, v.event_date, v.filed_at, v.filed_as_given, v.amount_low, v.amount_high,
+       v.flags, v.backfill, v.gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """``at`` is store text (UTC). ``as_filed`` answers by the source's filing time, not by ours."""
+
+    symbol: str
+    at: str
+    as_filed: bool
+    versions: list[Row]
+    total: int
+
+
+def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, limit: int = NEWEST) -> Known:
+    """Newest first, at most ``limit`` rows (-1: all). Raises NotFound for a symbol never seen at all."""
+    asked = {"symbol": symbol.strip().upper(), "at": clock.to_text(at), "limit": limit}
+    chosen = _KNOWN.format(newest=_AS_FILED if as_filed else _BY_US)
+    rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", asked)
+    if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", asked):
+        raise NotFound(f"nothing is known of {asked['symbol']}", hint="tradelog runs lists what was fetched")
+    for row in rows:
+        row["flags"] = json.loads(row["flags"]) if row["flags"] else []
+        row["disclosure_lag_days"] = _lag(row["event_date"], row["filed_at"])
+    total = reader.value(f"SELECT count(*) {chosen}", asked)
+    return Known(str(asked["symbol"]), str(asked["at"]), as_filed, rows, int(total))
+
+
+def _lag(event_date: str | None, filed_at: str | None) -> int | None:
+    """Days from the trade to its filing, both as days of the market; None where one is unknown."""
+    if event_date is None or filed_at is None:
+        return None
+    # A filing of a bare date counts to the end of its day: the moment before is still that day.
+    filed = clock.from_text(filed_at) - timedelta(microseconds=1)
+    return (filed.astimezone(clock.zone(clock.MARKET_ZONE)).date() - date.fromisoformat(event_date)).days
