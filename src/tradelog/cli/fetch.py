@@ -17,11 +17,20 @@ WHAT = ("congress",)
 def command(
     what: Annotated[str, typer.Argument(help="What to fetch: congress.")],
     file: Annotated[Path | None, typer.Option(help="Read this file instead of asking the source.")] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="The file lists everything: what it lacks is marked gone.")
+    ] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Accept a complete listing that lost many rows.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing when all went well.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Fetch disclosures under an ingestion run: tradelog fetch congress."""
     if what not in WHAT:
         raise UsageError(f"nothing to fetch is named {what!r}", hint=f"known: {', '.join(WHAT)}")
+    if complete and file is None:
+        raise UsageError("--complete goes with --file", hint="what a source lists is known of each source")
     config = load_config()
     if config.sources.congress != "quiver":
         raise ConfigError(
@@ -38,9 +47,13 @@ def command(
         api_key = quiver.key()
     writer = open_writer(config.store_path)
     try:
-        params = {"source": "quiver"} if file is None else {"file": str(file)}
         run = IngestionRun(
-            writer, f"data_fetch:{what}", "quiver-congress" if file is None else "file", params
+            writer,
+            f"data_fetch:{what}",
+            "quiver-congress" if file is None else "file",
+            {"source": "quiver"} if file is None else {"file": str(file), "complete": complete},
+            complete=complete,
+            allow_shrink=allow_shrink,
         )
         with run:
             if file is not None:
@@ -61,10 +74,14 @@ def command(
                 "records_updated": counts.updated,
                 "records_skipped": len(counts.unchanged),
                 "records_quarantined": counts.quarantined,
+                "records_gone": counts.gone,
             }
         )
         return
-    line(
-        f"{run.run_id} completed: {counts.fetched} fetched from {run.data_source}: {counts.created} created,"
-        f" {counts.updated} updated, {len(counts.unchanged)} unchanged, {counts.quarantined} quarantined"
-    )
+    if not quiet:
+        gone = f", {counts.gone} gone" if complete else ""
+        line(
+            f"{run.run_id} completed: {counts.fetched} fetched from {run.data_source}:"
+            f" {counts.created} created, {counts.updated} updated, {len(counts.unchanged)} unchanged,"
+            f" {counts.quarantined} quarantined{gone}"
+        )

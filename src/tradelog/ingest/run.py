@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from tradelog import clock, ids
-from tradelog.errors import EmptyAnswer, RunInProgress, SchemaMismatch, StoreError
+from tradelog.errors import EmptyAnswer, RunInProgress, SchemaMismatch, ShrunkenAnswer, StoreError
 from tradelog.ingest.identity import BadRow, Record, pack
 from tradelog.ingest.staging import Counts, Staging
 from tradelog.store.process import boot_id
@@ -33,6 +33,8 @@ from tradelog.store.writer import Transaction, Writer
 # A filing older than this when first looked for is history that we imported, not news.
 BACKFILL_GRACE = timedelta(days=7)
 HEARTBEAT_SECONDS = 30.0
+# A full listing that lost more than this share of its rows is rather broken than true.
+MOST_SHRINK = 0.1
 
 _ZERO = {
     "records_fetched": 0,
@@ -48,7 +50,9 @@ class IngestionRun:
     """One fetch under ``task_name`` from the feed ``data_source``.
 
     ``params`` is what was asked for, without secrets. ``empty_is_normal`` lets a run complete that
-    brought nothing. Entering raises RunInProgress while a run of the same task is alive.
+    brought nothing. ``complete`` says that the source lists everything it has: what it no longer lists
+    is marked gone, and an answer with far fewer rows than it listed before fails as shrunken unless
+    ``allow_shrink``. Entering raises RunInProgress while a run of the same task is alive.
     """
 
     def __init__(
@@ -59,12 +63,16 @@ class IngestionRun:
         params: Mapping[str, Any] | None = None,
         *,
         empty_is_normal: bool = False,
+        complete: bool = False,
+        allow_shrink: bool = False,
     ) -> None:
         self._writer = writer
         self.task_name = task_name
         self.data_source = data_source
         self.params = dict(params or {})
         self.empty_is_normal = empty_is_normal
+        self.complete = complete
+        self.allow_shrink = allow_shrink
         self.run_id = ids.new(ids.RUN)
         self.counts = Counts()
         self.api_calls: list[dict[str, Any]] = []
@@ -158,8 +166,10 @@ class IngestionRun:
                 f"{self.data_source} answered with no rows, where rows are normal",
                 hint="try again later; nothing was changed",
             )
+        if self.complete and not self.allow_shrink:
+            self._refuse_shrunken()
         first_day, last_day = staging.dates()
-        self.counts = staging.apply(self._id, self.data_source, self._history_ends())
+        self.counts = staging.apply(self._id, self.data_source, self._history_ends(), complete=self.complete)
         counts = self.counts
         with self._writer.transaction() as tx:
             tx.update(
@@ -182,6 +192,14 @@ class IngestionRun:
                 },
             )
             tx.journal("run.completed", self.run_id, records=tx.run_digest(self._id))
+
+    def _refuse_shrunken(self) -> None:
+        listed = self._staging.current(self.data_source)
+        if self._staging.staged < listed * (1 - MOST_SHRINK):
+            raise ShrunkenAnswer(
+                f"{self.data_source} listed {listed} records, and now only {self._staging.staged}",
+                hint="look at the source; accept it with --allow-shrink, and the rest is marked gone",
+            )
 
     def _end(self, kind: type[BaseException], error: BaseException) -> None:
         stopped = not issubclass(kind, Exception)

@@ -8,6 +8,7 @@ What they write stays invisible until the run has completed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from array import array
@@ -44,6 +45,19 @@ _VERSION = (
     "INSERT INTO record_versions (record_id, run, first_seen_at, position, event_date, filed_at,"
     " filed_as_given, symbol, actor, side, amount_low, amount_high, flags, backfill, gone,"
     " content_hash, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"
+)
+# A gone version repeats what was last said, without the payload: the source said nothing now.
+_GONE = (
+    "INSERT INTO record_versions (record_id, run, first_seen_at, position, event_date, filed_at,"
+    " filed_as_given, symbol, actor, side, amount_low, amount_high, flags, backfill, gone,"
+    " content_hash, payload)"
+    " SELECT record_id, ?, ?, 0, event_date, filed_at, filed_as_given, symbol, actor, side,"
+    " amount_low, amount_high, flags, backfill, 1, content_hash, '' FROM record_versions"
+    " WHERE version_id = ?"
+)
+_GONE_LINK = (
+    "INSERT INTO ingestion_records (record_id, run, outcome)"
+    " SELECT record_id, ?, 'gone' FROM record_versions WHERE version_id = ?"
 )
 _LINK = "INSERT INTO ingestion_records (record_id, run, outcome) VALUES (?, ?, ?)"
 
@@ -107,17 +121,33 @@ class Staging:
         ).fetchone()
         return row[0], row[1]
 
-    def apply(self, run: int, feed: str, backfill_before: str) -> Counts:
-        """Write what is new or changed; ``backfill_before`` is when a filing counts as history."""
+    def current(self, feed: str) -> int:
+        """How many records the feed lists now, of the kinds that were staged."""
+        self._flush()
+        found = self._writer.connection.execute(
+            f"SELECT count(*) FROM ({self._listed()})", (feed,)
+        ).fetchone()
+        return int(found[0])
+
+    def apply(self, run: int, feed: str, backfill_before: str, *, complete: bool = False) -> Counts:
+        """Write what is new or changed; ``backfill_before`` is when a filing counts as history.
+
+        Where the answer is ``complete``, records of the feed that it does not list are marked gone.
+        """
         self._flush()
         counts = Counts(quarantined=len(self.bad))
-        groups = self._groups()
-        while chunk := _take(groups, CHUNK_ROWS):
-            with self._writer.transaction() as tx:
-                # A live run says so, or another process would take it for abandoned.
-                tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, run))
-                for kind, identity, rows in chunk:
-                    _match(tx, run, feed, kind, identity, rows, backfill_before, counts)
+        # Closed whatever happens: an open cursor would keep the table from being dropped.
+        with contextlib.closing(self._groups()) as groups:
+            while chunk := _take(groups, CHUNK_ROWS):
+                with self._writer.transaction() as tx:
+                    # A live run says so, or another process would take it for abandoned.
+                    tx.unaudited(
+                        "UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, run)
+                    )
+                    for kind, identity, rows in chunk:
+                        _match(tx, run, feed, kind, identity, rows, backfill_before, counts)
+        if complete:
+            self._mark_gone(run, feed, counts)
         if self.bad:
             with self._writer.transaction() as tx:
                 tx.bulk(
@@ -125,6 +155,44 @@ class Staging:
                     [(run, row.position, row.reason, row.payload) for row in self.bad],
                 )
         return counts
+
+    def _mark_gone(self, run: int, feed: str, counts: Counts) -> None:
+        """A version that says gone for every listed record that this run has not seen."""
+        connection = self._writer.connection
+        seen = f"{self._table}_seen"
+        connection.execute(f"CREATE TEMP TABLE {seen[5:]} (version_id INTEGER PRIMARY KEY)")
+        try:
+            connection.execute("BEGIN")
+            connection.executemany(f"INSERT INTO {seen} VALUES (?)", ((item,) for item in counts.unchanged))
+            connection.execute(
+                f"INSERT OR IGNORE INTO {seen} SELECT version_id FROM record_versions WHERE run = ?", (run,)
+            )
+            connection.execute("COMMIT")
+            missing = connection.execute(
+                f"SELECT version_id FROM ({self._listed()}) WHERE version_id NOT IN {seen}"
+                f" AND record_id NOT IN (SELECT record_id FROM record_versions WHERE run = ?)",
+                (feed, run),
+            ).fetchall()
+            for start in range(0, len(missing), CHUNK_ROWS):
+                chunk = missing[start : start + CHUNK_ROWS]
+                with self._writer.transaction() as tx:
+                    tx.bulk(_GONE, [(run, tx.now, version) for (version,) in chunk])
+                    tx.bulk(_GONE_LINK, [(run, version) for (version,) in chunk])
+            counts.gone = len(missing)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute(f"DROP TABLE {seen}")
+
+    def _listed(self) -> str:
+        """The current version of every record that the feed lists, of the kinds that were staged."""
+        return f"""
+            SELECT v.version_id, v.record_id FROM source_records r
+            JOIN record_versions v ON v.version_id = (
+                SELECT w.version_id FROM record_versions w
+                JOIN data_ingestion_runs d ON d.id = w.run AND d.status = 'completed'
+                WHERE w.record_id = r.record_id ORDER BY w.version_id DESC LIMIT 1)
+            WHERE r.feed = ? AND r.kind IN (SELECT DISTINCT kind FROM {self._table}) AND v.gone = 0"""
 
     def close(self) -> None:
         self._writer.connection.execute(f"DROP TABLE IF EXISTS {self._table}")
@@ -186,7 +254,10 @@ def _match(
     occurrence = 0
     for row in left:
         if known:
-            record, _, version, _, _, was_backfill = known.pop(0)
+            # A record that was gone and is back as it was comes before one that changed.
+            best = min(known, key=lambda k: (not (k[4] and k[3] == row[3]), bool(k[4]), k[1]))
+            known.remove(best)
+            record, _, version, _, _, was_backfill = best
         else:
             record, version, was_backfill = None, None, None
         if record is None:
