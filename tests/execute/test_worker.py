@@ -490,3 +490,33 @@ def test_lease_tokens_only_grow(
     assert [item.token for item in again] == [claim.token + 1]
     with pytest.raises(outbox.LeaseLost), writer.transaction() as tx:
         outbox.check_lease(tx, claim)
+
+
+def test_a_broker_out_of_reach_leaves_decisions_pending_and_is_said_so(
+    home: Path, cli: Cli, config: config_module.Config, writer: Writer, decide: Callable[..., str]
+) -> None:
+    """Invariant 11: provably not sent, pending as before, tried less and less often."""
+    text = (home / "tradelog.toml").read_text().replace(config.broker.base_url or "", "http://127.0.0.1:9")
+    (home / "tradelog.toml").write_text(text + "once_seconds = 2\n")
+    decision_id = decide()
+    ended = cli("run-worker", "--once", **ENVIRONMENT)
+    assert ended.code == 1
+    assert "stay pending" in ended.err
+    assert state(writer, decision_id) == ("pending", "not_sent", None)
+    assert scalar(writer, "SELECT count(*) FROM trade_executions") <= 5
+
+
+def test_once_does_not_wait_for_orders_of_an_earlier_day(
+    home: Path, cli: Cli, fake: FakeAlpaca, writer: Writer, decide: Callable[..., str], worker: Worker
+) -> None:
+    fake.fills = False
+    decide(time_in_force="gtc", quantity="1", order_type="limit", limit_price="1")
+    worker.drain()
+    fake.fills = True
+    later = decide(symbol="MSFT")
+    with (home / "tradelog.toml").open("a") as stream:
+        stream.write("once_seconds = 3600\n")
+    ended = cli("run-worker", "--once", **ENVIRONMENT)
+    assert ended.code == 0, ended.err
+    assert state(writer, later)[0] == "executed"
+    assert "1 sent, 1 ended, 1 still open" in ended.err

@@ -11,7 +11,7 @@ import typer
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config import Config
-from tradelog.errors import NeedsAttention
+from tradelog.errors import NeedsAttention, TradelogError
 
 
 def command(
@@ -52,7 +52,7 @@ def command(
 
 _SENT = """
 SELECT d.decision_id, d.symbol, d.side, d.status, d.failure_code, d.failure_message, d.needs_attention,
-       e.status AS execution, e.filled_quantity, e.filled_avg_price
+       e.status AS execution, e.error_message, e.filled_quantity, e.filled_avg_price
 FROM trade_decisions d JOIN trade_executions e ON e.decision_id = d.decision_id
 WHERE e.attempt_number = (
     SELECT max(x.attempt_number) FROM trade_executions x WHERE x.decision_id = d.decision_id)
@@ -85,8 +85,14 @@ def _tell(config: Config, sent: list[str], output_json: bool) -> None:
         line("nothing was due")
     else:
         table(COLUMNS, rows)
-        done = len(rows) - len(still_open)
+        done = sum(row["status"] not in ("executing", "pending") for row in rows)
         note(f"{len(sent)} sent, {done} ended, {len(still_open)} still open")
+    returned = [row for row in rows if row["status"] == "pending"]
+    if returned:
+        raise TradelogError(
+            f"{len(returned)} could not be sent and stay pending: {returned[0]['error_message']}",
+            hint="they are sent by the next run; nothing is lost",
+        )
     doubtful = [row for row in still_open if row["execution"] in ("unknown", "sending")]
     if doubtful:
         listed = ", ".join(row["decision_id"] for row in doubtful)

@@ -193,6 +193,7 @@ def settle_returned(
     """The attempt is over and the order did not get there: the decision is pending as before."""
     tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
     _change_decision(tx, claim, {"status": "pending", "next_attempt_at": retry_at})
+    raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
     tx.journal(f"execution.{status}", claim.execution_id)
 
 

@@ -6,8 +6,10 @@ one at a time on one thread, and no transaction is open while the broker is spok
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import random
 import socket
 import sys
 import threading
@@ -35,6 +37,8 @@ MOST_SENDS = 5
 # At least so many "not found" over the grace period before the same id is sent again.
 LOOKUPS = 4
 THROTTLED_SECONDS = 60.0
+# A broker that cannot be reached is tried less and less often, at least once in so many seconds.
+UNREACHABLE_MOST_SECONDS = 60.0
 
 log = logging.getLogger("tradelog.worker")
 
@@ -57,6 +61,8 @@ class Worker:
         self._account = config.account
         self._lease = timedelta(seconds=float(config.worker.lease_seconds))
         self._paused_until = 0.0
+        self._unreachable_times = 0
+        self._unreachable_seconds = 0.0
         self._stop = threading.Event()
         self._is_idle = False
         self._failure: BaseException | None = None
@@ -286,21 +292,31 @@ class Worker:
         if verdict.kind is Kind.THROTTLED:
             self._paused_until = time.monotonic() + _wait_asked(exchange)
         elif verdict.kind is Kind.NOT_SENT:
-            self._paused_until = time.monotonic() + 1.0
+            self._paused_until = time.monotonic() + self._unreachable_seconds
+        else:
+            self._unreachable_times = 0
 
     def _later(self, exchange: Exchange, verdict: outcome.Verdict) -> str:
-        seconds = _wait_asked(exchange) if verdict.kind is Kind.THROTTLED else 1.0
-        return self._in(seconds, clock.now_text())
+        if verdict.kind is Kind.THROTTLED:
+            return self._in(_wait_asked(exchange), clock.now_text())
+        # Full jitter under a doubling bound, so that workers do not come back all at once.
+        bound = min(UNREACHABLE_MOST_SECONDS, 2.0**self._unreachable_times)
+        self._unreachable_times += 1
+        self._unreachable_seconds = random.uniform(0.5, bound)  # noqa: S311
+        return self._in(self._unreachable_seconds, clock.now_text())
 
     def _in(self, seconds: float, moment: str) -> str:
         return clock.to_text(clock.from_text(moment) + timedelta(seconds=seconds))
 
     def _end_when_done(self) -> None:
         with self._writer.reading() as connection:
+            # An order that rests since an earlier day is not waited for, an unknown outcome is.
             waiting = connection.execute(
-                "SELECT 1 FROM trade_decisions WHERE broker = ? AND environment = ? AND account = ?"
-                " AND status = 'executing' AND needs_attention IS NULL LIMIT 1",
-                self._account,
+                "SELECT 1 FROM trade_decisions d JOIN trade_executions e ON e.decision_id = d.decision_id"
+                " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
+                " AND d.needs_attention IS NULL AND (e.status IN ('sending', 'unknown')"
+                " OR d.decision_id IN (SELECT value FROM json_each(?))) LIMIT 1",
+                (*self._account, json.dumps(sorted(self.summary.sent))),
             ).fetchone()
         if self._is_idle and waiting is None:
             self.stop()
