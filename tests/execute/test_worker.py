@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -487,7 +488,8 @@ def test_lease_tokens_only_grow(
     assert claim is not None
     with writer.transaction() as tx:
         again = outbox.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
-    assert [item.token for item in again] == [claim.token + 1]
+    assert again is not None
+    assert again.token == claim.token + 1
     with pytest.raises(outbox.LeaseLost), writer.transaction() as tx:
         outbox.check_lease(tx, claim)
 
@@ -520,3 +522,98 @@ def test_once_does_not_wait_for_orders_of_an_earlier_day(
     assert ended.code == 0, ended.err
     assert state(writer, later)[0] == "executed"
     assert "1 sent, 1 ended, 1 still open" in ended.err
+
+
+def refusal(message: str = "insufficient buying power") -> Fault:
+    return Fault(status=403, body=json.dumps({"code": 40310000, "message": message}).encode())
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_a_refusal_of_the_second_send_says_nothing_about_the_first(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], landed: bool
+) -> None:
+    """Invariant 3: refused because the first one landed and took the buying power, or really refused."""
+    fake.faults.append(Fault(status=504))
+    decision_id = decide()
+    worker.drain()
+    fake.faults.append(refusal())
+    posts = len(fake.posts())
+    moment = clock.now()
+    while len(fake.posts()) == posts:
+        moment += timedelta(seconds=5)
+        with freeze_time(moment, tick=True):
+            worker.drain()
+    assert state(writer, decision_id)[:2] == ("executing", "unknown")
+    if landed:
+        fake.place(fake.posts()[0])
+    with freeze_time(moment, tick=True):
+        ended = settle(worker, writer, decision_id)
+    expected = ("executed", "filled", None) if landed else ("failed", "rejected", "insufficient_buying_power")
+    assert ended == expected
+    assert len(fake.posts()) == 2
+
+
+def test_fills_that_show_up_late_are_still_fetched(
+    worker: Worker,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Callable[..., str],
+    broker: AlpacaBroker,
+    config: config_module.Config,
+) -> None:
+    decide()
+    fake.late_activities = 2
+    worker.drain()
+    worker.poll()
+    assert scalar(writer, "SELECT status FROM trade_executions") == "filled"
+    assert scalar(writer, "SELECT count(*) FROM fills") == 0
+    restarted = Worker(writer, broker, config)
+    restarted.start()
+    restarted.poll()
+    restarted.poll()
+    assert scalar(writer, "SELECT quantity FROM fills") == "1.5"
+    assert restarted._owed == {}
+
+
+def test_activities_that_are_none_do_not_stop_the_worker(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.activities.append({"id": None, "transaction_time": "9999"})
+    decide()
+    worker.drain()
+    worker.poll()
+    assert scalar(writer, "SELECT status FROM trade_decisions") == "executed"
+
+
+def test_an_order_replaced_at_the_broker_waits_for_a_person(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    decision_id = decide()
+    worker.drain()
+    next(iter(fake.orders.values())).update(status="replaced", replaced_by="another")
+    worker.poll()
+    assert state(writer, decision_id)[:2] == ("executing", "replaced")
+    assert "another" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+
+
+def test_the_answer_is_recorded_however_long_the_store_is_locked(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+) -> None:
+    """Invariant 4: an answer that came while the store could not take it is not lost."""
+    decision_id = decide()
+    writer.connection.execute("PRAGMA busy_timeout = 20")
+    blocker = sqlite3.connect(config.store_path, isolation_level=None, check_same_thread=False)
+    submit = worker._broker.submit
+
+    def lock(order: Any) -> Any:
+        blocker.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.3, lambda: blocker.execute("ROLLBACK")).start()
+        return submit(order)
+
+    worker._broker.submit = lock  # type: ignore[method-assign]
+    worker.drain()
+    assert state(writer, decision_id)[1] in ("accepted", "filled")
+    assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE purpose = 'submit'") == 1
+    assert len(fake.posts()) == 1
+    blocker.close()

@@ -48,7 +48,8 @@ class Fault:
 
 
 class FakeAlpaca:
-    """``fills`` False leaves orders resting; ``hidden`` look-ups by client id answer 404 first."""
+    """``fills`` False leaves orders resting; ``hidden`` look-ups by client id answer 404 first, and
+    ``late_activities`` questions for activities nothing."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -57,6 +58,7 @@ class FakeAlpaca:
         self.faults: list[Fault] = []
         self.fills = True
         self.hidden = 0
+        self.late_activities = 0
         self.account_number = "PA123456789"
         self.reply_changes: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -156,6 +158,9 @@ class FakeAlpaca:
         return _missing("order not found")
 
     def _page(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        if self.late_activities > 0:
+            self.late_activities -= 1
+            return []
         after = query.get("after", [""])[0]
         rows = [item for item in self.activities if item["transaction_time"] > after]
         if "page_token" in query:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,6 +38,7 @@ class Claim:
     token: int
     order: WireOrder
     started_at: str
+    expires_at: str | None
 
 
 # The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
@@ -116,15 +118,16 @@ def claim(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -
     )
     token = _lease(tx, decision, worker_id, lease)
     tx.journal("execution.claimed", execution_id, decision=decision["decision_id"], attempt=attempt)
-    return Claim(decision["decision_id"], execution_id, token, wire_order(decision), tx.now)
+    return Claim(
+        decision["decision_id"], execution_id, token, wire_order(decision), tx.now, decision["expires_at"]
+    )
 
 
-def unsettled(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> list[Claim]:
-    """Take over attempts whose outcome is not known and whose owner is gone, or is us.
+def unsettled(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> Claim | None:
+    """Take over an attempt whose outcome is not known and whose owner is gone, or is us.
 
     One that was ``sending`` may or may not have left: it becomes ``unknown``.
     """
-    claims = []
     for decision in tx.dicts(_UNSETTLED, account):
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
         if decision["needs_attention"] or not is_due or _is_held(tx, decision, worker_id):
@@ -134,16 +137,15 @@ def unsettled(tx: Transaction, account: Account, worker_id: str, lease: timedelt
             changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
             tx.update("trade_executions", decision["execution_id"], changes)
             tx.journal("execution.found_unsettled", decision["execution_id"])
-        claims.append(
-            Claim(
-                decision["decision_id"],
-                decision["execution_id"],
-                token,
-                wire_order(decision),
-                decision["attempt_started_at"],
-            )
+        return Claim(
+            decision["decision_id"],
+            decision["execution_id"],
+            token,
+            wire_order(decision),
+            decision["attempt_started_at"],
+            decision["expires_at"],
         )
-    return claims
+    return None
 
 
 def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> None:
@@ -212,16 +214,64 @@ def settle_stuck(tx: Transaction, claim: Claim, why: str) -> None:
     tx.journal("decision.needs_attention", claim.decision_id)
 
 
-def resend(tx: Transaction, claim: Claim) -> int:
-    """Write down that the same id is sent once more; returns how often it was before."""
-    sent = tx.one(
-        "SELECT count(*) FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'",
+def sends(tx: Transaction, claim: Claim) -> int:
+    """How often this attempt's request was sent, or may have been: also one without an answer."""
+    logged, status = tx.one(
+        "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'),"
+        " error_message FROM trade_executions WHERE execution_id = ?1",
         (claim.execution_id,),
-    )[0]
+    )
+    return int(logged) or int(status is not None)
+
+
+def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
+    """The refusal of the last send of this attempt, where it was one."""
+    rows = tx.dicts(
+        "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
+        " ORDER BY call_id DESC LIMIT 1",
+        (claim.execution_id,),
+    )
+    if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
+        return None
+    call = rows[0]
+    verdict = outcome.of_submit(
+        Exchange(
+            method=call["method"],
+            url=call["url"],
+            request_body=call["request_body"],
+            started_at=call["started_at"],
+            ended_at=call["ended_at"],
+            status=call["status"],
+            body=call["response_body"].encode(),
+        )
+    )
+    return verdict if verdict.kind is outcome.Kind.REFUSED else None
+
+
+def resend(tx: Transaction, claim: Claim, sent: int) -> None:
+    """Write down that the same id is sent once more, after it was ``sent`` times."""
     _change_decision(tx, claim, {"retry_count": sent})
     tx.update("trade_executions", claim.execution_id, {"status": "sending"})
     tx.journal("execution.resending", claim.execution_id)
-    return int(sent)
+
+
+def filled_so_far(tx: Transaction, execution_id: str) -> Decimal:
+    """The sum of an execution's fills."""
+    rows = tx.query("SELECT quantity FROM fills WHERE execution_id = ?", (execution_id,))
+    return sum((money.parse(row[0]) for row in rows), money.ZERO)
+
+
+def owed_fills(connection: sqlite3.Connection, account: Account) -> dict[str, tuple[Any, str]]:
+    """Ended orders with a filled quantity and no fills yet: execution -> (order, attempt's start)."""
+    rows = connection.execute(
+        "SELECT e.execution_id, o.raw, e.started_at FROM trade_executions e"
+        " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
+        " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.filled_quantity <> '0'"
+        " AND e.status IN ('filled', 'canceled', 'expired')"
+        " AND NOT EXISTS (SELECT 1 FROM fills f WHERE f.execution_id = e.execution_id)",
+        account,
+    )
+    return {row[0]: (json.loads(row[1]), row[2]) for row in rows}
 
 
 def apply_order(
@@ -257,7 +307,9 @@ def apply_order(
             "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL WHERE decision_id = ?",
             (decision_id,),
         )
-        if decision["status"] == "failed":
+        if "needs_attention" in decision:
+            raise_alert(tx, "needs_attention", decision_id, str(decision["needs_attention"]))
+        elif decision["status"] == "failed":
             raise_alert(tx, "trade_failed", decision_id, str(decision["failure_message"]))
     if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
         text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
@@ -336,7 +388,9 @@ def _decision_after(
     tx: Transaction, order: Mapping[str, Any], status: str, filled: Decimal
 ) -> dict[str, Any] | None:
     """What the end of an order makes of its decision; None while it is not over."""
-    if status not in outcome.TERMINAL.values() or status == "replaced":
+    if status == "replaced":
+        return {"needs_attention": f"replaced at the broker by order {order.get('replaced_by')}"}
+    if status not in outcome.TERMINAL.values():
         return None
     if filled > 0:
         return {"status": "executed", "executed_at": tx.now, "next_attempt_at": None}

@@ -124,6 +124,15 @@ def as_order(answer: Any) -> dict[str, Any] | None:
     return answer
 
 
+def is_fill(item: Any) -> bool:
+    """Whether an activity is a fill in the broker's form."""
+    if not isinstance(item, dict) or item.get("side") not in ("buy", "sell", "sell_short"):
+        return False
+    names = ("id", "order_id", "symbol", "transaction_time")
+    numbers = [number(item, name) for name in ("qty", "price")]
+    return all(isinstance(item.get(name), str) and item[name] for name in names) and None not in numbers
+
+
 def number(order: Mapping[str, Any], name: str) -> Decimal | None:
     """A number of an order, which Alpaca writes as text; None where it is absent or none."""
     value = order.get(name)

@@ -28,7 +28,7 @@ from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import Claim, LeaseLost
 from tradelog.execute.outcome import Kind
 from tradelog.store.process import boot_id
-from tradelog.store.writer import Writer
+from tradelog.store.writer import Transaction, Writer
 
 HEARTBEAT_SECONDS = 10
 SNAPSHOT_SECONDS = 60
@@ -37,8 +37,11 @@ MOST_SENDS = 5
 # At least so many "not found" over the grace period before the same id is sent again.
 LOOKUPS = 4
 THROTTLED_SECONDS = 60.0
-# A broker that cannot be reached is tried less and less often, at least once in so many seconds.
-UNREACHABLE_MOST_SECONDS = 60.0
+# What fails is tried less and less often, but at least once in so many seconds.
+MOST_SECONDS_BETWEEN = 60.0
+# Alpaca's largest page of activities, and as many of them as one order can reasonably have.
+PAGE = 100
+MOST_PAGES = 100
 
 log = logging.getLogger("tradelog.worker")
 
@@ -63,6 +66,11 @@ class Worker:
         self._paused_until = 0.0
         self._unreachable_times = 0
         self._unreachable_seconds = 0.0
+        self._poll_failures = 0
+        self._poll_again = 0.0
+        # Orders whose fills do not add up to their filled quantity yet: order and its attempt's start.
+        self._owed: dict[str, tuple[Any, str]] = {}
+        self._stirred = True
         self._stop = threading.Event()
         self._is_idle = False
         self._failure: BaseException | None = None
@@ -82,7 +90,9 @@ class Worker:
                 ),
             )
         snapshots.bind_account(self._writer, self._broker, self._config)
-        snapshots.refresh(self._writer, self._broker, self._account)
+        self.snapshot()
+        with self._writer.reading() as connection:
+            self._owed = outbox.owed_fills(connection, self._account)
 
     def stop(self) -> None:
         """Finish the call in flight, then end. Safe to call from a signal handler."""
@@ -116,49 +126,77 @@ class Worker:
         self._is_idle = False
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
             with self._writer.transaction() as tx:
-                open_claims = outbox.unsettled(tx, self._account, self.worker_id, self._lease)
-            for claim in open_claims:
+                claim = outbox.unsettled(tx, self._account, self.worker_id, self._lease)
+            if claim is not None:
                 self._resolve(claim)
+                continue
             with self._writer.transaction() as tx:
-                claim_now = outbox.claim(tx, self._account, self.worker_id, self._lease)
-            if claim_now is None:
-                self._is_idle = not open_claims
+                claim = outbox.claim(tx, self._account, self.worker_id, self._lease)
+            if claim is None:
+                self._is_idle = True
                 return
-            self.summary.sent.add(claim_now.decision_id)
-            log.info("sending %s", claim_now.execution_id, extra={"action": "send"})
-            self._send(claim_now)
+            self.summary.sent.add(claim.decision_id)
+            self._stirred = True
+            log.info("sending %s", claim.execution_id, extra={"action": "send"})
+            self._send(claim)
 
     def poll(self) -> None:
         """Ask for every order that may still change, and for fills that are missing."""
+        if time.monotonic() < self._poll_again:
+            return
         with self._writer.reading() as connection:
             rows = connection.execute(
-                "SELECT execution_id, decision_id, alpaca_order_id, submitted_at, started_at"
+                "SELECT execution_id, decision_id, alpaca_order_id, started_at"
                 " FROM trade_executions WHERE broker = ? AND environment = ? AND account = ?"
                 " AND status IN ('accepted', 'partially_filled') ORDER BY id",
                 self._account,
             ).fetchall()
-        for execution_id, decision_id, order_id, submitted_at, started_at in rows:
+        for execution_id, decision_id, order_id, started_at in rows:
             if self._stop.is_set() or time.monotonic() < self._paused_until:
                 return
             exchange = self._broker.order(order_id)
             verdict = outcome.of_lookup(exchange)
             self._heed(verdict, exchange)
             if verdict.order is None:
-                # A failed question changes nothing about the order; that it failed is kept.
-                with self._writer.transaction() as tx:
-                    outbox.log_call(tx, exchange, "poll", execution_id)
-                    tx.journal("order.poll_failed", execution_id)
+                self._poll_failed(execution_id, exchange)
+                return
+            self._poll_failures = 0
+            self._apply(execution_id, decision_id, exchange, verdict.order, started_at)
+        self._fetch_owed_fills()
+
+    def _poll_failed(self, execution_id: str, exchange: Exchange) -> None:
+        """A failed question changes nothing about the order; that it failed is kept, and asked less often."""
+        with self._writer.transaction() as tx:
+            outbox.log_call(tx, exchange, "poll", execution_id)
+            tx.journal("order.poll_failed", execution_id)
+        self._poll_failures += 1
+        self._poll_again = time.monotonic() + min(MOST_SECONDS_BETWEEN, 2.0**self._poll_failures / 2)
+
+    def _fetch_owed_fills(self) -> None:
+        """Fills of ended orders that the broker's activities did not show in time."""
+        for execution_id, (order, since) in list(self._owed.items()):
+            fills = self._fills_of(order, since)
+            if not fills:
                 continue
-            self._apply(
-                execution_id, decision_id, exchange, verdict.order, "poll", submitted_at or started_at
-            )
+            with self._writer.transaction() as tx:
+                outbox.apply_fills(tx, self._account, fills)
+                self._note_owed(tx, execution_id, order, since)
+
+    def _note_owed(self, tx: Transaction, execution_id: str, order: Any, since: str) -> None:
+        filled = outcome.number(order, "filled_qty") or Decimal(0)
+        if outbox.filled_so_far(tx, execution_id) == filled:
+            self._owed.pop(execution_id, None)
+        else:
+            self._owed[execution_id] = (order, since)
 
     def heartbeat(self) -> None:
         with self._writer.transaction() as tx:
             tx.unaudited("UPDATE workers SET heartbeat_at = ? WHERE worker_id = ?", (tx.now, self.worker_id))
 
     def snapshot(self) -> None:
-        snapshots.refresh(self._writer, self._broker, self._account)
+        """Keep account and positions after something was sent: what nobody traded on need not be."""
+        if self._stirred:
+            self._stirred = not snapshots.refresh(self._writer, self._broker, self._account)
 
     def finish(self) -> None:
         """Write down that this worker has ended in good order."""
@@ -182,26 +220,27 @@ class Worker:
     def _settle(self, claim: Claim, exchange: Exchange, purpose: str, verdict: outcome.Verdict) -> None:
         """Record an exchange and what it proves, in one commit, unless the lease is lost."""
         fills = self._fills_of(verdict.order, claim.started_at)
-        try:
+
+        def settle() -> None:
             with self._writer.transaction() as tx:
                 outbox.check_lease(tx, claim)
+                is_first = purpose == "submit" and not outbox.sends(tx, claim)
                 outbox.log_call(tx, exchange, purpose, claim.execution_id)
                 if verdict.order is not None:
-                    source = "submit" if purpose == "submit" else "lookup"
-                    outbox.apply_order(
-                        tx, self._account, claim.execution_id, claim.decision_id, verdict.order, source
-                    )
-                    outbox.apply_fills(tx, self._account, fills)
-                    tx.journal_rest("order.told", claim.execution_id)
-                elif verdict.kind is Kind.REFUSED:
+                    self._adopt(tx, claim, verdict.order, purpose, fills)
+                elif verdict.kind is Kind.REFUSED and is_first:
                     outbox.settle_refused(tx, claim, verdict)
-                elif verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT) and purpose == "submit":
+                elif is_first and verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT):
                     status = "not_sent" if verdict.kind is Kind.NOT_SENT else "not_accepted"
                     retry_at = None if verdict.kind is Kind.BAD_KEYS else self._later(exchange, verdict)
                     outbox.settle_returned(tx, claim, verdict, status, retry_at)
                 else:
-                    wait = self._config.worker.unknown_grace_seconds / LOOKUPS
-                    outbox.settle_unknown(tx, claim, verdict.message, self._in(float(wait), tx.now))
+                    # Of a repeated send even a refusal proves nothing about the first: it may be
+                    # refused because the first one landed and took the buying power.
+                    outbox.settle_unknown(tx, claim, verdict.message, self._ask_at(claim))
+
+        try:
+            self._insist(settle)
         except LeaseLost:
             # Whoever holds the lease now settles it; the words that were spoken are kept all the same.
             with self._writer.transaction() as tx:
@@ -209,77 +248,122 @@ class Worker:
                 tx.journal("execution.lease_lost", claim.execution_id)
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
 
+    def _adopt(self, tx: Transaction, claim: Claim, order: Any, purpose: str, fills: list[Any]) -> None:
+        source = "submit" if purpose == "submit" else "lookup"
+        outbox.apply_order(tx, self._account, claim.execution_id, claim.decision_id, order, source)
+        outbox.apply_fills(tx, self._account, fills)
+        self._note_owed(tx, claim.execution_id, order, claim.started_at)
+        tx.journal_rest("order.told", claim.execution_id)
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Write down what was said, however long the store cannot take it; nothing is sent meanwhile."""
+        while True:
+            try:
+                write()
+            except (StoreLocked, StoreUnwritable) as error:
+                print(f"waiting to record the broker's answer: {error.message}", file=sys.stderr)
+                if self._stop.wait(1.0):
+                    raise
+            else:
+                return
+
+    def _ask_at(self, claim: Claim) -> str:
+        """When to ask about an unknown again: often within the grace period, ever less often after it."""
+        now = clock.now_text()
+        age = (clock.from_text(now) - clock.from_text(claim.started_at)).total_seconds()
+        grace = float(self._config.worker.unknown_grace_seconds)
+        return self._in(max(grace / LOOKUPS, min(age / LOOKUPS, MOST_SECONDS_BETWEEN)), now)
+
     def _resolve(self, claim: Claim) -> None:
         """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
         exchange = self._broker.find(claim.order.client_order_id)
         verdict = outcome.of_lookup(exchange)
-        if verdict.order is not None:
-            different = outcome.mismatch(verdict.order, claim.order)
+        different = None if verdict.order is None else outcome.mismatch(verdict.order, claim.order)
+        try:
             if different is not None:
                 with self._writer.transaction() as tx:
                     outbox.log_call(tx, exchange, "lookup", claim.execution_id)
                     outbox.settle_stuck(tx, claim, f"the broker has another order under our id: {different}")
                 return
-        self._settle(claim, exchange, "lookup", verdict)
-        self._heed(verdict, exchange)
-        if verdict.kind is Kind.NOT_FOUND and self._is_gone(claim):
-            self._resend(claim)
+            self._settle(claim, exchange, "lookup", verdict)
+            self._heed(verdict, exchange)
+            if verdict.kind is Kind.NOT_FOUND and self._is_gone(claim):
+                self._send_again(claim)
+        except LeaseLost:
+            log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
 
     def _is_gone(self, claim: Claim) -> bool:
         """Whether enough look-ups over the whole grace period have found nothing since the last send."""
         with self._writer.reading() as connection:
             last_sent, asked = connection.execute(
-                "SELECT max(CASE WHEN purpose = 'submit' THEN ended_at END),"
-                " count(CASE WHEN purpose = 'lookup' AND status = 404 THEN 1 END)"
-                " FROM broker_calls WHERE execution_id = ?",
+                "SELECT max(s.ended_at), (SELECT count(*) FROM broker_calls l WHERE l.execution_id = ?1"
+                " AND l.purpose = 'lookup' AND l.status = 404"
+                " AND l.started_at >= coalesce(max(s.ended_at), ''))"
+                " FROM broker_calls s WHERE s.execution_id = ?1 AND s.purpose = 'submit'",
                 (claim.execution_id,),
             ).fetchone()
         since = clock.from_text(last_sent or claim.started_at)
         grace = timedelta(seconds=float(self._config.worker.unknown_grace_seconds))
         return asked >= LOOKUPS and clock.now() - since >= grace
 
-    def _resend(self, claim: Claim) -> None:
+    def _send_again(self, claim: Claim) -> None:
+        """The same id once more, which the broker refuses if it has it; or, if that is not safe, nobody."""
         with self._writer.transaction() as tx:
-            sent = outbox.resend(tx, claim)
+            outbox.check_lease(tx, claim)
+            refused = outbox.last_refusal(tx, claim)
+            sent = outbox.sends(tx, claim)
+            if refused is not None:
+                outbox.settle_refused(tx, claim, refused)
+                return
             if sent >= MOST_SENDS:
                 outbox.settle_stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
                 return
+            if claim.expires_at is not None and claim.expires_at <= tx.now:
+                outbox.settle_stuck(tx, claim, "it expired while nobody knew whether it had arrived")
+                return
+            outbox.resend(tx, claim, sent)
         self._send(claim)
 
-    def _apply(
-        self,
-        execution_id: str,
-        decision_id: str,
-        exchange: Exchange,
-        order: Any,
-        source: str,
-        since: str,
-    ) -> None:
+    def _apply(self, execution_id: str, decision_id: str, exchange: Exchange, order: Any, since: str) -> None:
         fills = self._fills_of(order, since)
-        with self._writer.transaction() as tx:
-            before = tx.seq
-            outbox.apply_order(tx, self._account, execution_id, decision_id, order, source)
-            outbox.apply_fills(tx, self._account, fills)
-            if tx.seq != before:
-                outbox.log_call(tx, exchange, source, execution_id)
-                tx.journal("order.told", execution_id)
+
+        def apply() -> None:
+            with self._writer.transaction() as tx:
+                before = tx.seq
+                outbox.apply_order(tx, self._account, execution_id, decision_id, order, "poll")
+                outbox.apply_fills(tx, self._account, fills)
+                if outcome.number(order, "filled_qty"):
+                    self._note_owed(tx, execution_id, order, since)
+                if tx.seq != before:
+                    self._stirred = True
+                    outbox.log_call(tx, exchange, "poll", execution_id)
+                    tx.journal("order.told", execution_id)
+
+        self._insist(apply)
 
     def _fills_of(self, order: Any, since: str) -> list[Any]:
-        """The FILL activities of an order that has filled in part or in full."""
-        if order is None or not outcome.number(order, "filled_qty"):
+        """The FILL activities of an order that has filled in part or in full; none if we have them all."""
+        filled = None if order is None else outcome.number(order, "filled_qty")
+        if not filled:
+            return []
+        with self._writer.reading() as connection:
+            known = connection.execute(
+                "SELECT quantity FROM fills WHERE broker_order_id = ?", (order["id"],)
+            ).fetchall()
+        if sum((Decimal(row[0]) for row in known), Decimal(0)) == filled:
             return []
         # The broker's clock may be behind ours by more than a call takes.
         after = self._in(-60.0, since)
         found: list[Any] = []
         token: str | None = None
-        for _ in range(100):
+        for _ in range(MOST_PAGES):
             page = self._broker.fills(after, token).json()
-            if not isinstance(page, list) or not page:
+            if not isinstance(page, list) or not all(outcome.is_fill(item) for item in page):
                 break
-            found += [item for item in page if item.get("order_id") == order["id"]]
+            found += [item for item in page if item["order_id"] == order["id"]]
+            if len(page) < PAGE:
+                break
             token = page[-1]["id"]
-            if len(page) < 100:
-                break
         return found
 
     def _heed(self, verdict: outcome.Verdict, exchange: Exchange) -> None:
@@ -300,7 +384,7 @@ class Worker:
         if verdict.kind is Kind.THROTTLED:
             return self._in(_wait_asked(exchange), clock.now_text())
         # Full jitter under a doubling bound, so that workers do not come back all at once.
-        bound = min(UNREACHABLE_MOST_SECONDS, 2.0**self._unreachable_times)
+        bound = min(MOST_SECONDS_BETWEEN, 2.0**self._unreachable_times)
         self._unreachable_times += 1
         self._unreachable_seconds = random.uniform(0.5, bound)  # noqa: S311
         return self._in(self._unreachable_seconds, clock.now_text())
