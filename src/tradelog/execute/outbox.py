@@ -1,4 +1,4 @@
-"""The outbox in the store: claim, settle, and what an order's news do to a decision.
+"""The outbox in the store: claim an attempt, settle it, take over what another left behind.
 
 Every function here is one step inside a transaction of the caller; none talks to the broker. A
 claim carries a lease and a token that grows with each claim, and every settle insists on its own
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -255,103 +254,6 @@ def resend(tx: Transaction, claim: Claim, sent: int) -> None:
     tx.journal("execution.resending", claim.execution_id)
 
 
-def filled_so_far(tx: Transaction, execution_id: str) -> Decimal:
-    """The sum of an execution's fills."""
-    rows = tx.query("SELECT quantity FROM fills WHERE execution_id = ?", (execution_id,))
-    return sum((money.parse(row[0]) for row in rows), money.ZERO)
-
-
-def owed_fills(connection: sqlite3.Connection, account: Account) -> dict[str, tuple[Any, str]]:
-    """Ended orders with a filled quantity and no fills yet: execution -> (order, attempt's start)."""
-    rows = connection.execute(
-        "SELECT e.execution_id, o.raw, e.started_at FROM trade_executions e"
-        " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
-        " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.filled_quantity <> '0'"
-        " AND e.status IN ('filled', 'canceled', 'expired')"
-        " AND NOT EXISTS (SELECT 1 FROM fills f WHERE f.execution_id = e.execution_id)",
-        account,
-    )
-    return {row[0]: (json.loads(row[1]), row[2]) for row in rows}
-
-
-def apply_order(
-    tx: Transaction,
-    account: Account,
-    execution_id: str,
-    decision_id: str,
-    order: Mapping[str, Any],
-    source: str,
-) -> None:
-    """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
-    status = outcome.execution_status(order)
-    filled = outcome.number(order, "filled_qty") or money.ZERO
-    if not _note_order(tx, account, execution_id, decision_id, order, filled, source):
-        return
-    average = outcome.number(order, "filled_avg_price")
-    changes: dict[str, Any] = {
-        "status": status,
-        "broker_status": order["status"],
-        "alpaca_order_id": order["id"],
-        "filled_quantity": money.to_text(filled),
-        "filled_avg_price": None if average is None else money.to_text(average),
-        "submitted_at": _moment(order.get("submitted_at") or order.get("created_at")),
-        "filled_at": _moment(order.get("filled_at")),
-    }
-    if status == "rejected":
-        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
-    tx.update("trade_executions", execution_id, changes)
-    decision = _decision_after(tx, order, status, filled)
-    if decision:
-        tx.update("trade_decisions", decision_id, decision)
-        tx.unaudited(
-            "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL WHERE decision_id = ?",
-            (decision_id,),
-        )
-        if "needs_attention" in decision:
-            raise_alert(tx, "needs_attention", decision_id, str(decision["needs_attention"]))
-        elif decision["status"] == "failed":
-            raise_alert(tx, "trade_failed", decision_id, str(decision["failure_message"]))
-    if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
-        text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
-        raise_alert(tx, "unknown_order_status", decision_id, text)
-    tx.journal(f"order.{source}", execution_id)
-
-
-def apply_fills(tx: Transaction, account: Account, activities: list[Mapping[str, Any]]) -> int:
-    """Add the fills of our orders that are not there yet; returns how many were new."""
-    broker, environment, name = account
-    added = 0
-    for item in activities:
-        ours = tx.one(
-            "SELECT execution_id FROM trade_executions WHERE alpaca_order_id = ? AND broker = ?"
-            " AND environment = ? AND account = ?",
-            (item["order_id"], *account),
-        )
-        if ours is None or tx.one("SELECT 1 FROM fills WHERE fill_id = ?", (item["id"],)):
-            continue
-        added += 1
-        tx.insert(
-            "fills",
-            {
-                "fill_id": item["id"],
-                "broker_order_id": item["order_id"],
-                "execution_id": ours[0],
-                "broker": broker,
-                "environment": environment,
-                "account": name,
-                "symbol": item["symbol"],
-                "side": item["side"],
-                "quantity": money.to_text(money.parse(item["qty"])),
-                "price": money.to_text(money.parse(item["price"])),
-                "price_basis": item.get("price_basis", "broker"),
-                "transaction_time": _moment(item["transaction_time"]),
-                "seen_at": tx.now,
-            },
-        )
-        tx.journal("fill.recorded", str(item["id"]))
-    return added
-
-
 def raise_alert(tx: Transaction, kind: str, subject: str, message: str) -> None:
     """One row a subject until somebody has acknowledged it. The caller's entry journals it."""
     known = tx.one(
@@ -382,89 +284,6 @@ def wire_order(decision: Mapping[str, Any]) -> WireOrder:
         extended_hours=bool(decision["extended_hours"]),
         reference_price=reference,
     )
-
-
-def _decision_after(
-    tx: Transaction, order: Mapping[str, Any], status: str, filled: Decimal
-) -> dict[str, Any] | None:
-    """What the end of an order makes of its decision; None while it is not over."""
-    if status == "replaced":
-        return {"needs_attention": f"replaced at the broker by order {order.get('replaced_by')}"}
-    if status not in outcome.TERMINAL.values():
-        return None
-    if filled > 0:
-        return {"status": "executed", "executed_at": tx.now, "next_attempt_at": None}
-    reasons = {
-        "rejected": ("rejected_by_venue", "rejected by the venue after it was accepted; no reason is given"),
-        "expired": ("expired_unfilled", "its time in force ran out before anything was filled"),
-        "canceled": ("canceled_at_broker", "canceled at the broker before anything was filled"),
-        "filled": ("other", "the broker says filled, with a quantity of nothing"),
-    }
-    code, message = reasons[status]
-    return {
-        "status": "failed",
-        "failed_at": tx.now,
-        "failure_code": code,
-        "failure_message": f"{order['symbol']}: {message}",
-        "next_attempt_at": None,
-    }
-
-
-def _note_order(
-    tx: Transaction,
-    account: Account,
-    execution_id: str,
-    decision_id: str,
-    order: Mapping[str, Any],
-    filled: Decimal,
-    source: str,
-) -> bool:
-    """Store the broker's order where it says something new; True where it does."""
-    broker, environment, name = account
-    average = outcome.number(order, "filled_avg_price")
-    state = {
-        "client_order_id": order["client_order_id"],
-        "status": order["status"],
-        "filled_quantity": money.to_text(filled),
-        "filled_avg_price": None if average is None else money.to_text(average),
-        "replaces": order.get("replaces"),
-        "replaced_by": order.get("replaced_by"),
-    }
-    known = tx.one(f"SELECT {', '.join(state)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
-    if known is not None and tuple(known) == tuple(state.values()):
-        return False
-    raw = json.dumps(order, ensure_ascii=False, default=str)
-    if known is None:
-        tx.insert(
-            "alpaca_orders",
-            {
-                "broker_order_id": order["id"],
-                **state,
-                "broker": broker,
-                "environment": environment,
-                "account": name,
-                "symbol": order["symbol"],
-                "decision_id": decision_id,
-                "execution_id": execution_id,
-                "raw": raw,
-                "first_seen_at": tx.now,
-                "updated_at": tx.now,
-            },
-        )
-    else:
-        tx.update("alpaca_orders", order["id"], {**state, "raw": raw, "updated_at": tx.now})
-    tx.insert(
-        "order_events",
-        {
-            "broker_order_id": order["id"],
-            "execution_id": execution_id,
-            "status": order["status"],
-            "filled_quantity": state["filled_quantity"],
-            "source": source,
-            "seen_at": tx.now,
-        },
-    )
-    return True
 
 
 def _change_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
@@ -509,13 +328,3 @@ def _is_held(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bo
 
 def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else money.parse(text)
-
-
-def _moment(text: Any) -> str | None:
-    """The broker's time as store text; None where it gives none that can be read."""
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        return clock.to_text(clock.from_text(text))
-    except ValueError:
-        return None

@@ -23,7 +23,7 @@ from typing import Any
 from tradelog import clock, ids
 from tradelog.config import Config
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
-from tradelog.execute import outbox, outcome, snapshots
+from tradelog.execute import orders, outbox, outcome, snapshots
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import Claim, LeaseLost
 from tradelog.execute.outcome import Kind
@@ -92,7 +92,7 @@ class Worker:
         snapshots.bind_account(self._writer, self._broker, self._config)
         self.snapshot()
         with self._writer.reading() as connection:
-            self._owed = outbox.owed_fills(connection, self._account)
+            self._owed = orders.owed_fills(connection, self._account)
 
     def stop(self) -> None:
         """Finish the call in flight, then end. Safe to call from a signal handler."""
@@ -179,12 +179,12 @@ class Worker:
             if not fills:
                 continue
             with self._writer.transaction() as tx:
-                outbox.apply_fills(tx, self._account, fills)
+                orders.apply_fills(tx, self._account, fills)
                 self._note_owed(tx, execution_id, order, since)
 
     def _note_owed(self, tx: Transaction, execution_id: str, order: Any, since: str) -> None:
         filled = outcome.number(order, "filled_qty") or Decimal(0)
-        if outbox.filled_so_far(tx, execution_id) == filled:
+        if orders.filled_so_far(tx, execution_id) == filled:
             self._owed.pop(execution_id, None)
         else:
             self._owed[execution_id] = (order, since)
@@ -250,8 +250,8 @@ class Worker:
 
     def _adopt(self, tx: Transaction, claim: Claim, order: Any, purpose: str, fills: list[Any]) -> None:
         source = "submit" if purpose == "submit" else "lookup"
-        outbox.apply_order(tx, self._account, claim.execution_id, claim.decision_id, order, source)
-        outbox.apply_fills(tx, self._account, fills)
+        orders.apply_order(tx, self._account, claim.execution_id, claim.decision_id, order, source)
+        orders.apply_fills(tx, self._account, fills)
         self._note_owed(tx, claim.execution_id, order, claim.started_at)
         tx.journal_rest("order.told", claim.execution_id)
 
@@ -330,8 +330,8 @@ class Worker:
         def apply() -> None:
             with self._writer.transaction() as tx:
                 before = tx.seq
-                outbox.apply_order(tx, self._account, execution_id, decision_id, order, "poll")
-                outbox.apply_fills(tx, self._account, fills)
+                orders.apply_order(tx, self._account, execution_id, decision_id, order, "poll")
+                orders.apply_fills(tx, self._account, fills)
                 if outcome.number(order, "filled_qty"):
                     self._note_owed(tx, execution_id, order, since)
                 if tx.seq != before:
