@@ -17,16 +17,16 @@ from tradelog.errors import TradelogError
 
 # Command -> (module in tradelog.cli, one-line help). Help imports none of the modules.
 COMMANDS = {
-    "init": ("init", "Write a commented tradelog.toml and choose the sources."),
+    "init": ("init", "Write a commented tradelog.toml."),
     "demo": ("demo", "Run the whole chain on bundled data in a fresh store."),
-    "fetch": ("fetch", "Fetch disclosures under an ingestion run: tradelog fetch congress."),
-    "run-strategy": ("run_strategy", "Run a strategy on what is known, and record its decisions."),
-    "decide": ("decide", "Record a decision by hand, or decisions of a program as NDJSON."),
-    "run-worker": ("run_worker", "Send what was decided to the broker, and follow it to its end."),
+    "fetch": ("fetch", "Fetch disclosures under an ingestion run."),
+    "run-strategy": ("run_strategy", "Run a strategy and record what it decides."),
+    "decide": ("decide", "Record decisions, by hand or of a program."),
+    "run-worker": ("run_worker", "Send what was decided, and follow it to its end."),
     "report": ("report", "Show all activity in a symbol: data, decisions, trades."),
-    "known": ("known", "Show what was known of a symbol at a moment, and since when."),
+    "known": ("known", "Show what was known of a symbol at a moment."),
     "runs": ("runs", "List the ingestion runs."),
-    "show": ("show", "Show one run, decision, execution or signal in full."),
+    "show": ("show", "Show a run, a decision or a signal in full."),
     "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),
 }
 

@@ -44,7 +44,7 @@ def command(
     line(f"  export TRADELOG_CONFIG={config}")
     for text in (
         "tradelog runs",
-        "tradelog show dec_...        the full trail of a decision of the report above",
+        f"tradelog show {_decision(config)}",
         'tradelog decide buy 10 AAPL --why "my own reason" && tradelog run-worker --once',
         f"tradelog report {SYMBOL} --json",
     ):
@@ -63,6 +63,15 @@ def _step(config: Path, *arguments: str) -> None:
     )
     if ended.returncode != 0:
         raise TradelogError(f"this step ended with {ended.returncode}; its store is in {config.parent}")
+
+
+def _decision(config: Path) -> str:
+    """The decision that the report has just shown."""
+    from tradelog.config import load
+    from tradelog.store.reader import Reader
+
+    with Reader(load(config).store_path) as reader:
+        return str(reader.value("SELECT decision_id FROM trade_decisions WHERE symbol = ?", (SYMBOL,)))
 
 
 def _examples() -> Path:
