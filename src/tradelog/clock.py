@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tradelog.errors import UsageError
 
 MARKET_ZONE = "America/New_York"
+YEARS = range(1900, 3000)
 
 
 def now() -> datetime:
@@ -25,7 +26,7 @@ def to_text(moment: datetime) -> str:
     """``2025-12-24T14:30:00.000000Z``. Raises ValueError for a datetime without a zone."""
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone cannot be stored")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def from_text(text: str) -> datetime:
@@ -68,8 +69,6 @@ def start_of_day(day: date, zone_name: str = MARKET_ZONE) -> str:
 
 def end_of_day(day: date, zone_name: str = MARKET_ZONE) -> str:
     """The first moment after that local day, as store text (UTC): an exclusive bound."""
-    if day == date.max:
-        return "9999-12-31T23:59:59.999999Z"
     return start_of_day(day + timedelta(days=1), zone_name)
 
 
@@ -81,11 +80,19 @@ def local(text: str | None, zone_name: str) -> str:
 
 
 def parse_day(text: str) -> date:
-    """Raises UsageError unless it is ``YYYY-MM-DD``."""
+    """Raises UsageError unless it is ``YYYY-MM-DD``, and of a year that can be meant."""
     try:
-        return date.fromisoformat(text.strip())
+        found = date.fromisoformat(text.strip())
     except ValueError as error:
         raise UsageError(f"{text!r} is no date", hint="dates are written YYYY-MM-DD") from error
+    check_year(found.year)
+    return found
+
+
+def check_year(year: int) -> None:
+    """Raise UsageError for a year that nobody can mean; at the ends of the calendar zones overflow."""
+    if year not in YEARS:
+        raise UsageError(f"{year} is no year of this record", hint=f"{YEARS.start} to {YEARS.stop - 1}")
 
 
 def parse_moment(text: str, zone_name: str) -> datetime:
@@ -99,6 +106,7 @@ def parse_moment(text: str, zone_name: str) -> datetime:
         raise UsageError(
             f"{text!r} is no time", hint='write "2025-12-24 09:30" or 2025-12-24T14:30:00Z'
         ) from error
+    check_year(moment.year)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone(zone_name))
     return moment.astimezone(UTC)

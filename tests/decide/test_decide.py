@@ -131,3 +131,27 @@ def test_inputs_must_have_been_seen_before(writer: Writer, config: Config) -> No
     with pytest.raises(InvalidDecision, match="no record version"):
         record.record(writer, config.account, record.parse(values | {"inputs": [version + 1]}))
     assert scalar(writer, "SELECT count(*) FROM trade_decisions") == 1
+
+
+def test_no_line_stops_the_next_ones(cli: Cli) -> None:
+    base = '"symbol": "AAPL", "side": "buy", "quantity": 1'
+    odd = [
+        '"rationale": {"a": 1e400}',
+        '"rationale": "\\ud800"',
+        '"strategy": "\\ud800"',
+        '"inputs": [true]',
+        '"inputs": [99999999999999999999999]',
+        '"extended_hours": "yes"',
+        '"expires_at": 5',
+        '"expires_at": "0001-01-01"',
+        '"rationale": []',
+    ]
+    text = "\n".join(f"{{{base}, {item}}}" for item in odd) + f"\n{{{base}}}\n"
+    answers = [json.loads(line) for line in cli("decide", "--input", "-", stdin=text).out.splitlines()]
+    assert ["error" in answer for answer in answers] == [True] * len(odd) + [False]
+
+
+def test_a_reason_that_is_no_text_is_refused(cli: Cli) -> None:
+    ended = cli("decide", "buy", "1", "AAPL", "--why", "x\udcff")
+    assert ended.code == 2
+    assert "rationale" in ended.err

@@ -168,3 +168,26 @@ def test_impossible_dates_odd_tickers_and_hostile_names_are_kept(cli: Cli, tmp_p
     assert "\x07" not in shown
     assert "[red]Eve[/red]" in shown
     assert json.loads(cli("report", "DUK$A", "--json").out)["data"][0]["member"] == hostile
+
+
+def test_json_oddities_cost_their_rows_only(cli: Cli, tmp_path: Path) -> None:
+    row = {
+        **{"Representative": "A\ud800", "ReportDate": "2023-01-01", "TransactionDate": "2023-01-01"},
+        **{"Ticker": "AAPL", "Transaction": "Sale", "Range": "$1"},
+    }
+    text = json.dumps([row, row | {"Range": float("nan")}, row | {"Ticker": 10**30}, 5, [1], {"x": 1}])
+    found = fetch_json(cli, d.write(tmp_path / "odd.json", text))
+    assert (found["records_created"], found["records_quarantined"]) == (3, 3)
+    assert "\ufffd" in cli("report", "AAPL").out
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r", "\n\n"])
+def test_line_ends_and_a_byte_order_mark_do_not_matter(cli: Cli, tmp_path: Path, newline: str) -> None:
+    text = "\ufeff" + d.quiver_csv(newline=newline)
+    assert fetch_json(cli, d.write(tmp_path / "q.csv", text))["records_created"] == 5
+
+
+def test_a_field_too_large_costs_its_row(cli: Cli, tmp_path: Path) -> None:
+    rows = [d.QUIVER_ROWS[0].replace("Ann Example", "A" * 200_000), d.QUIVER_ROWS[2]]
+    found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
+    assert (found["records_created"], found["records_quarantined"]) == (1, 1)

@@ -93,7 +93,14 @@ def test_what_a_run_has_not_finished_is_not_known(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(("NOPE",), 3), (("AAPL", "--at", "noon"), 2), (("AAPL", "--at", ""), 2)]
+    ("arguments", "code"),
+    [
+        (("NOPE",), 3),
+        (("AAPL", "--at", "noon"), 2),
+        (("AAPL", "--at", ""), 2),
+        (("AAPL", "--at", "0001-01-01"), 2),
+        (("AAPL", "--at", "9999-12-31"), 2),
+    ],
 )
 def test_wrong_questions(history: Config, cli: Cli, arguments: tuple[str, ...], code: int) -> None:
     ended = cli("known", *arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -95,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of our output has gone; that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, sqlite3.Error, ValueError, TypeError, LookupError, AssertionError) as error:
+    except Exception as error:
         hint = "this is a fault of tradelog; run it again with --debug and report what it says"
         return _report(error, f"{type(error).__name__}: {error}", hint, 1)
     return 0

@@ -52,7 +52,7 @@ def parse(values: Mapping[str, Any]) -> Decision:
         if key not in KEYS:
             raise InvalidDecision(str(key), "is not a known key", hint=f"known: {', '.join(KEYS)}")
     strategy = values.get("strategy", MANUAL)
-    if not isinstance(strategy, str) or not strategy.strip():
+    if not isinstance(strategy, str) or not strategy.strip() or not strategy.isprintable():
         raise InvalidDecision("strategy", "must be a name")
     rationale = values.get("rationale", {})
     if isinstance(rationale, str):
@@ -60,7 +60,9 @@ def parse(values: Mapping[str, Any]) -> Decision:
     if not isinstance(rationale, dict):
         raise InvalidDecision("rationale", "must be a JSON object or a text")
     inputs = values.get("inputs", ())
-    if not isinstance(inputs, list | tuple) or not all(type(item) is int for item in inputs):
+    if not isinstance(inputs, list | tuple) or not all(
+        type(item) is int and 0 < item < 2**63 for item in inputs
+    ):
         raise InvalidDecision("inputs", "must be a list of record version numbers")
     return Decision(strategy.strip(), order.parse(values), rationale, tuple(sorted(set(inputs))))
 
@@ -127,9 +129,11 @@ def _number(number: Any) -> str | None:
 
 def _encode(rationale: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(rationale, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = json.dumps(rationale, ensure_ascii=False, allow_nan=False, default=_plain)
+        text.encode()
     except (TypeError, ValueError) as error:
         raise InvalidDecision("rationale", f"is no JSON: {error}") from error
+    return text
 
 
 def _plain(value: object) -> str:

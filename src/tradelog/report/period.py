@@ -46,8 +46,7 @@ def of(year: int | None, first: date | None, last: date | None, zone: str) -> Pe
     if year is not None:
         if first is not None or last is not None:
             raise UsageError("give --year or --from/--to, not both")
-        if not 1 <= year <= 9999:
-            raise UsageError(f"{year} is no year")
+        clock.check_year(year)
         first, last = date(year, 1, 1), date(year, 12, 31)
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} is after --to {last}")

@@ -64,13 +64,15 @@ def read_reports(reports: Any, latest: date) -> Iterator[Record | BadRow]:
         head = {key: report.get(key) for key in EFD_REPORT}
         for line, row in enumerate(rows, 1):
             position += 1
-            payload = json.dumps({**head, "line": line, **row}, ensure_ascii=False)
+            payload = json.dumps({**head, "line": line, **row})
             yield read_row(SENATE_EFD, position, {**head, "line": line, **row}, payload, latest)
 
 
 def _text(row: Row, key: str) -> str:
     value = row.get(key)
-    return "" if value is None else str(value)
+    text = "" if value is None else str(value)
+    # Half of a surrogate pair is no text that can be kept; the payload still has it as it was given.
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _name(row: Row, key: str) -> str:
