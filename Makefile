@@ -10,6 +10,10 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+# The design's budgets as ratios; FILE= names a real Quiver export to load.
+bench: .venv/ready
+	$(BIN)/python benchmarks/bench.py $(FILE)
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -32,12 +32,17 @@ def canonical(value: Any) -> str:
 
 
 def _holds_float(value: Any) -> bool:
-    if isinstance(value, float):
-        return True
-    if isinstance(value, dict):
-        return any(_holds_float(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return any(_holds_float(item) for item in value)
+    waiting = [value]
+    for item in waiting:
+        kind = type(item)
+        if kind is str or kind is int or item is None:
+            continue
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, float):
+            return True
     return False
 
 
