@@ -64,7 +64,17 @@ def made_up(path: Path) -> Path:
     with path.open("w", newline="") as stream:
         out = csv.writer(stream)
         out.writerow(
-            ["ReportDate", "TransactionDate", "Ticker", "Representative", "Transaction", "Amount", "Party", "House", "Range"]
+            [
+                "ReportDate",
+                "TransactionDate",
+                "Ticker",
+                "Representative",
+                "Transaction",
+                "Amount",
+                "Party",
+                "House",
+                "Range",
+            ]
         )
         for _ in range(ROWS):
             traded = date(2016, 1, 1) + timedelta(chance.randrange(2500))
@@ -133,7 +143,10 @@ def deciding(home: Path) -> list[Figure]:
     raw.execute("PRAGMA synchronous=FULL")
     raw.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT)")
     values = {
-        "symbol": "AAPL", "side": "buy", "quantity": "10", "inputs": [1, 2, 3],
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": "10",
+        "inputs": [1, 2, 3],
         "rationale": {"why": "x" * 600, "score": "0.5"},
     }
     body = "x" * 2000

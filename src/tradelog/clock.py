@@ -42,6 +42,16 @@ def from_text(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
+def read_moment(text: object) -> str | None:
+    """Somebody else's time as store text; None where it cannot be read."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return to_text(from_text(text))
+    except (ValueError, OverflowError):
+        return None
+
+
 def now_text() -> str:
     return to_text(now())
 

@@ -234,3 +234,13 @@ def test_a_misspelt_parameter_is_named(cli: Cli, home: Path) -> None:
     ended = cli("run-strategy", "congress")
     assert ended.code == 4
     assert "min_members" in ended.err
+
+
+def test_a_ticker_that_is_no_symbol_costs_its_signal_only(cli: Cli, home: Path) -> None:
+    load(cli, home, *fresh("LMT$A"), *fresh("AAPL"))
+    found = json.loads(cli("run-strategy", "congress", "--json").out)["signals"]
+    assert [(item["symbol"], item["verdict"]) for item in found] == [
+        ("AAPL", "decided"),
+        ("LMT$A", "not taken"),
+    ]
+    assert "no symbol" in found[1]["reason"]

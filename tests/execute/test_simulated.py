@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -63,6 +64,7 @@ def test_no_price_no_fill(broker: Callable[..., SimulatedBroker]) -> None:
             (Kind.ORDER, "canceled"),
         ),
         ({"order_type": "stop", "stop_price": Decimal(101)}, (Kind.ORDER, "new")),
+        ({"quantity": None, "notional": Decimal(10**18)}, (Kind.REFUSED, "insufficient_buying_power")),
         ({"order_type": "stop", "stop_price": Decimal(100)}, (Kind.ORDER, "filled")),
     ],
 )
@@ -89,3 +91,22 @@ def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., Simu
     assert broker(AAPL=98).order(order["id"]).json()["filled_avg_price"] == "98"
     assert broker().order(order["id"]).json()["status"] == "filled"
     assert len(broker().fills("", None).json()) == 1
+
+
+@pytest.mark.parametrize("price", ["0", "-5", "x", None, "1e-17"])
+def test_a_price_in_a_rationale_is_anybody_s_text(price: object, home: Path) -> None:
+    from tradelog.execute.outbox import wire_order
+
+    row = dict.fromkeys(("quantity", "limit_price", "stop_price"))
+    row |= {
+        "client_order_id": "x",
+        "symbol": "AAPL",
+        "side": "buy",
+        "order_type": "market",
+        "notional": "100",
+    }
+    row |= {"time_in_force": "day", "extended_hours": 0}
+    order = wire_order(row | {"decision_rationale": json.dumps({"market_context": {"price": price}})})
+    assert order.reference_price is None or order.reference_price > 0
+    made = SimulatedBroker(home / "broker.db", prices.NONE, cash=Decimal(5000))
+    assert made.submit(order).status == 422

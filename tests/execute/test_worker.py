@@ -504,8 +504,21 @@ def test_a_broker_out_of_reach_leaves_decisions_pending_and_is_said_so(
     ended = cli("run-worker", "--once", **ENVIRONMENT)
     assert ended.code == 1
     assert "stay pending" in ended.err
+    assert state(writer, decision_id) == ("pending", None, None)
+    assert scalar(writer, "SELECT count(*) FROM broker_calls") <= 6
+
+
+def test_what_provably_never_left_is_pending_as_before(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    """Invariant 11: no connection, no attempt at the broker, and the next one comes later."""
+    decision_id = decide()
+    worker._broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=0.5, read=0.5)
+    worker.drain()
+    worker.drain()
     assert state(writer, decision_id) == ("pending", "not_sent", None)
-    assert scalar(writer, "SELECT count(*) FROM trade_executions") <= 5
+    assert scalar(writer, "SELECT count(*) FROM trade_executions") == 1
+    assert scalar(writer, "SELECT next_attempt_at FROM trade_decisions") is not None
 
 
 def test_once_does_not_wait_for_orders_of_an_earlier_day(
@@ -562,7 +575,7 @@ def test_fills_that_show_up_late_are_still_fetched(
     config: config_module.Config,
 ) -> None:
     decide()
-    fake.late_activities = 2
+    fake.late_activities = 1
     worker.drain()
     worker.poll()
     assert scalar(writer, "SELECT status FROM trade_executions") == "filled"
@@ -617,3 +630,116 @@ def test_the_answer_is_recorded_however_long_the_store_is_locked(
     assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE purpose = 'submit'") == 1
     assert len(fake.posts()) == 1
     blocker.close()
+
+
+def test_nothing_is_sent_before_the_account_has_been_checked(
+    writer: Writer,
+    fake: FakeAlpaca,
+    broker: AlpacaBroker,
+    config: config_module.Config,
+    worker: Worker,
+    decide: Callable[..., str],
+) -> None:
+    decide()
+    fake.account_number = "PA999999999"
+    fake.faults += [Fault("GET", status=500), Fault("GET", status=500)]
+    second = Worker(writer, broker, config)
+    second.start()
+    with pytest.raises(BrokerRefusesUs):
+        second.drain()
+    assert fake.posts() == []
+
+
+def test_one_order_that_cannot_be_asked_about_keeps_none_waiting(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    first, second = decide(), decide(symbol="MSFT")
+    worker.drain()
+    ids = {order["symbol"]: key for key, order in fake.orders.items()}
+    del fake.orders[ids["AAPL"]]
+    fake.fill(ids["MSFT"], "1.5", "9")
+    worker.poll()
+    worker.poll()
+    assert state(writer, first)[:2] == ("executing", "accepted")
+    assert state(writer, second)[:2] == ("executed", "filled")
+    assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE purpose = 'poll' AND status = 404") == 1
+
+
+def test_an_answer_about_another_order_is_no_answer(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    first, _ = decide(), decide(symbol="MSFT")
+    worker.drain()
+    other = next(order for order in fake.orders.values() if order["symbol"] == "MSFT")
+    lie = json.dumps(other | {"status": "filled", "filled_qty": "1.5"}).encode()
+    fake.faults.append(Fault("GET", status=200, body=lie))
+    worker.poll()
+    assert state(writer, first)[:2] == ("executing", "accepted")
+
+
+def test_an_old_answer_does_not_bring_an_ended_order_back(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    fake.fills = False
+    decision_id = decide()
+    worker.drain()
+    order_id = next(iter(fake.orders))
+    old = worker._broker.order(order_id)
+    fake.fill(order_id, "1.5", "99")
+    worker.poll()
+    execution = scalar(writer, "SELECT execution_id FROM trade_executions")
+    worker._apply(execution, decision_id, old, old.json(), clock.now_text())
+    assert state(writer, decision_id) == ("executed", "filled", None)
+    assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == "1.5"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=403, body=b'{"message": "bad \\ud800 text"}'),
+        Fault(status=429, headers={"Retry-After": "99999999999999"}),
+        Fault(status=429, headers={"Retry-After": "315360000"}),
+        Fault(
+            accept=True,
+            status=200,
+            body=b'{"id":"1","client_order_id":"x","symbol":"\\ud800","status":"new"}',
+        ),
+        Fault(
+            accept=True, status=200, body=b'{"id":"1","client_order_id":"x","symbol":"A","status":"filled"}'
+        ),
+    ],
+    ids=repr,
+)
+def test_hostile_answers_neither_stop_nor_park_anything(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], fault: Fault
+) -> None:
+    fake.faults.append(fault)
+    decision_id = decide()
+    ended = settle(worker, writer, decision_id, seconds=15)
+    assert ended[0] in ("executed", "failed")
+    assert len(fake.orders) <= 1
+
+
+def test_a_clock_set_back_does_not_make_it_ask_without_end(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
+) -> None:
+    with freeze_time(clock.now() + timedelta(hours=1)):
+        decide()
+    fake.faults += [Fault(drop=True)] + [Fault("GET", status=500)] * 50
+    for _ in range(5):
+        worker.drain()
+    assert len(fake.seen) < 15
+
+
+def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tradelog.store.writer import open_writer;"
+        " open_writer(Path(sys.argv[1])).close()"
+    )
+    path = tmp_path / "a?b" / "log.db"
+    started = [subprocess.Popen([sys.executable, "-c", script, str(path)]) for _ in range(5)]
+    assert [process.wait(timeout=60) for process in started] == [0] * 5
+    assert path.is_file()
+    assert not (tmp_path / "a").exists()

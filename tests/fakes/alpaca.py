@@ -71,6 +71,8 @@ class FakeAlpaca:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()

@@ -53,7 +53,8 @@ def check_complete(reader: Reader) -> None:
     for (table, decision_id), digest in last.items():
         if table == "decision_inputs":
             rows = reader.rows(
-                "SELECT version_id FROM decision_inputs WHERE decision_id = ? ORDER BY version_id",
+                "SELECT version_id FROM decision_inputs i JOIN trade_decisions d ON d.id = i.decision"
+                " WHERE d.decision_id = ? ORDER BY version_id",
                 (decision_id,),
             )
             assert journal.row_digest([row["version_id"] for row in rows]) == digest

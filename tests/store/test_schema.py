@@ -22,7 +22,7 @@ from tradelog.store.writer import Writer
 NOT_AUDITED = {
     "data_ingestion_runs": {"heartbeat_at"},
     "trade_decisions": {"lease_owner", "lease_token", "lease_until"},
-    "decision_inputs": {"decision_id"},
+    "decision_inputs": {"decision"},
 }
 UNAUDITED_TABLES = {"workers", "journal", "source_records"}
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config import Config
@@ -61,6 +62,17 @@ WHERE e.attempt_number = (
 ORDER BY d.id
 """
 
+# Never sent at all, though their time has come.
+_WAITING = """
+SELECT count(*) FROM trade_decisions d
+WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
+  AND d.needs_attention IS NULL AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?)
+  AND NOT EXISTS (
+    SELECT 1 FROM trade_executions e WHERE e.symbol = d.symbol AND e.status IN ('sending', 'unknown')
+      AND e.broker = d.broker AND e.environment = d.environment AND e.account = d.account)
+  AND NOT EXISTS (SELECT 1 FROM trade_executions e WHERE e.decision_id = d.decision_id)
+"""
+
 COLUMNS = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
@@ -78,6 +90,7 @@ def _tell(config: Config, sent: list[str], output_json: bool) -> None:
 
     with open_reader(config) as reader:
         rows = reader.rows(_SENT, (json.dumps(sent), *config.account))
+        waiting = reader.value(_WAITING, (*config.account, clock.now_text()))
     still_open = [row for row in rows if row["status"] == "executing"]
     if output_json:
         as_json({"sent": len(sent), "open": len(still_open), "decisions": rows})
@@ -87,6 +100,11 @@ def _tell(config: Config, sent: list[str], output_json: bool) -> None:
         table(COLUMNS, rows)
         done = sum(row["status"] not in ("executing", "pending") for row in rows)
         note(f"{len(sent)} sent, {done} ended, {len(still_open)} still open")
+    if waiting:
+        raise TradelogError(
+            f"{waiting} due decisions were not sent: the broker did not answer, or the time was up",
+            hint="they stay pending; run the worker again, or give it more [worker] once_seconds",
+        )
     returned = [row for row in rows if row["status"] == "pending"]
     if returned:
         raise TradelogError(

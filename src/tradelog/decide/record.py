@@ -106,7 +106,7 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
     }
     digest = sha256(canonical({**intent, "inputs": list(decision.inputs)}).encode()).hexdigest()
     client_order_id = ids.client_order_id(decision_id, digest, 1)
-    tx.insert(
+    number = tx.insert(
         "trade_decisions",
         {
             **intent,
@@ -118,7 +118,7 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
         },
     )
     if decision.inputs:
-        tx.insert_inputs(decision_id, decision.inputs)
+        tx.insert_inputs(number, decision_id, decision.inputs)
     tx.journal("decision.recorded", decision_id)
     return Recorded(decision_id, client_order_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -16,6 +16,7 @@ from tradelog import clock, ids, money
 from tradelog.config import Config, section
 from tradelog.decide import order, record, strategies
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Signal, Strategy
+from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
 
@@ -103,7 +104,7 @@ def run_strategy(
         )
     finally:
         connection.execute("COMMIT")
-    signals = strategy.evaluate(context)
+    signals = [_orderable(signal) for signal in strategy.evaluate(context)]
     markets = {signal.symbol: prices.context(signal.symbol, day) for signal in signals}
     if writer is None:
         known = {(item.symbol, item.side, item.started) for item in context.earlier}
@@ -114,6 +115,28 @@ def run_strategy(
         run_id = _insert_run(tx, run)
         outcomes = [_record_signal(tx, writer.actor, run, run_id, signal) for signal in signals]
     return StrategyRunResult(run_id, day, as_of is not None, len(context.disclosures), tuple(outcomes))
+
+
+def _orderable(signal: Signal) -> Signal:
+    """The signal, not taken where no order can be made of it: a ticker of a filing is anybody's text."""
+    if not signal.taken:
+        return signal
+    try:
+        _order(signal)
+    except InvalidDecision as error:
+        return replace(signal, reason=f"no order can be made of it: {error.message}")
+    return signal
+
+
+def _order(signal: Signal) -> order.Order:
+    return order.parse(
+        {
+            "symbol": signal.symbol,
+            "side": signal.side,
+            "quantity": signal.quantity,
+            "notional": signal.notional,
+        }
+    )
 
 
 def code_hash(strategy: Strategy) -> str:
@@ -165,15 +188,18 @@ def _portfolio(connection: sqlite3.Connection, account: Account) -> Portfolio:
         ).fetchone()
         if row is None:
             return Portfolio(None, None, None, None, "no snapshot of the account: no worker has run yet")
-        newest[kind] = (json.loads(row[0]), row[1])
+        newest[kind] = (json.loads(row[0], parse_float=Decimal), row[1])
     (owner, as_of), (held, _) = newest["account"], newest["position"]
-    return Portfolio(
-        positions={item["symbol"]: money.parse(item["qty"]) for item in held},
-        buying_power=_maybe(owner.get("buying_power")),
-        value=_maybe(owner.get("equity")),
-        as_of=as_of,
-        unavailable=None,
-    )
+    try:
+        return Portfolio(
+            positions={item["symbol"]: money.parse(item["qty"]) for item in held},
+            buying_power=_maybe(owner.get("buying_power")),
+            value=_maybe(owner.get("equity")),
+            as_of=as_of,
+            unavailable=None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Portfolio(None, None, None, as_of, f"the snapshot of {as_of} cannot be read: {error!r}")
 
 
 def _maybe(text: Any) -> Decimal | None:
@@ -252,14 +278,7 @@ def _record_signal(tx: Transaction, actor: str, run: _Run, run_id: str, signal: 
         run.account,
         record.Decision(
             strategy=run.strategy.name,
-            order=order.parse(
-                {
-                    "symbol": signal.symbol,
-                    "side": signal.side,
-                    "quantity": signal.quantity,
-                    "notional": signal.notional,
-                }
-            ),
+            order=_order(signal),
             rationale=_rationale(run, run_id, signal),
             inputs=signal.inputs,
             strategy_version=run.strategy.version,

@@ -17,6 +17,9 @@ from tradelog.execute import outcome
 from tradelog.execute.outbox import Account, raise_alert
 from tradelog.store.writer import Transaction
 
+# How many attempts back a starting worker looks for fills that are missing.
+RECENT = 10_000
+
 
 def apply_order(
     tx: Transaction,
@@ -29,6 +32,8 @@ def apply_order(
     """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
     status = outcome.execution_status(order)
     filled = outcome.number(order, "filled_qty") or money.ZERO
+    if _is_stale(tx, execution_id, status, filled):
+        return
     if not _note_order(tx, account, execution_id, decision_id, order, filled, source):
         return
     average = outcome.number(order, "filled_avg_price")
@@ -38,8 +43,8 @@ def apply_order(
         "alpaca_order_id": order["id"],
         "filled_quantity": money.to_text(filled),
         "filled_avg_price": None if average is None else money.to_text(average),
-        "submitted_at": _moment(order.get("submitted_at") or order.get("created_at")),
-        "filled_at": _moment(order.get("filled_at")),
+        "submitted_at": clock.read_moment(order.get("submitted_at") or order.get("created_at")),
+        "filled_at": clock.read_moment(order.get("filled_at")),
     }
     if status == "rejected":
         changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
@@ -88,7 +93,7 @@ def apply_fills(tx: Transaction, account: Account, activities: list[Mapping[str,
                 "quantity": money.to_text(money.parse(item["qty"])),
                 "price": money.to_text(money.parse(item["price"])),
                 "price_basis": item.get("price_basis", "broker"),
-                "transaction_time": _moment(item["transaction_time"]),
+                "transaction_time": clock.read_moment(item["transaction_time"]),
                 "seen_at": tx.now,
             },
         )
@@ -103,16 +108,21 @@ def filled_so_far(tx: Transaction, execution_id: str) -> Decimal:
 
 
 def owed_fills(connection: sqlite3.Connection, account: Account) -> dict[str, tuple[Any, str]]:
-    """Ended orders with a filled quantity and no fills yet: execution -> (order, attempt's start)."""
+    """Recent orders whose fills do not add up yet: execution -> (order, attempt's start)."""
     rows = connection.execute(
-        "SELECT e.execution_id, o.raw, e.started_at FROM trade_executions e"
+        "SELECT e.execution_id, o.raw, e.started_at, e.filled_quantity FROM trade_executions e"
         " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
-        " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.filled_quantity <> '0'"
-        " AND e.status IN ('filled', 'canceled', 'expired')"
-        " AND NOT EXISTS (SELECT 1 FROM fills f WHERE f.execution_id = e.execution_id)",
-        account,
-    )
-    return {row[0]: (json.loads(row[1]), row[2]) for row in rows}
+        " WHERE e.id > (SELECT max(id) FROM trade_executions) - ? AND e.broker = ? AND e.environment = ?"
+        " AND e.account = ? AND e.filled_quantity <> '0'"
+        " AND e.status IN ('filled', 'canceled', 'expired', 'replaced', 'rejected')",
+        (RECENT, *account),
+    ).fetchall()
+    owed = {}
+    for execution_id, raw, started_at, filled in rows:
+        known = connection.execute("SELECT quantity FROM fills WHERE execution_id = ?", (execution_id,))
+        if sum((money.parse(row[0]) for row in known), money.ZERO) != money.parse(filled):
+            owed[execution_id] = (json.loads(raw), started_at)
+    return owed
 
 
 def _decision_after(
@@ -141,6 +151,19 @@ def _decision_after(
     }
 
 
+def _is_stale(tx: Transaction, execution_id: str, status: str, filled: Decimal) -> bool:
+    """Whether this answer is older than what we know: an ended order does not live again."""
+    known = tx.one(
+        "SELECT status, filled_quantity FROM trade_executions WHERE execution_id = ?", (execution_id,)
+    )
+    has_ended = known[0] in outcome.TERMINAL.values()
+    return filled < money.parse(known[1]) or (has_ended and status not in outcome.TERMINAL.values())
+
+
+def _id(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _note_order(
     tx: Transaction,
     account: Account,
@@ -158,8 +181,7 @@ def _note_order(
         "status": order["status"],
         "filled_quantity": money.to_text(filled),
         "filled_avg_price": None if average is None else money.to_text(average),
-        "replaces": order.get("replaces"),
-        "replaced_by": order.get("replaced_by"),
+        **{name: _id(order.get(name)) for name in ("replaces", "replaced_by")},
     }
     known = tx.one(f"SELECT {', '.join(state)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
     if known is not None and tuple(known) == tuple(state.values()):
@@ -196,13 +218,3 @@ def _note_order(
         },
     )
     return True
-
-
-def _moment(text: Any) -> str | None:
-    """The broker's time as store text; None where it gives none that can be read."""
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        return clock.to_text(clock.from_text(text))
-    except ValueError:
-        return None

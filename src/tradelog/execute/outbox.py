@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -122,12 +122,17 @@ def claim(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -
     )
 
 
-def unsettled(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> Claim | None:
+def unsettled(
+    tx: Transaction, account: Account, worker_id: str, lease: timedelta, *, asked: Container[str] = ()
+) -> Claim | None:
     """Take over an attempt whose outcome is not known and whose owner is gone, or is us.
 
-    One that was ``sending`` may or may not have left: it becomes ``unknown``.
+    One that was ``sending`` may or may not have left: it becomes ``unknown``. Executions in ``asked``
+    have had their turn.
     """
     for decision in tx.dicts(_UNSETTLED, account):
+        if decision["execution_id"] in asked:
+            continue
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
         if decision["needs_attention"] or not is_due or _is_held(tx, decision, worker_id):
             continue
@@ -214,13 +219,14 @@ def settle_stuck(tx: Transaction, claim: Claim, why: str) -> None:
 
 
 def sends(tx: Transaction, claim: Claim) -> int:
-    """How often this attempt's request was sent, or may have been: also one without an answer."""
-    logged, status = tx.one(
+    """How often this attempt's request was sent, or may have been: also one that left no answer."""
+    logged, message, resent = tx.one(
         "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'),"
-        " error_message FROM trade_executions WHERE execution_id = ?1",
+        " e.error_message, d.retry_count FROM trade_executions e"
+        " JOIN trade_decisions d ON d.decision_id = e.decision_id WHERE e.execution_id = ?1",
         (claim.execution_id,),
     )
-    return int(logged) or int(status is not None)
+    return max(int(logged), 0 if message is None else int(resent) + 1)
 
 
 def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
@@ -270,6 +276,8 @@ def wire_order(decision: Mapping[str, Any]) -> WireOrder:
     try:
         reference = None if price is None else money.parse(price)
     except ValueError:  # a rationale is anybody's text; what is no price is none
+        reference = None
+    if reference is not None and reference <= 0:
         reference = None
     return WireOrder(
         client_order_id=decision["client_order_id"],

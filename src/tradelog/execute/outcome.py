@@ -7,13 +7,14 @@ broker's form (time-outs, drops, 5xx, 400, HTML, half a JSON) proves nothing: un
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from tradelog import money
+from tradelog import clock, money
 from tradelog.execute.brokers.base import Exchange, WireOrder
 
 
@@ -121,6 +122,13 @@ def as_order(answer: Any) -> dict[str, Any] | None:
     needed = ("id", "client_order_id", "symbol", "status")
     if not all(isinstance(answer.get(name), str) and answer[name] for name in needed):
         return None
+    if answer["status"] == "filled" and not number(answer, "filled_qty"):
+        return None
+    try:
+        # What cannot be written down, such as half a surrogate pair, is no order that we can keep.
+        json.dumps(answer, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return None
     return answer
 
 
@@ -128,7 +136,9 @@ def is_fill(item: Any) -> bool:
     """Whether an activity is a fill in the broker's form."""
     if not isinstance(item, dict) or item.get("side") not in ("buy", "sell", "sell_short"):
         return False
-    names = ("id", "order_id", "symbol", "transaction_time")
+    names = ("id", "order_id", "symbol")
+    if clock.read_moment(item.get("transaction_time")) is None:
+        return False
     numbers = [number(item, name) for name in ("qty", "price")]
     return all(isinstance(item.get(name), str) and item[name] for name in names) and None not in numbers
 
@@ -148,7 +158,8 @@ def mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
     """How an order found by our id differs from what we sent; None where it is ours."""
     pairs: list[tuple[str, Any, Any]] = [
         ("client_order_id", order.get("client_order_id"), wanted.client_order_id),
-        ("symbol", order.get("symbol"), wanted.symbol),
+        # Alpaca answers for BTCUSD as BTC/USD.
+        ("symbol", str(order.get("symbol")).replace("/", ""), wanted.symbol.replace("/", "")),
         ("side", order.get("side"), wanted.side),
         ("type", order.get("type") or order.get("order_type"), wanted.order_type),
     ]
@@ -190,5 +201,5 @@ def _stopped(status: int, message: str | None) -> Verdict | None:
 
 def _message(answer: Any) -> str | None:
     if isinstance(answer, dict) and isinstance(answer.get("message"), str):
-        return str(answer["message"])
+        return str(answer["message"].encode("utf-8", "replace").decode())
     return None

@@ -37,6 +37,8 @@ MOST_SENDS = 5
 # At least so many "not found" over the grace period before the same id is sent again.
 LOOKUPS = 4
 THROTTLED_SECONDS = 60.0
+# No wait that a broker asks for is longer: a wrong header must not park an order for years.
+MOST_SECONDS_ASKED = 300.0
 # What fails is tried less and less often, but at least once in so many seconds.
 MOST_SECONDS_BETWEEN = 60.0
 # Alpaca's largest page of activities, and as many of them as one order can reasonably have.
@@ -66,8 +68,9 @@ class Worker:
         self._paused_until = 0.0
         self._unreachable_times = 0
         self._unreachable_seconds = 0.0
-        self._poll_failures = 0
-        self._poll_again = 0.0
+        self._is_bound = False
+        # Questions that failed: execution -> (how often in a row, when to ask again, monotonic).
+        self._failed_polls: dict[str, tuple[int, float]] = {}
         # Orders whose fills do not add up to their filled quantity yet: order and its attempt's start.
         self._owed: dict[str, tuple[Any, str]] = {}
         self._stirred = True
@@ -89,10 +92,16 @@ class Worker:
                     *(broker, environment, name, tx.now, tx.now),
                 ),
             )
-        snapshots.bind_account(self._writer, self._broker, self._config)
+        self._bind()
         self.snapshot()
         with self._writer.reading() as connection:
             self._owed = orders.owed_fills(connection, self._account)
+
+    def _bind(self) -> bool:
+        """Whether the broker has answered for the account that this store knows; nothing is sent before."""
+        if not self._is_bound:
+            self._is_bound = snapshots.bind_account(self._writer, self._broker, self._config) is not None
+        return self._is_bound
 
     def stop(self) -> None:
         """Finish the call in flight, then end. Safe to call from a signal handler."""
@@ -124,10 +133,15 @@ class Worker:
     def drain(self) -> None:
         """Settle what is unsettled, then send what is due, oldest first."""
         self._is_idle = False
+        asked: set[str] = set()
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
+            if not self._bind():
+                self._pause(self._backoff())
+                return
             with self._writer.transaction() as tx:
-                claim = outbox.unsettled(tx, self._account, self.worker_id, self._lease)
+                claim = outbox.unsettled(tx, self._account, self.worker_id, self._lease, asked=asked)
             if claim is not None:
+                asked.add(claim.execution_id)
                 self._resolve(claim)
                 continue
             with self._writer.transaction() as tx:
@@ -142,8 +156,6 @@ class Worker:
 
     def poll(self) -> None:
         """Ask for every order that may still change, and for fills that are missing."""
-        if time.monotonic() < self._poll_again:
-            return
         with self._writer.reading() as connection:
             rows = connection.execute(
                 "SELECT execution_id, decision_id, alpaca_order_id, started_at"
@@ -152,40 +164,56 @@ class Worker:
                 self._account,
             ).fetchall()
         for execution_id, decision_id, order_id, started_at in rows:
-            if self._stop.is_set() or time.monotonic() < self._paused_until:
-                return
+            if self._must_wait(execution_id):
+                continue
             exchange = self._broker.order(order_id)
             verdict = outcome.of_lookup(exchange)
-            self._heed(verdict, exchange)
-            if verdict.order is None:
-                self._poll_failed(execution_id, exchange)
-                return
-            self._poll_failures = 0
-            self._apply(execution_id, decision_id, exchange, verdict.order, started_at)
-        self._fetch_owed_fills()
-
-    def _poll_failed(self, execution_id: str, exchange: Exchange) -> None:
-        """A failed question changes nothing about the order; that it failed is kept, and asked less often."""
-        with self._writer.transaction() as tx:
-            outbox.log_call(tx, exchange, "poll", execution_id)
-            tx.journal("order.poll_failed", execution_id)
-        self._poll_failures += 1
-        self._poll_again = time.monotonic() + min(MOST_SECONDS_BETWEEN, 2.0**self._poll_failures / 2)
-
-    def _fetch_owed_fills(self) -> None:
-        """Fills of ended orders that the broker's activities did not show in time."""
-        for execution_id, (order, since) in list(self._owed.items()):
-            fills = self._fills_of(order, since)
-            if not fills:
+            if verdict.order is None or verdict.order["id"] != order_id:
+                # A failed question changes nothing about the order; that it failed is kept.
+                with self._writer.transaction() as tx:
+                    outbox.log_call(tx, exchange, "poll", execution_id)
+                    tx.journal("order.poll_failed", execution_id)
+                self._ask_later(execution_id)
+                self._heed(verdict, exchange)
                 continue
+            self._failed_polls.pop(execution_id, None)
+            self._apply(execution_id, decision_id, exchange, verdict.order, started_at)
+        for execution_id in list(self._owed):
+            if not self._must_wait(execution_id):
+                self._fetch_fills(execution_id)
+
+    def _must_wait(self, execution_id: str) -> bool:
+        _, again = self._failed_polls.get(execution_id, (0, 0.0))
+        return self._stop.is_set() or time.monotonic() < max(self._paused_until, again)
+
+    def _ask_later(self, execution_id: str) -> None:
+        """What fails is asked less often, each order for itself: one that fails keeps none waiting."""
+        failures, _ = self._failed_polls.get(execution_id, (0, 0.0))
+        wait = min(MOST_SECONDS_BETWEEN, 2.0**failures)
+        self._failed_polls[execution_id] = (failures + 1, time.monotonic() + wait)
+
+    def _fetch_fills(self, execution_id: str) -> None:
+        """The fills that an order still owes us: its activities can come later than its status."""
+        order, since = self._owed[execution_id]
+        fills = self._fills_of(order, since)
+        if not fills:
+            self._ask_later(execution_id)
+            return
+
+        def apply() -> None:
             with self._writer.transaction() as tx:
                 orders.apply_fills(tx, self._account, fills)
                 self._note_owed(tx, execution_id, order, since)
+
+        self._insist(apply)
+        if execution_id in self._owed:
+            self._ask_later(execution_id)
 
     def _note_owed(self, tx: Transaction, execution_id: str, order: Any, since: str) -> None:
         filled = outcome.number(order, "filled_qty") or Decimal(0)
         if orders.filled_so_far(tx, execution_id) == filled:
             self._owed.pop(execution_id, None)
+            self._failed_polls.pop(execution_id, None)
         else:
             self._owed[execution_id] = (order, since)
 
@@ -219,7 +247,6 @@ class Worker:
 
     def _settle(self, claim: Claim, exchange: Exchange, purpose: str, verdict: outcome.Verdict) -> None:
         """Record an exchange and what it proves, in one commit, unless the lease is lost."""
-        fills = self._fills_of(verdict.order, claim.started_at)
 
         def settle() -> None:
             with self._writer.transaction() as tx:
@@ -227,17 +254,21 @@ class Worker:
                 is_first = purpose == "submit" and not outbox.sends(tx, claim)
                 outbox.log_call(tx, exchange, purpose, claim.execution_id)
                 if verdict.order is not None:
-                    self._adopt(tx, claim, verdict.order, purpose, fills)
+                    source = "submit" if purpose == "submit" else "lookup"
+                    order, ids = verdict.order, (claim.execution_id, claim.decision_id)
+                    orders.apply_order(tx, self._account, *ids, order, source)
+                    self._note_owed(tx, claim.execution_id, order, claim.started_at)
+                    tx.journal_rest("order.told", claim.execution_id)
                 elif verdict.kind is Kind.REFUSED and is_first:
                     outbox.settle_refused(tx, claim, verdict)
                 elif is_first and verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT):
                     status = "not_sent" if verdict.kind is Kind.NOT_SENT else "not_accepted"
-                    retry_at = None if verdict.kind is Kind.BAD_KEYS else self._later(exchange, verdict)
+                    retry_at = None if verdict.kind is Kind.BAD_KEYS else self._later(exchange, tx.now)
                     outbox.settle_returned(tx, claim, verdict, status, retry_at)
                 else:
                     # Of a repeated send even a refusal proves nothing about the first: it may be
                     # refused because the first one landed and took the buying power.
-                    outbox.settle_unknown(tx, claim, verdict.message, self._ask_at(claim))
+                    outbox.settle_unknown(tx, claim, verdict.message, self._ask_at(claim, tx.now))
 
         try:
             self._insist(settle)
@@ -247,13 +278,9 @@ class Worker:
                 outbox.log_call(tx, exchange, purpose, claim.execution_id)
                 tx.journal("execution.lease_lost", claim.execution_id)
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
-
-    def _adopt(self, tx: Transaction, claim: Claim, order: Any, purpose: str, fills: list[Any]) -> None:
-        source = "submit" if purpose == "submit" else "lookup"
-        orders.apply_order(tx, self._account, claim.execution_id, claim.decision_id, order, source)
-        orders.apply_fills(tx, self._account, fills)
-        self._note_owed(tx, claim.execution_id, order, claim.started_at)
-        tx.journal_rest("order.told", claim.execution_id)
+        else:
+            if claim.execution_id in self._owed:
+                self._fetch_fills(claim.execution_id)
 
     def _insist(self, write: Callable[[], None]) -> None:
         """Write down what was said, however long the store cannot take it; nothing is sent meanwhile."""
@@ -267,12 +294,11 @@ class Worker:
             else:
                 return
 
-    def _ask_at(self, claim: Claim) -> str:
+    def _ask_at(self, claim: Claim, now: str) -> str:
         """When to ask about an unknown again: often within the grace period, ever less often after it."""
-        now = clock.now_text()
         age = (clock.from_text(now) - clock.from_text(claim.started_at)).total_seconds()
         grace = float(self._config.worker.unknown_grace_seconds)
-        return self._in(max(grace / LOOKUPS, min(age / LOOKUPS, MOST_SECONDS_BETWEEN)), now)
+        return _later_than(now, max(grace / LOOKUPS, min(age / LOOKUPS, MOST_SECONDS_BETWEEN)))
 
     def _resolve(self, claim: Claim) -> None:
         """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
@@ -297,7 +323,7 @@ class Worker:
         with self._writer.reading() as connection:
             last_sent, asked = connection.execute(
                 "SELECT max(s.ended_at), (SELECT count(*) FROM broker_calls l WHERE l.execution_id = ?1"
-                " AND l.purpose = 'lookup' AND l.status = 404"
+                " AND l.purpose = 'lookup' AND l.status = 404 AND l.response_body LIKE '{%'"
                 " AND l.started_at >= coalesce(max(s.ended_at), ''))"
                 " FROM broker_calls s WHERE s.execution_id = ?1 AND s.purpose = 'submit'",
                 (claim.execution_id,),
@@ -325,15 +351,11 @@ class Worker:
         self._send(claim)
 
     def _apply(self, execution_id: str, decision_id: str, exchange: Exchange, order: Any, since: str) -> None:
-        fills = self._fills_of(order, since)
-
         def apply() -> None:
             with self._writer.transaction() as tx:
                 before = tx.seq
                 orders.apply_order(tx, self._account, execution_id, decision_id, order, "poll")
-                orders.apply_fills(tx, self._account, fills)
-                if outcome.number(order, "filled_qty"):
-                    self._note_owed(tx, execution_id, order, since)
+                self._note_owed(tx, execution_id, order, since)
                 if tx.seq != before:
                     self._stirred = True
                     outbox.log_call(tx, exchange, "poll", execution_id)
@@ -342,28 +364,24 @@ class Worker:
         self._insist(apply)
 
     def _fills_of(self, order: Any, since: str) -> list[Any]:
-        """The FILL activities of an order that has filled in part or in full; none if we have them all."""
-        filled = None if order is None else outcome.number(order, "filled_qty")
-        if not filled:
-            return []
-        with self._writer.reading() as connection:
-            known = connection.execute(
-                "SELECT quantity FROM fills WHERE broker_order_id = ?", (order["id"],)
-            ).fetchall()
-        if sum((Decimal(row[0]) for row in known), Decimal(0)) == filled:
-            return []
+        """The FILL activities of an order, as far as the broker shows them now."""
         # The broker's clock may be behind ours by more than a call takes.
-        after = self._in(-60.0, since)
+        after = _later_than(since, -60.0)
         found: list[Any] = []
         token: str | None = None
         for _ in range(MOST_PAGES):
-            page = self._broker.fills(after, token).json()
-            if not isinstance(page, list) or not all(outcome.is_fill(item) for item in page):
+            exchange = self._broker.fills(after, token)
+            page = exchange.json()
+            if exchange.status != 200 or not isinstance(page, list):
+                self._heed(outcome.of_lookup(exchange), exchange)
                 break
-            found += [item for item in page if item["order_id"] == order["id"]]
-            if len(page) < PAGE:
+            found += [item for item in page if outcome.is_fill(item) and item["order_id"] == order["id"]]
+            named = [
+                item["id"] for item in page if isinstance(item, dict) and isinstance(item.get("id"), str)
+            ]
+            if len(page) < PAGE or not named or self._stop.is_set():
                 break
-            token = page[-1]["id"]
+            token = named[-1]
         return found
 
     def _heed(self, verdict: outcome.Verdict, exchange: Exchange) -> None:
@@ -374,23 +392,26 @@ class Worker:
                 hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",
             )
         if verdict.kind is Kind.THROTTLED:
-            self._paused_until = time.monotonic() + _wait_asked(exchange)
+            self._pause(_wait_asked(exchange))
         elif verdict.kind is Kind.NOT_SENT:
-            self._paused_until = time.monotonic() + self._unreachable_seconds
+            self._pause(self._unreachable_seconds)
         else:
             self._unreachable_times = 0
 
-    def _later(self, exchange: Exchange, verdict: outcome.Verdict) -> str:
-        if verdict.kind is Kind.THROTTLED:
-            return self._in(_wait_asked(exchange), clock.now_text())
-        # Full jitter under a doubling bound, so that workers do not come back all at once.
-        bound = min(MOST_SECONDS_BETWEEN, 2.0**self._unreachable_times)
-        self._unreachable_times += 1
-        self._unreachable_seconds = random.uniform(0.5, bound)  # noqa: S311
-        return self._in(self._unreachable_seconds, clock.now_text())
+    def _pause(self, seconds: float) -> None:
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
-    def _in(self, seconds: float, moment: str) -> str:
-        return clock.to_text(clock.from_text(moment) + timedelta(seconds=seconds))
+    def _later(self, exchange: Exchange, now: str) -> str:
+        """When to send again what did not get there."""
+        seconds = self._backoff() if exchange.status is None else _wait_asked(exchange)
+        return _later_than(now, seconds)
+
+    def _backoff(self) -> float:
+        """Seconds under a doubling bound with full jitter, so that workers do not come back all at once."""
+        bound = min(MOST_SECONDS_BETWEEN, 2.0**self._unreachable_times)
+        self._unreachable_times = min(self._unreachable_times + 1, 10)
+        self._unreachable_seconds = random.uniform(0.5, bound)  # noqa: S311
+        return self._unreachable_seconds
 
     def _end_when_done(self) -> None:
         with self._writer.reading() as connection:
@@ -402,7 +423,7 @@ class Worker:
                 " OR d.decision_id IN (SELECT value FROM json_each(?))) LIMIT 1",
                 (*self._account, json.dumps(sorted(self.summary.sent))),
             ).fetchone()
-        if self._is_idle and waiting is None:
+        if self._is_idle and waiting is None and not self._owed:
             self.stop()
 
     def _schedule(self, jobs: list[tuple[Callable[[], None], Decimal]], most_seconds: float | None) -> None:
@@ -441,7 +462,7 @@ class Worker:
                 job()
             except (StoreLocked, StoreUnwritable) as error:
                 print(f"waiting: {error.message}", file=sys.stderr)
-                self._paused_until = time.monotonic() + 1.0
+                self._pause(1.0)
             except BaseException as error:
                 self._failure = error
                 self.stop()
@@ -449,12 +470,23 @@ class Worker:
         return run
 
 
+def _later_than(moment: str, seconds: float) -> str:
+    return clock.to_text(clock.from_text(moment) + timedelta(seconds=seconds))
+
+
 def _wait_asked(exchange: Exchange) -> float:
     """How long the broker asks us to wait, in seconds: Retry-After, else until its limit resets."""
-    after = exchange.headers.get("retry-after")
-    if after is not None and after.isdigit():
-        return float(after)
-    reset = exchange.headers.get("x-ratelimit-reset")
-    if reset is not None and reset.isdigit():
-        return min(max(int(reset) - clock.now().timestamp(), 0.0) + 1.0, 300.0)
+    after = _whole(exchange.headers.get("retry-after"))
+    if after is not None:
+        return min(after, MOST_SECONDS_ASKED)
+    reset = _whole(exchange.headers.get("x-ratelimit-reset"))
+    if reset is not None:
+        return min(max(reset - clock.now().timestamp(), 0.0) + 1.0, MOST_SECONDS_ASKED)
     return THROTTLED_SECONDS
+
+
+def _whole(text: str | None) -> float | None:
+    """A header's whole number; None for anything else, and for one that no wait can have."""
+    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 12:
+        return None
+    return float(text)

@@ -13,7 +13,7 @@ SELECT v.version_id, d.run_id, d.data_source, v.first_seen_at, v.actor AS member
 FROM decision_inputs i
 JOIN record_versions v ON v.version_id = i.version_id
 JOIN data_ingestion_runs d ON d.id = v.run
-WHERE i.decision_id = ? ORDER BY v.version_id
+WHERE i.decision = ? ORDER BY v.version_id
 """
 _HIDDEN = ("id", "lease_owner", "lease_token", "lease_until")
 
@@ -25,7 +25,7 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     found = {key: value for key, value in row.items() if key not in _HIDDEN}
     found["extended_hours"] = bool(found["extended_hours"])
     found["decision_rationale"] = json.loads(row["decision_rationale"])
-    found["inputs"] = reader.rows(_INPUTS, (decision_id,))
+    found["inputs"] = reader.rows(_INPUTS, (row["id"],))
     if row["signal_id"]:
         found["signal"] = reader.one(
             "SELECT signal_id, strategy_run_id, episode, created_at FROM signals WHERE signal_id = ?",

@@ -241,8 +241,7 @@ class TradeDecision(SQLModel, table=True):
     __tablename__ = "trade_decisions"
     __table_args__ = (
         UniqueConstraint("decision_id", name="uq_decisions_id"),
-        UniqueConstraint("client_order_id", name="uq_decisions_client_order_id"),
-        UniqueConstraint("signal_id", name="uq_decisions_signal"),
+        Index("uq_decisions_signal", "signal_id", unique=True, sqlite_where=text("signal_id IS NOT NULL")),
         _in("ck_decisions_status", "status", DECISION_STATES),
         _in("ck_decisions_side", "side", ("buy", "sell")),
         CheckConstraint("(quantity IS NULL) <> (notional IS NULL)", name="ck_decisions_size"),
@@ -297,9 +296,10 @@ class DecisionInput(SQLModel, table=True):
 
     __tablename__ = "decision_inputs"
     __table_args__ = (Index("ix_inputs_version", "version_id"), STRICT_KEYED)
-    decision_id: str = Field(
+    # The number, not the name: rows of one decision then lie side by side at the end of the table.
+    decision: int = Field(
         default=None,
-        sa_column=Column(Text, ForeignKey("trade_decisions.decision_id"), primary_key=True),
+        sa_column=Column(Integer, ForeignKey("trade_decisions.id"), primary_key=True),
     )
     version_id: int = Field(
         default=None,

@@ -14,7 +14,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from tradelog.errors import UpgradeFailed
@@ -40,7 +40,7 @@ def upgrade(path: Path, *, migrations: Path = MIGRATIONS) -> Path | None:
     finally:
         connection.close()
     with engine.faults(path):
-        _migrate(path, migrations, before, str(target), copy)
+        _migrate(path, migrations, str(target), copy)
     return copy
 
 
@@ -74,8 +74,9 @@ def _next(revision: str) -> str:
     return f"{int(revision) + 1:04d}"
 
 
-def _migrate(path: Path, migrations: Path, before: str | None, target: str, copy: Path | None) -> None:
-    database = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30})
+def _migrate(path: Path, migrations: Path, target: str, copy: Path | None) -> None:
+    url = URL.create("sqlite", database=str(path))
+    database = create_engine(url, poolclass=NullPool, connect_args={"timeout": 30})
 
     # pysqlite's own transaction handling commits DDL half-way; this makes the whole upgrade one
     # transaction (docs.sqlalchemy.org, SQLite, "Enabling Non-Legacy SQLite Transactional Modes").
@@ -92,10 +93,14 @@ def _migrate(path: Path, migrations: Path, before: str | None, target: str, copy
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     try:
         with database.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, target)
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
+            # Another process may have been faster since: only under the lock is it certain.
+            before = engine.schema_of(raw)
+            if before == target:
+                return
+            config.attributes["connection"] = connection
+            command.upgrade(config, target)
             _journal_upgrade(raw, ScriptDirectory.from_config(config), before, target, copy)
     except sqlite3.Error:
         raise

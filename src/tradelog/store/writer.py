@@ -116,12 +116,12 @@ class Transaction:
         self._touch(table, key, found[0])
         return True
 
-    def insert_inputs(self, decision_id: str, version_ids: Sequence[int]) -> None:
-        """Link a decision to the record versions it used; digested as one list."""
+    def insert_inputs(self, number: int, decision_id: str, version_ids: Sequence[int]) -> None:
+        """Link a decision, by its row number, to the record versions it used; digested as one list."""
         ordered = sorted(version_ids)
         self._connection.executemany(
-            "INSERT INTO decision_inputs (decision_id, version_id) VALUES (?, ?)",
-            [(decision_id, version) for version in ordered],
+            "INSERT INTO decision_inputs (decision, version_id) VALUES (?, ?)",
+            [(number, version) for version in ordered],
         )
         self._touch("decision_inputs", decision_id, ordered)
 

@@ -118,7 +118,10 @@ class AlpacaBroker:
         thread.join(self._connect + self._read)
         if wire.exchange is not None:
             return wire.exchange
-        if thread.is_alive():
+        is_alive = thread.is_alive()
+        # From here on the abandoned call can no longer leave, if it has not left yet.
+        url = wire.abandon()
+        if is_alive:
             # Its connection may still be read from: never use that session again.
             self._open()
             error = f"no complete answer within {self._connect + self._read:g} s"
@@ -126,12 +129,12 @@ class AlpacaBroker:
             error = f"{type(failures[0]).__name__}: {failures[0]}" if failures else "the call ended unseen"
         return Exchange(
             method=method,
-            url=wire.url or f"{self._base_url}/v2{path}",
-            request_body=wire.body if wire.url else body,
+            url=url or f"{self._base_url}/v2{path}",
+            request_body=wire.body if url else body,
             started_at=started,
             ended_at=clock.now_text(),
             error=error,
-            sent=wire.url is not None,
+            sent=url is not None,
         )
 
 
@@ -141,6 +144,7 @@ class _Wire(HTTPAdapter):
     def __init__(self, timeout: tuple[float, float]) -> None:
         super().__init__(max_retries=0)
         self._timeout = timeout
+        self._leaving = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
@@ -148,12 +152,22 @@ class _Wire(HTTPAdapter):
         self.exchange: Exchange | None = None
         self.url: str | None = None
         self.body: str | None = None
+        self._is_abandoned = False
+
+    def abandon(self) -> str | None:
+        """Let nothing leave any more; the URL of what has left already, None where nothing has."""
+        with self._leaving:
+            self._is_abandoned = True
+            return self.url
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         started = clock.now_text()
-        self.url = request.url
         raw = request.body
-        self.body = raw.decode() if isinstance(raw, bytes) else None if raw is None else str(raw)
+        with self._leaving:
+            if self._is_abandoned:
+                raise requests.ConnectionError("the call was given up before it left")
+            self.url = request.url
+            self.body = raw.decode() if isinstance(raw, bytes) else None if raw is None else str(raw)
 
         def keep(**answer: Any) -> None:
             self.exchange = Exchange(

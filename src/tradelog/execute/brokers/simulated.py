@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,7 +109,10 @@ class SimulatedBroker:
         quantity = order.quantity
         if quantity is None:
             assert order.notional is not None
-            quantity = money.quantity_for(order.notional, price)
+            try:
+                quantity = money.quantity_for(order.notional, price)
+            except DecimalException:
+                return _refusal(422, 40010001, "qty is out of range")
         if quantity <= 0:
             return _refusal(422, 40010001, "qty must be > 0")
         refused = self._covered(order, quantity, price)

@@ -16,7 +16,7 @@ APPEND_ONLY = {
     "quarantined_rows": ["run position"],
     "strategy_runs": ["id", "strategy_run_id"],
     "signals": ["id", "signal_id"],
-    "decision_inputs": ["decision_id version_id"],
+    "decision_inputs": ["decision version_id"],
     "broker_calls": ["call_id"],
     "broker_accounts": ["broker environment account"],
     "broker_snapshots": ["snapshot_id"],
@@ -33,7 +33,7 @@ INTENT = {
         "id run_id task_name actor host pid boot_id started_at params",
     ),
     "trade_decisions": (
-        ["id", "decision_id", "client_order_id", "signal_id"],
+        ["id", "decision_id", "signal_id"],
         "id decision_id signal_id strategy_name strategy_version actor broker environment account"
         " symbol side quantity notional order_type limit_price stop_price time_in_force extended_hours"
         " decision_rationale basis decision_hash client_order_id expires_at created_at",
@@ -437,10 +437,15 @@ def create_tables() -> None:
             ["signals.signal_id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("client_order_id", name="uq_decisions_client_order_id"),
         sa.UniqueConstraint("decision_id", name="uq_decisions_id"),
-        sa.UniqueConstraint("signal_id", name="uq_decisions_signal"),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "uq_decisions_signal",
+        "trade_decisions",
+        ["signal_id"],
+        unique=True,
+        sqlite_where=sa.text("signal_id IS NOT NULL"),
     )
     op.create_index(
         "ix_decisions_due",
@@ -461,17 +466,17 @@ def create_tables() -> None:
     )
     op.create_table(
         "decision_inputs",
-        sa.Column("decision_id", Text(), nullable=False),
+        sa.Column("decision", Integer(), nullable=False),
         sa.Column("version_id", Integer(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["decision_id"],
-            ["trade_decisions.decision_id"],
+            ["decision"],
+            ["trade_decisions.id"],
         ),
         sa.ForeignKeyConstraint(
             ["version_id"],
             ["record_versions.version_id"],
         ),
-        sa.PrimaryKeyConstraint("decision_id", "version_id"),
+        sa.PrimaryKeyConstraint("decision", "version_id"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
