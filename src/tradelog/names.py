@@ -11,7 +11,10 @@ _HONORIFICS = frozenset({"hon", "honorable", "the", "mr", "mrs", "ms", "dr", "no
 
 @lru_cache(maxsize=8192)
 def folded(text: str) -> str:
-    """A name without letter case, spacing, accents, punctuation and honorifics."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    """A name without letter case, spacing, accents, punctuation, honorifics and what is in brackets.
+
+    Senate eFD repeats the name in brackets: "The Honorable Max Sample (Sample, Max)".
+    """
+    plain = unicodedata.normalize("NFKD", re.sub(r"\([^)]*\)", " ", text)).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9 ]", " ", plain.casefold().replace("'", "")).split()
     return " ".join(word for word in words if word not in _HONORIFICS)

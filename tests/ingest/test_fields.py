@@ -94,4 +94,5 @@ def test_what_is_no_exact_number_is_refused(value: object) -> None:
 
 def test_names_fold_without_guessing() -> None:
     assert names.folded("Hon. Cy  Dr Test") == names.folded("cy test")
+    assert names.folded("The Honorable Max Sample (Sample, Max)") == names.folded("Max Sample")
     assert names.folded("Rick Scott") != names.folded("Tim Scott")
