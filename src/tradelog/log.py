@@ -42,11 +42,21 @@ class TradeLog:
         params: Mapping[str, Any] | None = None,
         *,
         empty_is_normal: bool = False,
+        complete: bool = False,
+        allow_shrink: bool = False,
     ) -> IngestionRun:
         """A context manager for one fetch; see `tradelog.ingest.run.IngestionRun`."""
         from tradelog.ingest.run import IngestionRun
 
-        return IngestionRun(self._writer, task_name, data_source, params, empty_is_normal=empty_is_normal)
+        return IngestionRun(
+            self._writer,
+            task_name,
+            data_source,
+            params,
+            empty_is_normal=empty_is_normal,
+            complete=complete,
+            allow_shrink=allow_shrink,
+        )
 
     def decide(self, **values: Any) -> Recorded:
         """Record a decision with the keys of ``tradelog decide --input``; durable when it returns.

@@ -15,6 +15,7 @@ import pytest
 import tradelog
 from tests import disclosures as d
 from tests.conftest import Cli, process_environment, scalar
+from tests.store.test_journal import check_complete
 from tradelog.config import Config
 from tradelog.errors import EmptyAnswer, RunInProgress
 from tradelog.ingest.identity import BadRow, Record
@@ -225,3 +226,55 @@ def test_library_users_call_the_same_run(home: Path) -> None:
     ):
         run.add(record())
     assert (run.data_source, run.counts.created) == ("my-feed", 1)
+
+
+KILLED_AT = """
+import os, sys
+import tradelog
+from tradelog.ingest import staging
+from tradelog.store.writer import Writer
+from tests.ingest.test_run import record
+left = int(sys.argv[1])
+begin = Writer.transaction
+def counted(self):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(9)
+    return begin(self)
+staging.CHUNK_ROWS = 20
+log = tradelog.open_log()
+Writer.transaction = counted
+with log.ingestion_run("data_fetch:x", "x", complete=True) as run:
+    for number in range(100):
+        run.add(record(number))
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 4, 6])
+def test_killed_at_any_commit_the_next_run_brings_everything_once(
+    home: Path, config: Config, after: int
+) -> None:
+    """Invariants 10 and 14: what a dead run had written is invisible, and nothing is counted twice."""
+    root = Path(__file__).resolve().parents[2]
+    environment = process_environment(home, PYTHONPATH=str(root))
+    for _ in range(2):
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED_AT, str(after)], env=environment, capture_output=True, check=False
+        )
+        assert ended.returncode == 9, ended.stderr.decode()
+    writer = open_writer(config.store_path)
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as run:
+        for number in range(100):
+            run.add(record(number))
+    assert (run.counts.created, run.counts.updated, run.counts.gone) == (100, 0, 0)
+    assert scalar(writer, "SELECT count(*) FROM source_records") == 100
+    statuses = {row[0] for row in writer.connection.execute("SELECT status FROM data_ingestion_runs")}
+    assert statuses <= {"completed", "abandoned"}
+    with Reader(config.store_path) as reader:
+        check_complete(reader)
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as again:
+        for number in range(100):
+            again.add(record(number))
+    assert len(again.counts.unchanged) == 100
+    writer.close()
