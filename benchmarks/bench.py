@@ -27,7 +27,8 @@ from tradelog.decide import record
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources.files import read_congress
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.opening import open_writer
+from tradelog.store.writer import Writer
 
 ROWS = 29_000
 ACCOUNT = ("simulated", "paper", "default")

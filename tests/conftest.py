@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tradelog import config as config_module
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.opening import open_writer
+from tradelog.store.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tradelog import config
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.opening import open_writer
+from tradelog.store.writer import Writer
 
 if TYPE_CHECKING:
     from tradelog.decide.record import Recorded

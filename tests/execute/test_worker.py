@@ -735,7 +735,7 @@ def test_a_clock_set_back_does_not_make_it_ask_without_end(
 
 def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from tradelog.store.writer import open_writer;"
+        "import sys; from pathlib import Path; from tradelog.store.opening import open_writer;"
         " open_writer(Path(sys.argv[1])).close()"
     )
     path = tmp_path / "a?b" / "log.db"

@@ -21,8 +21,9 @@ from tradelog.errors import EmptyAnswer, RunInProgress
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.report import runs as report
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.writer import Writer
 
 
 def record(number: int = 1, **changes: object) -> Record:

@@ -13,8 +13,8 @@ from tradelog import clock
 from tradelog.config import Config
 from tradelog.ingest.run import IngestionRun
 from tradelog.report.known import known
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
-from tradelog.store.writer import open_writer
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from tradelog.config import Config
 from tradelog.decide import record
 from tradelog.errors import UsageError
 from tradelog.report import period, symbol
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
-from tradelog.store.writer import open_writer
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from tests.conftest import Cli, scalar
 from tradelog.config import Config
 from tradelog.decide import record
 from tradelog.store import journal
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.writer import Writer
 
 ACCOUNT = ("simulated", "paper", "default")
 VALUES = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}

@@ -12,8 +12,9 @@ from tests.conftest import Cli, scalar
 from tradelog.config import Config
 from tradelog.errors import StoreNewer, StoreOlder, UpgradeFailed
 from tradelog.store import engine, upgrade
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
-from tradelog.store.writer import Writer, open_writer
+from tradelog.store.writer import Writer
 
 NEXT = f"{int(engine.SCHEMA) + 1:04d}"
 MIGRATION = f'''

@@ -53,7 +53,7 @@ def command(
     if not why or not why.strip():
         raise UsageError("a decision needs its reason", hint='add --why "..."')
     from tradelog.decide import record
-    from tradelog.store.writer import open_writer
+    from tradelog.store.opening import open_writer
 
     if order_type == "market" and (limit or stop):
         order_type = "stop_limit" if limit and stop else "limit" if limit else "stop"
@@ -87,7 +87,7 @@ def command(
 def _from_lines(source: str) -> int:
     """Record each line on its own, answer each with its id or its error; 1 where one failed."""
     from tradelog.decide import record
-    from tradelog.store.writer import open_writer
+    from tradelog.store.opening import open_writer
 
     config = load_config()
     writer = open_writer(config.store_path)

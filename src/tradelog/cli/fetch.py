@@ -38,7 +38,7 @@ def command(
         )
     from tradelog.ingest.run import IngestionRun
     from tradelog.ingest.sources import files
-    from tradelog.store.writer import open_writer
+    from tradelog.store.opening import open_writer
 
     api_key = None
     if file is None:

@@ -36,7 +36,7 @@ def command(
         from tradelog.decide import strategies
         from tradelog.execute.brokers import connect
         from tradelog.execute.snapshots import refresh
-        from tradelog.store.writer import open_writer
+        from tradelog.store.opening import open_writer
 
         strategies.load(name)
         writer = open_writer(config.store_path)

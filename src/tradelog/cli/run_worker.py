@@ -22,7 +22,7 @@ def command(
     """Send what was decided to the broker, and follow it to its end."""
     from tradelog.execute.brokers import connect
     from tradelog.execute.worker import Worker
-    from tradelog.store.writer import open_writer
+    from tradelog.store.opening import open_writer
 
     config = load_config()
     broker = connect(config)
