@@ -159,7 +159,7 @@ def test_impossible_dates_odd_tickers_and_hostile_names_are_kept(cli: Cli, tmp_p
     ]
     found = fetch_json(cli, d.write(tmp_path / "h.csv", d.house_csv(rows)))
     assert found["records_created"] == 5
-    for symbol, flag in (("AAA", "impossible_event_date"), ("CCC", "traded_after_filed")):
+    for symbol, flag in (("AAA", "impossible_event_date: 0021-08-02"), ("CCC", "traded_after_filed")):
         row = json.loads(cli("report", symbol, "--json").out)["data"][0]
         assert row["flags"] == [flag]
     assert json.loads(cli("report", "BBB", "--json").out)["data"][0]["event_date"] is None

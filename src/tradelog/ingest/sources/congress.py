@@ -94,7 +94,7 @@ def _dates(event: str, filed: str, latest: date) -> _Dates:
     happened = fields.day(event, latest)
     disclosed = fields.day(filed, latest) if filed.strip() else None
     if happened is None:
-        flags.append("impossible_event_date")
+        flags.append(f"impossible_event_date: {event.strip() or 'none given'}")
     if disclosed is None:
         flags.append("impossible_filed_date" if filed.strip() else "no_filed_date")
     elif happened is not None and happened > disclosed:
