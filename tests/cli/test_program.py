@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -239,3 +240,13 @@ def test_ids_are_typed_and_never_meet() -> None:
         assert len(rest) == 16
         assert set(rest) <= set(ids.ALPHABET)
     assert len(ids.client_order_id(made.pop(), "f" * 64, 12)) <= 48
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_any_encoding_of_the_terminal_will_do(cli: Cli, home: Path, encoding: str) -> None:
+    assert cli("decide", "buy", "1", "AAPL", "--why", "für 日本 😀 x").code == 0
+    environment = {"PYTHONIOENCODING": encoding}
+    listed = json.loads(cli("report", "AAPL", "--json", **environment).out)["decisions"]
+    ended = cli("show", listed[0]["decision_id"], "--json", PYTHONIOENCODING=encoding)
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["decision"]["decision_rationale"]["why"] == "für 日本 😀 x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,10 @@ def main() -> NoReturn:
     """The ``tradelog`` program. Exit codes are in `tradelog.errors`; 130 is an interrupt."""
     # As for Ctrl-C: a run that is stopped says so in its row.
     signal.signal(signal.SIGTERM, _interrupted)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not have is shown escaped, not refused.
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TYPER_USE_RICH", "0")
     from tradelog.cli.app import run
 

@@ -174,7 +174,9 @@ def note(text: str) -> None:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """A JSON document with a schema number; decimals as text."""
-    print(json.dumps({"schema": SCHEMA, **value}, ensure_ascii=False, indent=2, default=plain))
+    # In any encoding but UTF-8 the letters are escaped, or what comes out could not be read back.
+    is_narrow = sys.stdout.encoding.lower().replace("-", "") != "utf8"
+    print(json.dumps({"schema": SCHEMA, **value}, ensure_ascii=is_narrow, indent=2, default=plain))
 
 
 def plain(value: object) -> Any:
