@@ -37,6 +37,7 @@ def test_a_manual_decision_is_recorded_with_its_reason(cli: Cli) -> None:
         (("buy", "NaN", "AAPL", "--why", "x"), "quantity"),
         (("buy", "1e400", "AAPL", "--why", "x"), "quantity"),
         (("buy", "1.0000000001", "AAPL", "--why", "x"), "nine decimals"),
+        (("buy", "1.0000000000000000000000000000000000001", "AAPL", "--why", "x"), "nine decimals"),
         (("buy", "1", "A PL", "--why", "x"), "symbol"),
         (("buy", "1", "AAPL", "--limit", "11.055", "--why", "x"), "limit_price"),
         (("buy", "1", "AAPL", "--type", "limit", "--why", "x"), "limit_price"),

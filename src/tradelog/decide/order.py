@@ -148,5 +148,6 @@ def _check_kind(order: Order) -> None:
 
 
 def _places(number: Decimal) -> int:
+    # Counted in the text: arithmetic rounds to 28 digits, and a decimal beyond would go unseen.
     _, _, decimals = money.to_text(number).partition(".")
     return len(decimals)

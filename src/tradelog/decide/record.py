@@ -129,7 +129,7 @@ def _number(number: Any) -> str | None:
 
 def _encode(rationale: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(rationale, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = _encoder(rationale)
         text.encode()
     except (TypeError, ValueError) as error:
         raise InvalidDecision("rationale", f"is no JSON: {error}") from error
@@ -140,3 +140,6 @@ def _plain(value: object) -> str:
     if isinstance(value, Decimal):
         return money.to_text(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode
