@@ -21,7 +21,10 @@ def parse(text: object) -> Decimal:
     if isinstance(text, bool | float) or text is None:
         raise ValueError(f"{text!r} is no exact number")
     try:
-        number = text if isinstance(text, Decimal) else Decimal(str(text).strip())
+        written = str(text).strip()
+        if not isinstance(text, Decimal) and ("_" in written or not written.isascii()):
+            raise ValueError(f"{text!r} is no number")
+        number = text if isinstance(text, Decimal) else Decimal(written)
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is no number") from error
     if not number.is_finite():

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tradelog import money
+from tradelog import clock, money
 from tradelog.errors import ConfigError
 
 SESSIONS = 20
@@ -39,8 +39,9 @@ class Prices:
     source: str | None = None
 
     def last(self, symbol: str, day: date | None = None) -> Bar | None:
-        """The newest close up to ``day``, or of all."""
-        known = [bar for bar in self.bars.get(symbol, ()) if day is None or bar.day <= day]
+        """The newest close up to ``day``, by default today: a later one is no price yet."""
+        latest = day or clock.market_today()
+        known = [bar for bar in self.bars.get(symbol, ()) if bar.day <= latest]
         return known[-1] if known else None
 
     def context(self, symbol: str, day: date) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def test_numbers_round_trip_as_plain_text(number: Decimal) -> None:
     assert money.parse(text) == number
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), None, True, "1e999999999999", "NaN", "inf", "x"])
+@pytest.mark.parametrize(
+    "value", [1.5, float("nan"), None, True, "1e999999999999", "NaN", "inf", "x", "1_0", "１０"]
+)
 def test_what_is_no_exact_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"no |finite|is no"):
         money.parse(value)

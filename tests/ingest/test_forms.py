@@ -191,3 +191,34 @@ def test_a_field_too_large_costs_its_row(cli: Cli, tmp_path: Path) -> None:
     rows = [d.QUIVER_ROWS[0].replace("Ann Example", "A" * 200_000), d.QUIVER_ROWS[2]]
     found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
     assert (found["records_created"], found["records_quarantined"]) == (1, 1)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_quote_left_open_swallows_no_rows(cli: Cli, tmp_path: Path, closed: bool) -> None:
+    rows = [f"2023-04-03,2023-03-07,AAPL,Member {n},Sale,1,D,Senate,1" for n in range(4000)]
+    rows[100] = rows[100].replace("Member", '"Member')
+    if closed:
+        rows[1300] = rows[1300].replace(",Sale", '",Sale')
+    ended = cli("fetch", "congress", "--file", str(d.write(tmp_path / "q.csv", d.quiver_csv(rows))))
+    assert ended.code == 1
+    assert "quote opened on line 102" in ended.err
+
+
+def test_a_column_named_twice_is_refused(cli: Cli, tmp_path: Path) -> None:
+    text = d.QUIVER_HEADER + ",Ticker\n" + d.QUIVER_ROWS[2] + ",ZZZ\n"
+    ended = cli("fetch", "congress", "--file", str(d.write(tmp_path / "q.csv", text)))
+    assert (ended.code, "twice" in ended.err) == (1, True)
+
+
+def test_reports_that_are_none_are_counted(cli: Cli, tmp_path: Path) -> None:
+    odd = [d.efd_report(1), "lost", [1], 7, d.efd_report(data="x"), d.efd_report(data=None)]
+    odd.append(d.efd_report(data=[{"rows": [None, 5]}]))
+    found = fetch_json(cli, d.write(tmp_path / "efd.json", d.as_json(odd)))
+    assert (found["records_created"], found["records_quarantined"]) == (1, 7)
+
+
+def test_an_absurd_amount_is_flagged(cli: Cli, tmp_path: Path) -> None:
+    rows = [d.QUIVER_ROWS[2].replace("$1,001-$15,000", "$" + "9" * 30), d.QUIVER_ROWS[0]]
+    found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
+    assert found["records_created"] == 2
+    assert json.loads(cli("report", "BRK.B", "--json").out)["data"][0]["flags"] == ["unknown_amount"]

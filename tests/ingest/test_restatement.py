@@ -13,6 +13,7 @@ from tests.ingest.test_run import record
 from tests.store.test_journal import check_complete
 from tradelog.config import Config
 from tradelog.errors import ShrunkenAnswer
+from tradelog.ingest.identity import BadRow
 from tradelog.ingest.run import IngestionRun
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -58,6 +59,15 @@ def test_one_that_comes_back_is_a_new_version_of_the_same_record(writer: Writer,
             " WHERE outcome = 'gone') ORDER BY version_id"
         )
     assert [row["gone"] for row in gone] == [0, 1, 0]
+
+
+def test_a_row_that_could_not_be_read_is_not_taken_for_gone(writer: Writer) -> None:
+    load(writer, *range(20))
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as run:
+        for number in range(19):
+            run.add(record(number))
+        run.add(BadRow(20, "unreadable", ""))
+    assert run.counts.gone == 0
 
 
 def test_a_listing_that_shrank_too_far_is_refused_until_it_is_accepted(writer: Writer) -> None:

@@ -124,6 +124,21 @@ def test_every_unique_key_is_closed_to_replace(writer: Writer) -> None:
             assert any(wanted), (name, key)
 
 
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    from tradelog.errors import StoreError
+    from tradelog.store.opening import open_writer
+
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    with pytest.raises(StoreError, match="something else"):
+        open_writer(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 1
+    connection.close()
+
+
 def test_a_store_is_not_any_sqlite_file(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     sqlite3.connect(path).close()

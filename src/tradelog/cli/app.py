@@ -91,9 +91,9 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as error:
         return _report(error, "interrupted", None, 130)
     except BrokenPipeError:
-        # The reader of our output has gone; that is its right.
+        # The reader of our output has gone, which is its right; what came after it was not done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except Exception as error:
         hint = "this is a fault of tradelog; run it again with --debug and report what it says"
         return _report(error, f"{type(error).__name__}: {error}", hint, 1)

@@ -187,4 +187,4 @@ def _terms(found: dict[str, Any]) -> str:
 def _fields(found: dict[str, Any]) -> None:
     for name, value in found.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        render.line(f"{name}\t{text}")
+        render.pairs([(name, text)])

@@ -75,7 +75,10 @@ def amount(text: str) -> tuple[Decimal | None, Decimal | None]:
 
     (None, None) for text that is no amount, or whose bounds are in the wrong order.
     """
-    found = [money.parse(number.replace(",", "")) for number in _NUMBER.findall(text)]
+    try:
+        found = [money.parse(number.replace(",", "")) for number in _NUMBER.findall(text)]
+    except ValueError:  # no sum of money has that many digits
+        return None, None
     if not found or len(found) > 2:
         return None, None
     if len(found) == 2:

@@ -169,7 +169,9 @@ class IngestionRun:
         if self.complete and not self.allow_shrink:
             self._refuse_shrunken()
         first_day, last_day = staging.dates()
-        self.counts = staging.apply(self._id, self.data_source, self._history_ends(), complete=self.complete)
+        self.counts = staging.apply(
+            self._id, self.data_source, self._history_ends(), complete=self.complete and not staging.bad
+        )
         counts = self.counts
         with self._writer.transaction() as tx:
             tx.update(

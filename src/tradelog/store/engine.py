@@ -77,6 +77,14 @@ def refuse_newer(path: Path, found: str) -> None:
         )
 
 
+def refuse_foreign(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise StoreError where the file holds somebody else's tables: only an empty one becomes a store."""
+    has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    # Asked in this order: another process may be creating the store just now, all at once.
+    if has_tables and schema_of(connection) is None:
+        raise StoreError(f"{path} is a SQLite file of something else", hint="name another one in [store] url")
+
+
 def schema_of(connection: sqlite3.Connection) -> str | None:
     """The migration that the store is at, None where it is no store yet."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()

@@ -24,6 +24,8 @@ def open_writer(
     try:
         with engine.faults(path):
             found = engine.schema_of(connection)
+            if found is None:
+                engine.refuse_foreign(path, connection)
         if found is not None:
             engine.refuse_newer(path, found)
     except BaseException:

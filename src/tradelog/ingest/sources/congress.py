@@ -57,13 +57,21 @@ def read_row(form: Form, position: int, row: object, payload: str, latest: date)
 
 
 def read_reports(reports: Any, latest: date) -> Iterator[Record | BadRow]:
-    """The trades of Senate eFD periodic transaction reports, in the order of the file."""
+    """The trades of Senate eFD reports, given as (report, its text), in the order of the file."""
     position = 0
-    for report in reports:
-        rows = [row for table in report.get("data") or [] for row in table.get("rows") or []]
-        head = {key: report.get(key) for key in EFD_REPORT}
+    for report, text in reports:
+        try:
+            rows = [row for table in report["data"] for row in table["rows"]]
+            head = {key: report.get(key) for key in EFD_REPORT}
+        except (TypeError, KeyError, AttributeError):
+            position += 1
+            yield BadRow(position, "not a report with tables of rows", text)
+            continue
         for line, row in enumerate(rows, 1):
             position += 1
+            if not isinstance(row, Mapping):
+                yield BadRow(position, f"line {line} of the report is no row", json.dumps(row))
+                continue
             payload = json.dumps({**head, "line": line, **row})
             yield read_row(SENATE_EFD, position, {**head, "line": line, **row}, payload, latest)
 

@@ -23,6 +23,8 @@ from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources import congress
 
 BLOCK = 1 << 20
+# Descriptions may hold line breaks, but no row is this long.
+MOST_LINES = 20
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -98,6 +100,11 @@ def _csv(run: IngestionRun, file: TextFile, latest: date) -> Iterator[Record | B
             header = next(reader)
         except (csv.Error, StopIteration):
             raise _unknown(file.path) from None
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise SchemaMismatch(
+                f"{file.path} has the column {twice[0]!r} twice", hint="name each column once"
+            )
         form = congress.recognise(frozenset(header))
         if form is None:
             raise _unknown(file.path)
@@ -122,19 +129,29 @@ def _csv(run: IngestionRun, file: TextFile, latest: date) -> Iterator[Record | B
 
 
 def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str] | str]]:
-    """(line, fields), or (line, reason) where the line is no CSV."""
+    """(line, fields), or (line, reason) where the line is no CSV.
+
+    A quote that somebody left open swallows the rows behind it: where one spans many lines, the file
+    as a whole cannot be trusted.
+    """
+    line = reader.line_num
     while True:
+        began, reason, fields = line + 1, "", []
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise _truncated(path, f"a quote is open at its end, line {reader.line_num}") from error
-            yield reader.line_num, f"no CSV: {error}"
-            continue
-        if fields:
-            yield reader.line_num, fields
+            reason = str(error)
+        line = reader.line_num
+        if "unexpected end" in reason:
+            raise _truncated(path, f"the quote opened on line {began} is open at its end")
+        if line - began >= MOST_LINES or (reason and line > began):
+            raise _truncated(path, f"the quote opened on line {began} is still open on line {line}")
+        if reason:
+            yield line, f"no CSV: {reason}"
+        elif fields:
+            yield line, fields
 
 
 def _json(run: IngestionRun, file: TextFile, latest: date) -> Iterator[Record | BadRow]:
@@ -154,7 +171,7 @@ def read_json(run: IngestionRun, text: str, where: str, latest: date) -> Iterato
     columns = frozenset().union(*(value for value, _ in elements[:50] if isinstance(value, dict)))
     if {"report_id", "filer", "data"} <= columns:
         run.recognised(congress.SENATE_EFD.feed)
-        yield from congress.read_reports([value for value, _ in elements if isinstance(value, dict)], latest)
+        yield from congress.read_reports(elements, latest)
         return
     form = congress.recognise(columns)
     if form is None:
@@ -175,7 +192,7 @@ def _elements(text: str, where: str) -> Iterator[tuple[Any, str]]:
     while text[at : at + 1] != "]":
         try:
             value, end = decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise _truncated(where, f"no JSON at character {at}") from error
         yield value, text[at:end]
         at = skip(text, end).end()
