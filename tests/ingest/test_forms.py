@@ -222,3 +222,11 @@ def test_an_absurd_amount_is_flagged(cli: Cli, tmp_path: Path) -> None:
     found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
     assert found["records_created"] == 2
     assert json.loads(cli("report", "BRK.B", "--json").out)["data"][0]["flags"] == ["unknown_amount"]
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_a_file_cut_inside_its_very_last_field_is_not_whole(cli: Cli, tmp_path: Path, cut: int) -> None:
+    text = d.house_csv([d.house_row(f"Member {n}", "AAPL", "10/04/2021") for n in range(3)])
+    path = d.write(tmp_path / "h.csv", text[:-cut])
+    ended = cli("fetch", "congress", "--file", str(path))
+    assert ended.code == (0 if cut == 1 else 1), ended.out + ended.err
