@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 import tradelog
-from tests.conftest import Cli, scalar
+from tests.conftest import Cli, process_environment, scalar
 from tradelog.config import Config
 from tradelog.decide import record
 from tradelog.errors import InvalidDecision
@@ -154,3 +157,14 @@ def test_a_reason_that_is_no_text_is_refused(cli: Cli) -> None:
     ended = cli("decide", "buy", "1", "AAPL", "--why", "x\udcff")
     assert ended.code == 2
     assert "rationale" in ended.err
+
+
+@pytest.mark.parametrize("output", [">/dev/full", "--json >/dev/full", "--json >&-"])
+def test_a_decision_that_cannot_be_printed_is_not_called_a_failure(cli: Cli, home: Path, output: str) -> None:
+    shell = f"{sys.executable} -m tradelog decide buy 1 AAPL --why x {output}"
+    ended = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=process_environment(home), check=False
+    )
+    assert "IS recorded" in ended.stderr
+    assert "do not decide it again" in ended.stderr
+    assert len(json.loads(cli("report", "AAPL", "--json").out)["decisions"]) == 1

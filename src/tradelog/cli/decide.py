@@ -12,7 +12,7 @@ import typer
 
 from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line
-from tradelog.errors import InvalidDecision, NotFound, UsageError
+from tradelog.errors import InvalidDecision, NotFound, TradelogError, UsageError
 
 
 def command(
@@ -78,10 +78,19 @@ def command(
         recorded = record.record(writer, config.account, decision)
     finally:
         writer.close()
-    if output_json:
-        as_json({"decision_id": recorded.decision_id, "client_order_id": recorded.client_order_id})
-    else:
-        line(f"{recorded.decision_id} recorded; tradelog run-worker sends it")
+    try:
+        if output_json:
+            as_json({"decision_id": recorded.decision_id, "client_order_id": recorded.client_order_id})
+        else:
+            line(f"{recorded.decision_id} recorded; tradelog run-worker sends it")
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, AttributeError) as error:
+        # Whoever takes this for a failure and tries again has ordered twice.
+        raise TradelogError(
+            f"{recorded.decision_id} IS recorded, but this could not be printed: {error}",
+            hint="do not decide it again",
+        ) from error
 
 
 def _from_lines(source: str) -> int:
