@@ -26,7 +26,7 @@ from tradelog import config
 from tradelog.decide import record
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun
-from tradelog.ingest.sources.files import read_congress
+from tradelog.ingest.sources.congress import read_file
 from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
 
@@ -110,7 +110,7 @@ def loading(home: Path, source: Path) -> list[Figure]:
 
 def load(writer: Writer, source: Path) -> None:
     with IngestionRun(writer, "data_fetch:bench", "file") as run:
-        read_congress(run, source)
+        read_file(run, source)
 
 
 def upsert(connection: sqlite3.Connection, source: Path) -> None:

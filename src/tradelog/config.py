@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -22,6 +22,7 @@ from tradelog import clock, money
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
 
 FILE_NAME = "tradelog.toml"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,45 @@ class QuiverConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SourcesConfig:
-    """Which source each fetch command uses, and what each source needs to know."""
+class EdgarConfig:
+    """``contact`` is what the SEC asks for in the User-Agent: a name and a mail address."""
 
-    congress: str = "quiver"
-    quiver: QuiverConfig = field(default_factory=QuiverConfig)
+    contact: str | None = None
+    base_url: str = "https://www.sec.gov"
+    data_url: str = "https://data.sec.gov"
+    timeout_seconds: Decimal = Decimal(30)
+
+
+@dataclass(frozen=True, slots=True)
+class LegislatorsConfig:
+    base_url: str = "https://unitedstates.github.io/congress-legislators"
+    timeout_seconds: Decimal = Decimal(60)
+
+
+# The source of each fetch command where none is configured; only that of congress needs a key.
+DEFAULT_SOURCES = {"congress": "quiver", "insider": "sec-edgar", "committees": "congress-legislators"}
+SOURCE_SECTIONS: Mapping[str, type[Any]] = {
+    "quiver": QuiverConfig,
+    "sec-edgar": EdgarConfig,
+    "congress-legislators": LegislatorsConfig,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """Which source each fetch command uses, and ``[sources.NAME]`` of each source as written."""
+
+    use: Mapping[str, str]
+    tables: Mapping[str, Mapping[str, Any]]
+    base: Path
+
+    def settings(self, name: str, cls: type[T]) -> T:
+        """A source's own settings. Raises ConfigError for an unknown key, a wrong type or an unsafe URL."""
+        found = section(cls, self.tables.get(name, {}), f"sources.{name}", self.base)
+        for item in fields(cls):  # type: ignore[arg-type]
+            if item.name.endswith("_url"):
+                _check_url(getattr(found, item.name), f"[sources.{name}] {item.name}")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +145,6 @@ class Config:
         return self.broker.name, self.broker.environment, self.broker.account
 
 
-T = TypeVar("T")
 SECTIONS = ("store", "broker", "worker", "market", "report", "sources", "strategies")
 
 
@@ -189,14 +223,17 @@ def secret(name: str) -> str | None:
 
 
 def _sources(table: Any, base: Path) -> SourcesConfig:
+    """Sources of other packages are known only once they are loaded: the fetch commands check those."""
     tables = _tables(table, "sources")
-    _known(tables, ("congress", "quiver"), "[sources]")
-    congress = tables.get("congress", {})
-    _known(congress, ("use",), "[sources.congress]")
-    use = _coerce(congress.get("use", "quiver"), str, "[sources.congress] use", base)
-    quiver = section(QuiverConfig, tables.get("quiver", {}), "sources.quiver", base)
-    _check_url(quiver.base_url, "[sources.quiver] base_url")
-    return SourcesConfig(congress=str(use), quiver=quiver)
+    use = {}
+    for command, default in DEFAULT_SOURCES.items():
+        given = tables.get(command, {})
+        _known(given, ("use",), f"[sources.{command}]")
+        use[command] = str(_coerce(given.get("use", default), str, f"[sources.{command}] use", base))
+    found = SourcesConfig(use=use, tables=tables, base=base)
+    for name, cls in SOURCE_SECTIONS.items():
+        found.settings(name, cls)
+    return found
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:

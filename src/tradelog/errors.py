@@ -120,7 +120,11 @@ class Throttled(SourceError):
 
 
 class VendorFault(SourceError):
-    pass
+    """``passing`` is whether asking again may help: no answer at all, or one of 5xx."""
+
+    def __init__(self, message: str, *, passing: bool = False, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
 
 
 class UnexpectedType(SourceError):

@@ -137,7 +137,7 @@ def test_init_writes_what_can_be_read_and_replaces_nothing(cli: Cli, home: Path)
     written = home / "sub" / "tradelog.toml"
     loaded = config.load(written)
     assert loaded.store_path == home / "sub" / "data" / "tradelog.db"
-    assert loaded.sources.congress == "quiver"
+    assert loaded.sources.use == config.DEFAULT_SOURCES
     assert written.read_text() == template() == (ROOT / "tradelog.toml").read_text()
     again = cli("init", "sub/tradelog.toml")
     assert again.code == 2
@@ -152,7 +152,7 @@ def test_every_commented_key_of_the_template_is_a_default() -> None:
     for line in template().splitlines():
         body = line.removeprefix("# ")
         shows = line.startswith("# ") and (" = " in body or body.startswith("["))
-        lines.append(body if shows and not body.startswith(("account_number", "prices")) else line)
+        lines.append(body if shows and not body.startswith(("account_number", "prices", "contact")) else line)
     shown = tomllib.loads("\n".join(lines))
     plain = config.Config.__dataclass_fields__
     for section in ("broker", "worker", "report"):
@@ -161,9 +161,9 @@ def test_every_commented_key_of_the_template_is_a_default() -> None:
         ]
         assert section in plain
         assert config.section(kind, shown[section], section, Path()) == kind()
-    assert (
-        config.section(config.QuiverConfig, shown["sources"]["quiver"], "q", Path()) == config.QuiverConfig()
-    )
+    for name, kind in config.SOURCE_SECTIONS.items():
+        assert config.section(kind, shown["sources"][name], name, Path()) == kind()
+    assert {name: shown["sources"][name]["use"] for name in config.DEFAULT_SOURCES} == config.DEFAULT_SOURCES
 
 
 def test_the_demonstration_runs_the_whole_chain(tmp_path: Path) -> None:

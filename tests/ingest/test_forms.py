@@ -23,7 +23,7 @@ def fetch_json(cli: Cli, path: Path) -> dict[str, int | str]:
         (d.quiver_csv(), "quiver-congress", 5),
         (d.house_csv([d.house_row("Ann Example", "AAPL", "10/04/2021")]), "house-stock-watcher", 1),
         (d.senate_csv([d.senate_row()]), "senate-stock-watcher", 1),
-        (d.as_json([d.efd_report(3)]), "senate-efd", 3),
+        (d.as_json([d.efd_report(3)]), "senate-efd", 4),
     ],
 )
 def test_recognises_each_form_and_loads_it_once(
@@ -214,7 +214,7 @@ def test_reports_that_are_none_are_counted(cli: Cli, tmp_path: Path) -> None:
     odd = [d.efd_report(1), "lost", [1], 7, d.efd_report(data="x"), d.efd_report(data=None)]
     odd.append(d.efd_report(data=[{"rows": [None, 5]}]))
     found = fetch_json(cli, d.write(tmp_path / "efd.json", d.as_json(odd)))
-    assert (found["records_created"], found["records_quarantined"]) == (1, 7)
+    assert (found["records_created"], found["records_quarantined"]) == (3, 7)
 
 
 def test_an_absurd_amount_is_flagged(cli: Cli, tmp_path: Path) -> None:

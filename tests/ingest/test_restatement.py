@@ -72,7 +72,7 @@ def test_a_row_that_could_not_be_read_is_not_taken_for_gone(writer: Writer) -> N
 
 def test_a_listing_that_shrank_too_far_is_refused_until_it_is_accepted(writer: Writer) -> None:
     load(writer, *range(20))
-    with pytest.raises(ShrunkenAnswer, match="20 records, and now only 17"):
+    with pytest.raises(ShrunkenAnswer, match="20 thing records, and now only 17"):
         load(writer, *range(17))
     assert load(writer, *range(17), allow_shrink=True).counts.gone == 3
 

@@ -195,9 +195,9 @@ def test_sigterm_ends_a_fetch_as_aborted(home: Path, cli: Cli, tmp_path: Path) -
 
 def test_many_rows_are_written_in_several_short_transactions(writer: Writer) -> None:
     with IngestionRun(writer, "data_fetch:x", "x") as run:
-        for number in range(2500):
+        for number in range(9000):
             run.add(record(number))
-    assert run.counts.created == 2500
+    assert run.counts.created == 9000
     assert scalar(writer, "SELECT count(DISTINCT first_seen_at) FROM record_versions") >= 3
     seen = writer.connection.execute(
         "SELECT first_seen_at FROM record_versions ORDER BY version_id"

@@ -17,6 +17,7 @@ from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 NEXT = f"{int(engine.SCHEMA) + 1:04d}"
+REVISIONS = [f"{number:04d}" for number in range(1, int(engine.SCHEMA) + 1)]
 MIGRATION = f'''
 """A later schema."""
 
@@ -52,11 +53,8 @@ def test_an_older_store_is_upgraded_after_a_checked_copy(writer: Writer, config:
         assert engine.schema_of(new) == NEXT
         assert new.execute(
             "SELECT revision, copy_path FROM schema_upgrades ORDER BY revision"
-        ).fetchall() == [
-            (engine.SCHEMA, None),
-            (NEXT, str(copy)),
-        ]
-        assert new.execute("SELECT count(*) FROM journal").fetchone()[0] == 2
+        ).fetchall() == [*((revision, None) for revision in REVISIONS), (NEXT, str(copy))]
+        assert new.execute("SELECT count(*) FROM journal").fetchone()[0] == len(REVISIONS) + 1
         assert "later" in [row[1] for row in new.execute("PRAGMA table_info(alerts)")]
     old.close()
     new.close()
@@ -76,7 +74,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
         assert "later" not in [row[1] for row in connection.execute("PRAGMA table_info(alerts)")]
     connection.close()
     with Reader(config.store_path) as reader:
-        assert reader.value("SELECT count(*) FROM journal") == 1
+        assert reader.value("SELECT count(*) FROM journal") == len(REVISIONS)
 
 
 def test_a_writer_upgrades_and_a_reader_says_so(

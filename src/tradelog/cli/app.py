@@ -26,6 +26,8 @@ COMMANDS = {
     "known": ("known", "Show what was known of a symbol at a moment."),
     "runs": ("runs", "List the ingestion runs."),
     "show": ("show", "Show a run, a decision or a signal in full."),
+    "sources": ("sources", "List the sources: origin, terms, key needed, last run."),
+    "people": ("people", "Show which member each name is, and which fit nobody."),
     "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),
 }
 

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tradelog import clock
 from tradelog.cli.context import load_config
-from tradelog.cli.render import as_json, line
-from tradelog.errors import ConfigError, UsageError
+from tradelog.cli.render import as_json, line, note
+from tradelog.config import DEFAULT_SOURCES, Config, secret
+from tradelog.errors import CredentialsMissing, UsageError
 
-WHAT = ("congress",)
+if TYPE_CHECKING:
+    from tradelog.ingest.run import IngestionRun
+    from tradelog.ingest.sources.base import Progress, Source
+    from tradelog.store.writer import Writer
+
+WHAT = tuple(DEFAULT_SOURCES)
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="What to fetch: congress.")],
+    what: Annotated[str, typer.Argument(help="What to fetch: congress, insider or committees.")],
     file: Annotated[Path | None, typer.Option(help="Read this file instead of asking the source.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="DAY", help="First day, YYYY-MM-DD.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, inclusive.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="One ticker only.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Everything that the source has, not what is new.")
+    ] = False,
     complete: Annotated[
         bool, typer.Option("--complete", help="The file lists everything: what it lacks is marked gone.")
     ] = False,
     allow_shrink: Annotated[
         bool, typer.Option("--allow-shrink", help="Accept a complete listing that lost many rows.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and count; write nothing, log nothing.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing when all went well.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
@@ -31,57 +51,191 @@ def command(
         raise UsageError(f"nothing to fetch is named {what!r}", hint=f"known: {', '.join(WHAT)}")
     if complete and file is None:
         raise UsageError("--complete goes with --file", hint="what a source lists is known of each source")
+    asked = {
+        "since": None if since is None else clock.parse_day(since),
+        "until": None if until is None else clock.parse_day(until),
+        "symbol": None if symbol is None else _symbol(symbol),
+        "history": history,
+    }
+    _check_bounds(asked["since"], asked["until"])
+    given = {name: value for name, value in asked.items() if value}
+    if file is not None and given:
+        raise UsageError(f"--{next(iter(given))} does not go with --file", hint="a file is read as a whole")
     config = load_config()
-    if config.sources.congress != "quiver":
-        raise ConfigError(
-            f"[sources.congress] use = {config.sources.congress!r} is not known", hint="known: quiver"
-        )
-    from tradelog.ingest.run import IngestionRun
-    from tradelog.ingest.sources import files
-    from tradelog.store.opening import open_writer
+    from tradelog.ingest import sources
 
-    api_key = None
-    if file is None:
-        from tradelog.ingest.sources import quiver
-
-        api_key = quiver.key()
-    writer = open_writer(config.store_path)
-    try:
-        run = IngestionRun(
+    sources.check_sections(config.sources)
+    source = None if file is not None else _source(config, what, given)
+    key = None if source is None else _key(source)
+    with _writer(config, dry=dry_run) as writer, _progress(quiet=quiet) as progress:
+        run = _run(
             writer,
-            f"data_fetch:{what}",
-            "quiver-congress" if file is None else "file",
-            {"source": "quiver"} if file is None else {"file": str(file), "complete": complete},
+            what,
+            source,
+            {"file": str(file), "complete": complete} if file is not None else {**_written(given)},
             complete=complete,
             allow_shrink=allow_shrink,
+            dry=dry_run,
         )
         with run:
-            if file is not None:
-                files.read_congress(run, file)
+            if source is None:
+                assert file is not None
+                sources.file_reader(what)(run, file)
             else:
-                assert api_key is not None
-                quiver.fetch_congress(run, config.sources.quiver, api_key)
+                from tradelog.ingest.sources.base import Request
+
+                settings = config.sources.settings(source.name, source.settings)
+                request = Request(what, settings, key, progress=progress, **asked)  # type: ignore[arg-type]
+                source.fetch(run, request)
+    if output_json:
+        as_json(_summary(run))
+    elif not quiet:
+        _tell(run)
+
+
+def _run(
+    writer: Writer, what: str, source: Source | None, params: dict[str, Any], **how: bool
+) -> IngestionRun:
+    from tradelog.ingest.run import IngestionRun
+
+    feed = "file" if source is None else source.commands[what]
+    named = {} if source is None else {"source": source.name}
+    return IngestionRun(writer, f"data_fetch:{what}", feed, {**named, **params}, **how)
+
+
+def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
+    """The source that is configured for a command. Raises ConfigError, UsageError."""
+    from tradelog.errors import ConfigError
+    from tradelog.ingest import sources
+
+    name = config.sources.use[what]
+    source = sources.load(name)
+    if what not in source.commands:
+        able = ", ".join(item.name for item in sources.installed() if what in item.commands)
+        raise ConfigError(
+            f"[sources.{what}] use = {name!r}: that source does not bring {what}", hint=f"known: {able}"
+        )
+    for option in given:
+        if option not in source.options:
+            raise UsageError(f"--{option} is nothing that {name} can be asked for")
+    return source
+
+
+def _key(source: Source) -> str | None:
+    """The secret of a source. Raises CredentialsMissing with the ways on."""
+    if source.key is None:
+        return None
+    found = secret(source.key)
+    if found is None:
+        raise CredentialsMissing(
+            f"{source.name} needs a key, and {source.key} is not set",
+            hint=f"export {source.key}=..., read a file you have: --file PATH, or choose another source:"
+            " tradelog sources",
+        )
+    return found
+
+
+def _symbol(text: str) -> str:
+    found = text.strip().upper()
+    if not found or len(found) > 20 or not all(letter.isalnum() or letter in ".-/" for letter in found):
+        raise UsageError(f"{text!r} is no ticker", hint="such as AAPL or BRK.B")
+    return found
+
+
+def _check_bounds(since: Any, until: Any) -> None:
+    if isinstance(since, date) and isinstance(until, date) and since > until:
+        raise UsageError(f"--since {since} is after --until {until}")
+
+
+def _written(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in given.items()}
+
+
+@contextmanager
+def _writer(config: Config, *, dry: bool) -> Iterator[Writer]:
+    """The store to write to; for a dry run one that cannot be written, or a passing one."""
+    from tradelog.store.opening import open_dry, open_writer
+
+    if dry:
+        with open_dry(config.store_path) as passing:
+            yield passing
+        return
+    writer = open_writer(config.store_path)
+    try:
+        yield writer
     finally:
         writer.close()
-    counts = run.counts
-    if output_json:
-        as_json(
-            {
-                "run_id": run.run_id,
-                "data_source": run.data_source,
-                "records_fetched": counts.fetched,
-                "records_created": counts.created,
-                "records_updated": counts.updated,
-                "records_skipped": len(counts.unchanged),
-                "records_quarantined": counts.quarantined,
-                "records_gone": counts.gone,
-            }
-        )
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress]:
+    """A bar on stderr where that is a terminal, and nothing else."""
+    from tradelog.ingest.sources.base import Unwatched
+
+    if quiet or not sys.stderr.isatty():
+        yield Unwatched()
         return
-    if not quiet:
-        gone = f", {counts.gone} gone" if complete else ""
-        line(
-            f"{run.run_id} completed: {counts.fetched} fetched from {run.data_source}:"
-            f" {counts.created} created, {counts.updated} updated, {len(counts.unchanged)} unchanged,"
-            f" {counts.quarantined} quarantined{gone}"
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        yield _Bar(bars)
+
+
+class _Bar:
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task = bars.add_task("fetching", total=None)
+        self._steps = 0
+
+    def expect(self, steps: int) -> None:
+        self._steps += steps
+        self._bars.update(self._task, total=self._steps)
+
+    def advance(self) -> None:
+        self._bars.advance(self._task)
+
+
+def _summary(run: IngestionRun) -> dict[str, Any]:
+    counts = run.counts
+    age = _age(run)
+    return {
+        "run_id": None if run.dry else run.run_id,
+        "data_source": run.data_source,
+        "records_fetched": counts.fetched,
+        "records_created": counts.created,
+        "records_updated": counts.updated,
+        "records_skipped": len(counts.unchanged),
+        "records_quarantined": counts.quarantined,
+        "records_gone": counts.gone,
+        "unresolved_members": run.unresolved,
+        "data_age_days": None if age is None else age.days,
+    }
+
+
+def _tell(run: IngestionRun) -> None:
+    counts = run.counts
+    gone = f", {counts.gone} gone" if counts.gone else ""
+    head = "dry run, nothing written" if run.dry else f"{run.run_id} completed"
+    line(
+        f"{head}: {counts.fetched} fetched from {run.data_source}:"
+        f" {counts.created} created, {counts.updated} updated, {len(counts.unchanged)} unchanged,"
+        f" {counts.quarantined} quarantined{gone}"
+    )
+    same = run.api_calls[-1].get("same_as") if run.api_calls else None
+    if same:
+        note(f"the file is byte for byte what {same} read")
+    if run.unresolved:
+        note(
+            f"{len(run.unresolved)} names of members are not resolved to a person:"
+            " tradelog people --unresolved lists them"
         )
+    age = _age(run)
+    if age is not None:
+        note(f"the source last changed its seats {age.days} days ago")
+
+
+def _age(run: IngestionRun) -> timedelta | None:
+    from tradelog.ingest.sources import legislators
+
+    return legislators.data_age(run) if run.data_source == legislators.FEED else None

@@ -17,6 +17,7 @@ COLUMNS = (
     Column("version_id", "version", right=True, drop=3),
     Column("run_id", "run", style="id", drop=4),
     Column("member", "member", flex=True),
+    Column("person", "person", drop=5),
     Column("side", "type"),
     Column("event_date", "traded"),
     Column("filed_as_given", "disclosed"),
@@ -73,4 +74,9 @@ def _decorate(row: dict[str, Any], zone: str) -> None:
     row["since"] = clock.local(row["known_since"], zone)
     row["amount"] = render.amount(row["amount_low"], row["amount_high"])
     marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
+    if row["amends"]:
+        several = "one of " if len(row["amends"]) > 1 else ""
+        marks.append(f"amends {several}{' '.join(row['amends'])}")
+    if row["amended_by"]:
+        marks.append(f"amended by {' '.join(row['amended_by'])}")
     row["remarks"] = ", ".join(marks + [flag.replace("_", " ") for flag in row["flags"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -23,9 +24,10 @@ from tradelog.store.writer import Transaction, Writer
 Account = tuple[str, str, str]
 
 # Current versions (of completed runs, not gone) of records whose symbol has a filing in the window.
+# An amendment repeats its whole report, often a year later: to act on one would be to act on old news.
 _DISCLOSURES = """
 SELECT v.version_id, v.symbol, v.actor, v.side, v.filed_at, v.event_date, v.amount_low, v.amount_high,
-       v.backfill
+       v.backfill, r.feed, v.person
 FROM record_versions v
 JOIN source_records r ON r.record_id = v.record_id AND r.kind = :kind
 JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'
@@ -34,11 +36,21 @@ WHERE v.symbol IN (
     WHERE w.filed_at > :since AND w.filed_at <= :until AND w.symbol IS NOT NULL)
   AND v.side IN ('purchase', 'sale') AND v.filed_at <= :until AND v.backfill <= :backfill
   AND v.event_date IS NOT NULL AND v.actor IS NOT NULL AND v.gone = 0
+  AND (v.flags IS NULL OR instr(v.flags, '"amendment"') = 0)
   AND NOT EXISTS (
     SELECT 1 FROM record_versions n
     JOIN data_ingestion_runs e ON e.id = n.run AND e.status = 'completed'
     WHERE n.record_id = v.record_id AND n.version_id > v.version_id)
 ORDER BY v.version_id
+"""
+
+# Who each name is: the newest resolution of it by a completed run.
+_PEOPLE = """
+SELECT n.feed, n.name, n.person, n.version_id FROM name_resolutions n
+WHERE n.resolution_id = (
+    SELECT max(m.resolution_id) FROM name_resolutions m
+    JOIN data_ingestion_runs e ON e.id = m.run AND e.status = 'completed'
+    WHERE m.feed = n.feed AND m.name = n.name)
 """
 
 
@@ -147,6 +159,7 @@ def code_hash(strategy: Strategy) -> str:
 def _disclosures(
     connection: sqlite3.Connection, strategy: Strategy, day: date, *, backfill: bool
 ) -> tuple[Disclosure, ...]:
+    people = {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(_PEOPLE)}
     found = connection.execute(
         _DISCLOSURES,
         {
@@ -168,9 +181,15 @@ def _disclosures(
             amount_low=row[6],
             amount_high=row[7],
             backfill=bool(row[8]),
+            person=person,
+            resolved_by=resolved_by,
         )
         for row in found
+        for person, resolved_by in [(row[10], None) if row[10] else people.get((row[9], row[2]), _NOBODY)]
     )
+
+
+_NOBODY = (None, None)
 
 
 def _market_day(filed_at: str) -> date:
@@ -229,6 +248,7 @@ def _insert_run(tx: Transaction, run: _Run) -> str:
     recorded = {
         "as_of": context.as_of.isoformat(),
         "records": [item.version_id for item in context.disclosures],
+        "people": _people(context.disclosures),
         "portfolio": _portfolio_json(context.portfolio),
         "earlier": [[item.symbol, item.side, item.started.isoformat()] for item in context.earlier],
         "market": run.markets,
@@ -254,6 +274,12 @@ def _insert_run(tx: Transaction, run: _Run) -> str:
     )
     tx.journal("strategy.run", run_id)
     return run_id
+
+
+def _people(disclosures: Iterable[Disclosure]) -> list[list[Any]]:
+    """Each member's name with the person and the profile that it was resolved to then."""
+    found = {(item.member, item.person, item.resolved_by) for item in disclosures if item.resolved_by}
+    return [list(item) for item in sorted(found)]
 
 
 def _record_signal(tx: Transaction, actor: str, run: _Run, run_id: str, signal: Signal) -> Outcome:

@@ -4,94 +4,225 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from types import TracebackType
 from typing import Any
 
 import httpx
+import tenacity
 
 from tradelog import clock
-from tradelog.errors import NotAuthorised, PlanTooSmall, Throttled, UnexpectedType, VendorFault
+from tradelog.errors import (
+    NotAuthorised,
+    PlanTooSmall,
+    SourceError,
+    Throttled,
+    UnexpectedType,
+    VendorFault,
+)
 from tradelog.ingest.run import IngestionRun
 
 KEPT = ("date", "etag", "last-modified", "content-type", "retry-after", "x-request-id")
+_VALIDATORS = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
+ATTEMPTS = 3
+# A source may ask for a longer wait than a person or a crontab has: then the run ends, and says so.
+LONGEST_WAIT_SECONDS = 30.0
 
 
-def get(
-    run: IngestionRun,
-    url: str,
-    *,
-    params: Mapping[str, str],
-    headers: Mapping[str, str],
-    timeout_seconds: float,
-) -> str:
-    """The body of a GET that answered 200, as text; the call is logged in the run, without secrets.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``text`` is None where the source says that nothing has changed (304)."""
 
-    Raises VendorFault, NotAuthorised, PlanTooSmall or Throttled. Redirects are not followed: one can
-    lead keys elsewhere.
+    url: str
+    status: int
+    text: str | None
+    headers: Mapping[str, str]
+
+
+class Client:
+    """GETs of one run. Each attempt is logged in it, without secrets.
+
+    Retries what may pass: no answer, 5xx, and 429 with a short wait. ``pace_seconds`` is the least time
+    from one request to the next. ``explain`` may know better what a refusal of this source means.
+    Redirects are not followed: one can lead keys elsewhere.
     """
-    began = time.monotonic()
-    facts: dict[str, Any] = {"params": dict(params)}
-    try:
-        with httpx.Client(timeout=timeout_seconds, follow_redirects=False, trust_env=False) as client:
-            response = client.get(url, params=dict(params), headers=dict(headers))
+
+    def __init__(
+        self,
+        run: IngestionRun,
+        *,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        pace_seconds: float = 0.0,
+        key_name: str = "the key",
+        explain: Callable[[str, int, str], SourceError | None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._run = run
+        self._pace = pace_seconds
+        self._key_name = key_name
+        self._explain = explain
+        self._sleep = sleep
+        self._last = -pace_seconds
+        self._http = httpx.Client(
+            headers=dict(headers), timeout=timeout_seconds, follow_redirects=False, trust_env=False
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        since: Mapping[str, str] | None = None,
+        missing: tuple[int, ...] = (),
+    ) -> Answer:
+        """The answer 200; 304 where ``since`` gave the validators of an older one; or one of ``missing``.
+
+        Raises VendorFault, NotAuthorised, PlanTooSmall or Throttled.
+        """
+        attempts = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=tenacity.retry_if_exception(_may_pass),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return attempts(self._once, url, dict(params or {}), dict(since or {}), missing)
+
+    def _once(
+        self, url: str, params: dict[str, str], since: dict[str, str], missing: tuple[int, ...]
+    ) -> Answer:
+        self._keep_pace()
+        began = time.monotonic()
+        facts: dict[str, Any] = {"params": params}
+        try:
+            response = self._http.get(url, params=params, headers=since)
             body = response.text
-    except httpx.HTTPError as error:
-        run.api_call(url, **facts, error=f"{type(error).__name__}: {error}", seconds=_since(began))
-        raise VendorFault(
-            f"{url} could not be reached: {error or type(error).__name__}", hint="try again later"
-        ) from error
-    facts |= {
-        "status": response.status_code,
-        "bytes": len(response.content),
-        "seconds": _since(began),
-        "headers": {name: response.headers[name] for name in KEPT if name in response.headers},
-    }
-    facts["rate_limit_left"] = response.headers.get("x-ratelimit-remaining")
-    run.api_call(url, **facts)
-    if response.status_code == 200:
-        return body
-    raise _distrust(url, response, body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            said = str(error) or type(error).__name__
+            self._run.api_call(url, **facts, error=f"{type(error).__name__}: {error}", seconds=_since(began))
+            raise VendorFault(
+                f"{url} could not be reached: {said}", passing=True, hint="try again later"
+            ) from error
+        facts |= {
+            "status": response.status_code,
+            "bytes": len(response.content),
+            "sha256": sha256(response.content).hexdigest(),
+            "seconds": _since(began),
+            "headers": {name: response.headers[name] for name in KEPT if name in response.headers},
+        }
+        if left := response.headers.get("x-ratelimit-remaining"):
+            facts["rate_limit_left"] = left
+        self._run.api_call(url, **facts)
+        status = response.status_code
+        if status == 200:
+            return Answer(url, status, body, facts["headers"])
+        if status == 304 and since:
+            # What the source did not repeat still holds: the next run asks by it again.
+            facts["headers"] = {_VALIDATORS[name]: value for name, value in since.items()} | facts["headers"]
+            self._run.api_calls[-1]["headers"] = facts["headers"]
+            return Answer(url, status, None, facts["headers"])
+        known = self._explain(url, status, body) if self._explain else None
+        if known is not None:
+            raise known
+        if status in missing:
+            return Answer(url, status, body, facts["headers"])
+        raise self._distrust(url, response, body)
+
+    def _keep_pace(self) -> None:
+        wait = self._last + self._pace - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        self._last = time.monotonic()
+
+    def _distrust(self, url: str, response: httpx.Response, body: str) -> SourceError:
+        status, said = response.status_code, _said(body)
+        if status == 401:
+            return NotAuthorised(f"{url} refuses the key: {said}", hint=f"check {self._key_name}")
+        if status == 403:
+            if "<" in body[:50]:
+                return VendorFault(f"{url} blocked the request (HTTP 403, HTML)", hint="try again later")
+            return PlanTooSmall(
+                f"{url}: {said}", hint="this data set needs a larger plan, or use --file PATH"
+            )
+        if status == 429:
+            wait = retry_after(response.headers.get("retry-after"))
+            text = "" if wait is None else f"; it asks to wait {wait:g} s"
+            return Throttled(f"{url} is throttling us{text}", wait_seconds=wait, hint="try again after that")
+        if 300 <= status < 400:
+            return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
+        return VendorFault(
+            f"{url} failed with HTTP {status}: {said}", passing=status >= 500, hint="try again later"
+        )
 
 
-def rows(url: str, body: str) -> None:
-    """Raise UnexpectedType where a body is HTML or no JSON at all, VendorFault for a JSON text."""
-    start = body.lstrip()[:1]
+def no_html(answer: Answer, wanted: str) -> str:
+    """The text of an answer; raises UnexpectedType where it is a page instead of ``wanted``."""
+    text = answer.text or ""
+    if text.lstrip("\ufeff \r\n\t")[:15].lower().startswith(("<!doctype html", "<html")):
+        raise UnexpectedType(
+            f"{answer.url} answered with HTML where {wanted} is normal", hint="try again later"
+        )
+    return text
+
+
+def rows(answer: Answer) -> str:
+    """The text of an answer that must be a JSON array.
+
+    Raises UnexpectedType where it is HTML or no array, VendorFault for a bare JSON text.
+    """
+    text, url = answer.text or "", answer.url
+    start = text.lstrip()[:1]
     if start == "<":
         raise UnexpectedType(f"{url} answered with HTML where JSON is normal", hint="try again later")
     if start == '"':
-        raise VendorFault(f"{url} answered with a text instead of rows: {body.strip()[:200]}")
+        raise VendorFault(f"{url} answered with a text instead of rows: {text.strip()[:200]}")
     if start != "[":
         raise UnexpectedType(f"{url} answered with no JSON array", hint="try again later")
+    return text
 
 
-def _distrust(url: str, response: httpx.Response, body: str) -> Exception:
-    status, said = response.status_code, _said(body)
-    if status == 401:
-        return NotAuthorised(f"{url} refuses the key: {said}", hint="check QUIVER_API_KEY")
-    if status == 403:
-        if "<" in body[:50]:
-            return VendorFault(f"{url} blocked the request (HTTP 403, HTML)", hint="try again later")
-        return PlanTooSmall(f"{url}: {said}", hint="this data set needs a larger plan, or use --file PATH")
-    if status == 429:
-        wait = retry_after(response.headers.get("retry-after"))
-        text = "" if wait is None else f"; it asks to wait {wait:g} s"
-        return Throttled(f"{url} is throttling us{text}", wait_seconds=wait, hint="try again after that")
-    if 300 <= status < 400:
-        return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
-    return VendorFault(f"{url} failed with HTTP {status}: {said}", hint="try again later")
+def validators(call: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that ask whether an answer, as logged in a run, has changed since."""
+    headers = call.get("headers") or {}
+    return {name: str(headers[given]) for name, given in _VALIDATORS.items() if headers.get(given)}
 
 
 def retry_after(value: str | None) -> float | None:
     """Seconds from a Retry-After header, which holds seconds or a date; None where it is neither."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isascii() and value.strip().isdigit():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - clock.now()).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, Throttled):
+        return error.wait_seconds is not None and error.wait_seconds <= LONGEST_WAIT_SECONDS
+    return isinstance(error, VendorFault) and error.passing
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """What the source asked for, else a second or two with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Throttled) and error.wait_seconds is not None:
+        return error.wait_seconds
+    return tenacity.wait_random_exponential(multiplier=0.5, max=5)(state)
 
 
 def _said(body: str) -> str:

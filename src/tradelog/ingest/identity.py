@@ -7,13 +7,11 @@ and each change of its stable content is a version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+from json.encoder import encode_basestring
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +21,8 @@ class Record:
     ``identity`` and ``content`` are the texts that decide which record it is and whether it
     changed; fields that move daily or know the future belong in neither. ``payload`` is the row as
     given. ``event_date`` is ISO or None; ``filed_at`` store text (UTC); ``flags`` say what is odd.
+    ``document`` is the source's id of the filing; ``reference`` and ``amends`` tie an amendment to what
+    it amends; ``person`` is the id of a person that the source itself gives.
     """
 
     kind: str
@@ -39,6 +39,10 @@ class Record:
     amount_low: Decimal | None = None
     amount_high: Decimal | None = None
     flags: tuple[str, ...] = ()
+    document: str | None = None
+    reference: str | None = None
+    amends: str | None = None
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class BadRow:
 
 def digest(parts: Sequence[str]) -> bytes:
     """SHA-256 of the texts as a JSON array, so that no two lists meet by their seams."""
-    return sha256(_encode(parts).encode("utf-8", "surrogatepass")).digest()
+    text = "[" + ",".join(map(encode_basestring, parts)) + "]"
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def pack(ids: Iterable[int]) -> str:

@@ -10,6 +10,7 @@ it, the row says completed, failed, aborted (a signal) or, found dead by the nex
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -17,15 +18,19 @@ import sqlite3
 import time
 import traceback
 import zlib
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from tradelog import clock, ids
 from tradelog.errors import EmptyAnswer, RunInProgress, SchemaMismatch, ShrunkenAnswer, StoreError
-from tradelog.ingest.identity import BadRow, Record, pack
+from tradelog.ingest import people
+from tradelog.ingest.identity import BadRow, Record, digest, pack, unpack
 from tradelog.ingest.staging import Counts, Staging
+from tradelog.store import journal
 from tradelog.store.process import boot_id
 from tradelog.store.reader import effective_status
 from tradelog.store.writer import Transaction, Writer
@@ -33,6 +38,8 @@ from tradelog.store.writer import Transaction, Writer
 # A filing older than this when first looked for is history that we imported, not news.
 BACKFILL_GRACE = timedelta(days=7)
 HEARTBEAT_SECONDS = 30.0
+# The kind whose rows name members of Congress.
+MEMBERS = "congress_trade"
 # A full listing that lost more than this share of its rows is rather broken than true.
 MOST_SHRINK = 0.1
 
@@ -50,9 +57,10 @@ class IngestionRun:
     """One fetch under ``task_name`` from the feed ``data_source``.
 
     ``params`` is what was asked for, without secrets. ``empty_is_normal`` lets a run complete that
-    brought nothing. ``complete`` says that the source lists everything it has: what it no longer lists
-    is marked gone, and an answer with far fewer rows than it listed before fails as shrunken unless
-    ``allow_shrink``. Entering raises RunInProgress while a run of the same task is alive.
+    brought nothing. ``complete`` says that the source lists everything it has of each kind that comes
+    (`lists_all` says so of one kind): what it no longer lists is marked gone, and an answer with far
+    fewer rows than it listed before fails as shrunken unless ``allow_shrink``. ``dry`` reads and counts
+    alike, and writes nothing. Entering raises RunInProgress while a run of the same task is alive.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class IngestionRun:
         empty_is_normal: bool = False,
         complete: bool = False,
         allow_shrink: bool = False,
+        dry: bool = False,
     ) -> None:
         self._writer = writer
         self.task_name = task_name
@@ -73,13 +82,29 @@ class IngestionRun:
         self.empty_is_normal = empty_is_normal
         self.complete = complete
         self.allow_shrink = allow_shrink
+        self.dry = dry
         self.run_id = ids.new(ids.RUN)
         self.counts = Counts()
         self.api_calls: list[dict[str, Any]] = []
+        self.unresolved: list[str] = []
+        self._complete_kinds: set[str] = set()
+        self._confirmed: dict[str, array[int]] = {}
+        self._dates: tuple[str | None, str | None] | None = None
         self._id = 0
         self._last_beat = 0.0
 
     def __enter__(self) -> IngestionRun:
+        if not self.dry:
+            self._begin()
+        self._last_beat = time.monotonic()
+        try:
+            self._staging = Staging(self._writer.connection)
+        except BaseException as error:
+            self._end(type(error), error)
+            raise
+        return self
+
+    def _begin(self) -> None:
         with self._writer.transaction() as tx:
             bury_dead_runs(tx)
             alive = tx.one(
@@ -112,22 +137,16 @@ class IngestionRun:
                 },
             )
             tx.journal("run.started", self.run_id)
-        self._last_beat = time.monotonic()
-        try:
-            self._staging = Staging(self._writer)
-        except BaseException as error:
-            self._end(type(error), error)
-            raise
-        return self
 
     def add(self, row: Record | BadRow) -> None:
         """One row of the answer, in its order."""
         self._staging.add(row)
-        if time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
-            self.beat()
+        self.beat()
 
     def beat(self) -> None:
-        """Tell other processes that this run is alive."""
+        """Tell other processes, now and then, that this run is alive."""
+        if self.dry or time.monotonic() - self._last_beat < HEARTBEAT_SECONDS:
+            return
         self._last_beat = time.monotonic()
         with self._writer.transaction() as tx:
             tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, self._id))
@@ -135,6 +154,74 @@ class IngestionRun:
     def api_call(self, endpoint: str, **facts: Any) -> None:
         """Log a request: status, size, records, rate limit left, ETag, Date, duration; no secrets."""
         self.api_calls.append({"endpoint": endpoint, "timestamp": clock.now_text(), **facts})
+        self.beat()
+
+    def recognised(self, data_source: str) -> None:
+        """Name the feed, where only its content tells: a file is one of its forms."""
+        self.data_source = data_source
+
+    def lists_all(self, kind: str) -> None:
+        """The source lists everything it has of this kind: a declaration of its endpoint."""
+        self._complete_kinds.add(kind)
+
+    def last_of_feed(self) -> Previous | None:
+        """The last completed run of this feed, None before the first."""
+        return self._previous("data_source = ?", self.data_source)
+
+    def last_reading(self, digest: str) -> Previous | None:
+        """The last completed run of a feed, where that is what first read just these bytes."""
+        found = self._previous(
+            "task_name = ? AND json_extract(api_calls, '$[0].sha256') = ?", self.task_name, digest
+        )
+        last = None if found is None else self._previous("data_source = ?", found.data_source)
+        return found if found is not None and last is not None and last.id == found.id else None
+
+    def _previous(self, condition: str, *values: str) -> Previous | None:
+        with self._writer.reading() as connection:
+            row = connection.execute(
+                "SELECT id, run_id, data_source, api_calls, records_quarantined, data_date_start,"
+                f" data_date_end, started_at, params FROM data_ingestion_runs"
+                f" WHERE status = 'completed' AND {condition} ORDER BY id DESC LIMIT 1",
+                values,
+            ).fetchone()
+        if row is None:
+            return None
+        calls, dates = json.loads(row[3]), (row[5], row[6])
+        return Previous(row[0], row[1], row[2], calls, row[4], dates, row[7], json.loads(row[8]))
+
+    def confirm(self, kind: str, versions: Iterable[int]) -> None:
+        """The source says of these versions that they stand, without sending them again."""
+        self._confirmed.setdefault(kind, array("q")).extend(versions)
+
+    def confirm_all(self, kind: str) -> None:
+        """The source says that nothing has changed of a kind that it lists completely."""
+        self.confirm(kind, self._staging.listed(self.data_source, kind))
+
+    def confirm_run(self, previous: Previous) -> None:
+        """The answer is byte for byte that of the feed's last run: what it listed stands."""
+        with self._writer.reading() as connection:
+            packed = connection.execute(
+                "SELECT unchanged_ids FROM data_ingestion_runs WHERE id = ?", (previous.id,)
+            ).fetchone()[0]
+            written = connection.execute(
+                "SELECT version_id FROM record_versions WHERE run = ? AND gone = 0", (previous.id,)
+            ).fetchall()
+        if packed:
+            self.confirm("", unpack(zlib.decompress(packed).decode()))
+        self.confirm("", (row[0] for row in written))
+        self._dates = previous.dates
+
+    def held(self, kind: str, identity: tuple[str, ...]) -> int | None:
+        """The version that is held of a record of this feed, None where it is not held."""
+        with self._writer.reading() as connection:
+            row = connection.execute(
+                "SELECT v.version_id FROM source_records r"
+                " JOIN record_versions v ON v.record_id = r.record_id AND v.gone = 0"
+                " JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'"
+                " WHERE r.feed = ? AND r.kind = ? AND r.identity = ? ORDER BY v.version_id DESC LIMIT 1",
+                (self.data_source, kind, digest(identity)),
+            ).fetchone()
+        return None if row is None else int(row[0])
 
     def __exit__(
         self,
@@ -142,37 +229,45 @@ class IngestionRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            try:
-                self._complete()
-            except BaseException as failure:
-                self._end(type(failure), failure)
-                self._staging.close()
-                raise
-        else:
-            self._end(type(error), error)
-        self._staging.close()
+        try:
+            if error is None:
+                try:
+                    self._complete()
+                except BaseException as failure:
+                    self._end(type(failure), failure)
+                    raise
+            else:
+                self._end(kind or type(error), error)
+        finally:
+            self._staging.close()
 
     def _complete(self) -> None:
         staging = self._staging
-        if not staging.staged and staging.bad:
-            first = staging.bad[0]
-            raise SchemaMismatch(
-                f"none of {len(staging.bad)} rows could be read; row {first.position}: {first.reason}",
-                hint="check that this is the file or the source you meant",
-            )
-        if not staging.staged and not self.empty_is_normal:
-            raise EmptyAnswer(
-                f"{self.data_source} answered with no rows, where rows are normal",
-                hint="try again later; nothing was changed",
-            )
-        if self.complete and not self.allow_shrink:
-            self._refuse_shrunken()
-        first_day, last_day = staging.dates()
-        self.counts = staging.apply(
-            self._id, self.data_source, self._history_ends(), complete=self.complete and not staging.bad
+        kinds = staging.by_kind()
+        if self.complete:
+            self._complete_kinds |= kinds.keys()
+        self._refuse_unreadable()
+        for kind in sorted(self._complete_kinds):
+            self._refuse_shrunken(kind, kinds.get(kind, 0))
+        confirmed = list(itertools.chain.from_iterable(self._confirmed.values()))
+        if self.dry:
+            self.counts = staging.plan(self.data_source)
+            self.counts.unchanged.extend(confirmed)
+            if self._complete_kinds and not staging.bad:
+                listed = sum(len(staging.listed(self.data_source, kind)) for kind in self._complete_kinds)
+                self.counts.gone = max(0, listed - len(self.counts.unchanged) - self.counts.updated)
+            return
+        found = journal.RunDigest()
+        counts = staging.apply(self._writer, self._id, self.data_source, self._history_ends(), found)
+        counts.unchanged.extend(confirmed)
+        if not staging.bad:
+            self._mark_gone(counts, found)
+        self.counts = counts
+        names = staging.names(MEMBERS)
+        self.unresolved = people.resolve(
+            self._writer, self._id, self.data_source, names, found, everybody=people.KIND in kinds
         )
-        counts = self.counts
+        first_day, last_day = self._dates or staging.dates()
         with self._writer.transaction() as tx:
             tx.update(
                 "data_ingestion_runs",
@@ -193,17 +288,48 @@ class IngestionRun:
                     "api_calls": json.dumps(self.api_calls, ensure_ascii=False),
                 },
             )
-            tx.journal("run.completed", self.run_id, records=tx.run_digest(self._id))
+            tx.journal("run.completed", self.run_id, records=found.entry())
 
-    def _refuse_shrunken(self) -> None:
-        listed = self._staging.current(self.data_source)
-        if self._staging.staged < listed * (1 - MOST_SHRINK):
+    def _mark_gone(self, counts: Counts, found: journal.RunDigest) -> None:
+        for kind in sorted(self._complete_kinds):
+            missing = self._staging.missing(self.data_source, kind, self._id, counts.unchanged)
+            self._staging.mark_gone(self._writer, self._id, missing, found)
+            counts.gone += len(missing)
+
+    def _refuse_unreadable(self) -> None:
+        staging = self._staging
+        if staging.staged or any(self._confirmed.values()):
+            return
+        if staging.bad:
+            first = staging.bad[0]
+            raise SchemaMismatch(
+                f"none of {len(staging.bad)} rows could be read; row {first.position}: {first.reason}",
+                hint="check that this is the file or the source you meant",
+            )
+        if not self.empty_is_normal:
+            raise EmptyAnswer(
+                f"{self.data_source} answered with no rows, where rows are normal",
+                hint="try again later; nothing was changed",
+            )
+
+    def _refuse_shrunken(self, kind: str, staged: int) -> None:
+        if kind in self._confirmed:
+            return
+        if not staged and not self.empty_is_normal:
+            raise EmptyAnswer(
+                f"{self.data_source} listed no {kind.replace('_', ' ')} at all, where rows are normal",
+                hint="try again later; nothing was changed",
+            )
+        listed = len(self._staging.listed(self.data_source, kind))
+        if staged < listed * (1 - MOST_SHRINK) and not self.allow_shrink:
             raise ShrunkenAnswer(
-                f"{self.data_source} listed {listed} records, and now only {self._staging.staged}",
+                f"{self.data_source} listed {listed} {kind.replace('_', ' ')} records, and now only {staged}",
                 hint="look at the source; accept it with --allow-shrink, and the rest is marked gone",
             )
 
     def _end(self, kind: type[BaseException], error: BaseException) -> None:
+        if self.dry:
+            return
         stopped = not issubclass(kind, Exception)
         details = {
             "class": kind.__name__,
@@ -232,20 +358,25 @@ class IngestionRun:
             # The first error is the one to hear of; the next writer will store the run as abandoned.
             error.add_note(f"and the run's end could not be written: {second}")
 
-    def recognised(self, data_source: str) -> None:
-        """Name the feed, where only its content tells: a file is one of its forms."""
-        self.data_source = data_source
-
     def _history_ends(self) -> str:
         """Filings before this moment count as backfill when they are seen for the first time."""
-        with self._writer.reading() as connection:
-            last = connection.execute(
-                "SELECT max(started_at) FROM data_ingestion_runs"
-                " WHERE data_source = ? AND status = 'completed'",
-                (self.data_source,),
-            ).fetchone()
-        looked = clock.now() if last[0] is None else clock.from_text(last[0])
+        last = self.last_of_feed()
+        looked = clock.now() if last is None else clock.from_text(last.started_at)
         return clock.to_text(looked - BACKFILL_GRACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A completed run, as far as the next one of its feed wants to know. ``dates`` are ISO or None."""
+
+    id: int
+    run_id: str
+    data_source: str
+    api_calls: list[dict[str, Any]]
+    quarantined: int
+    dates: tuple[str | None, str | None]
+    started_at: str
+    params: dict[str, Any]
 
 
 def bury_dead_runs(tx: Transaction) -> None:

@@ -2,8 +2,8 @@
 
 All rows are read into a temporary table first, so that nothing is written of an answer that turns
 out unreadable half-way, memory stays flat, and no write transaction waits for a source. Then the
-rows are matched against the records of the feed, identity by identity, in short transactions.
-What they write stays invisible until the run has completed.
+rows are matched against the records of the feed, identity by identity, and what is new or changed
+is written in short transactions, set by set. It stays invisible until the run has completed.
 """
 
 from __future__ import annotations
@@ -11,55 +11,40 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import sqlite3
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tradelog import money
 from tradelog.ingest.identity import BadRow, Record, digest
+from tradelog.store import journal
 from tradelog.store.writer import Transaction, Writer
 
 # Small enough that a chunk holds the write lock for a fraction of the 0.2 s it may.
-CHUNK_ROWS = 1000
-STAGE_ROWS = 500
+CHUNK_ROWS = 4000
+STAGE_ROWS = 1000
 _numbers = itertools.count(1)
 
-_STAGED = (
-    *("position", "kind", "identity", "content", "event_date", "filed_at", "filed_as_given"),
-    *("symbol", "actor", "side", "amount_low", "amount_high", "flags", "payload"),
+# What a version takes over from the staged row as it is.
+_CARRIED = (
+    *("position", "event_date", "filed_at", "filed_as_given", "symbol", "actor", "side"),
+    *("amount_low", "amount_high", "flags", "payload", "document", "reference", "amends", "person"),
 )
+_STAGED = ("kind", "identity", "content_hash", *_CARRIED)
 
-# The current version of each record of an identity: the newest one of a completed run.
-_CURRENT = """
-SELECT r.record_id, r.occurrence, v.version_id, v.content_hash, v.gone, v.backfill
-FROM source_records r
-LEFT JOIN record_versions v ON v.version_id = (
+# The newest version of a record, of all that completed runs wrote.
+_NEWEST = """
     SELECT w.version_id FROM record_versions w
     JOIN data_ingestion_runs d ON d.id = w.run AND d.status = 'completed'
-    WHERE w.record_id = r.record_id ORDER BY w.version_id DESC LIMIT 1)
-WHERE r.feed = ? AND r.kind = ? AND r.identity = ?
-ORDER BY r.occurrence
-"""
-_VERSION = (
-    "INSERT INTO record_versions (record_id, run, first_seen_at, position, event_date, filed_at,"
-    " filed_as_given, symbol, actor, side, amount_low, amount_high, flags, backfill, gone,"
-    " content_hash, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"
-)
+    WHERE w.record_id = r.record_id ORDER BY w.version_id DESC LIMIT 1"""
+_LISTED = f"""
+    SELECT v.version_id, v.record_id FROM source_records r
+    JOIN record_versions v ON v.version_id = ({_NEWEST})
+    WHERE r.feed = :feed AND r.kind = :kind AND v.gone = 0"""
 # A gone version repeats what was last said, without the payload: the source said nothing now.
-_GONE = (
-    "INSERT INTO record_versions (record_id, run, first_seen_at, position, event_date, filed_at,"
-    " filed_as_given, symbol, actor, side, amount_low, amount_high, flags, backfill, gone,"
-    " content_hash, payload)"
-    " SELECT record_id, ?, ?, 0, event_date, filed_at, filed_as_given, symbol, actor, side,"
-    " amount_low, amount_high, flags, backfill, 1, content_hash, '' FROM record_versions"
-    " WHERE version_id = ?"
-)
-_GONE_LINK = (
-    "INSERT INTO ingestion_records (record_id, run, outcome)"
-    " SELECT record_id, ?, 'gone' FROM record_versions WHERE version_id = ?"
-)
-_LINK = "INSERT INTO ingestion_records (record_id, run, outcome) VALUES (?, ?, ?)"
+_REPEATED = ", ".join(name for name in _CARRIED if name not in ("position", "payload"))
 
 
 @dataclass(slots=True)
@@ -75,17 +60,57 @@ class Counts:
         return self.created + self.updated + len(self.unchanged) + self.quarantined
 
 
-class Staging:
-    """The rows of one run, in a table that only this connection can see."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A staged row, by its number in the temporary table."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    number: int
+    content_hash: bytes
+    filed_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A record of the feed and its current version; ``version_id`` is None where a dead run left it."""
+
+    record_id: int
+    occurrence: int
+    version_id: int | None
+    content_hash: bytes | None
+    gone: bool
+    backfill: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A version to be written; ``known`` is None for a record that is new itself."""
+
+    row: _Row
+    known: _Known | None
+    occurrence: int
+    backfill: int
+
+    @property
+    def is_created(self) -> bool:
+        return self.known is None or self.known.version_id is None
+
+
+class Staging:
+    """The rows of one run, in tables that only this connection can see."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._waiting: list[tuple[Any, ...]] = []
         self.staged = 0
         self.bad: list[BadRow] = []
         # A connection may have several runs open, of different tasks.
-        self._table = f"temp.staged_{next(_numbers)}"
-        writer.connection.execute(f"CREATE TEMP TABLE {self._table[5:]} ({', '.join(_STAGED)})")
+        self._name = f"staged_{next(_numbers)}"
+        connection.execute(f"CREATE TEMP TABLE {self._name} (n INTEGER PRIMARY KEY, {', '.join(_STAGED)})")
+        connection.execute(f"CREATE TEMP TABLE {self._name}_asked (n INTEGER PRIMARY KEY, kind, identity)")
+        connection.execute(
+            f"CREATE TEMP TABLE {self._name}_new"
+            " (version_id INTEGER PRIMARY KEY, n, record_id, occurrence, is_record, outcome, backfill)"
+        )
 
     def add(self, row: Record | BadRow) -> None:
         if isinstance(row, BadRow):
@@ -93,10 +118,10 @@ class Staging:
             return
         self._waiting.append(
             (
-                row.position,
                 row.kind,
                 digest(row.identity),
                 digest(row.content),
+                row.position,
                 row.event_date,
                 row.filed_at,
                 row.filed_as_given,
@@ -107,6 +132,10 @@ class Staging:
                 None if row.amount_high is None else money.to_text(row.amount_high),
                 json.dumps(row.flags) if row.flags else None,
                 row.payload,
+                row.document,
+                row.reference,
+                row.amends,
+                row.person,
             )
         )
         self.staged += 1
@@ -116,175 +145,287 @@ class Staging:
     def dates(self) -> tuple[str | None, str | None]:
         """The first and the last event date that really came."""
         self._flush()
-        row = self._writer.connection.execute(
-            f"SELECT min(event_date), max(event_date) FROM {self._table}"
+        row = self._connection.execute(
+            f"SELECT min(event_date), max(event_date) FROM {self._name}"
         ).fetchone()
         return row[0], row[1]
 
-    def current(self, feed: str) -> int:
-        """How many records the feed lists now, of the kinds that were staged."""
+    def by_kind(self) -> dict[str, int]:
+        """How many rows were staged of each kind."""
         self._flush()
-        found = self._writer.connection.execute(
-            f"SELECT count(*) FROM ({self._listed()})", (feed,)
-        ).fetchone()
-        return int(found[0])
+        return dict(self._connection.execute(f"SELECT kind, count(*) FROM {self._name} GROUP BY kind"))
 
-    def apply(self, run: int, feed: str, backfill_before: str, *, complete: bool = False) -> Counts:
-        """Write what is new or changed; ``backfill_before`` is when a filing counts as history.
-
-        Where the answer is ``complete``, records of the feed that it does not list are marked gone.
-        """
+    def names(self, kind: str) -> list[str]:
+        """The names in rows of a kind for which the source gave no id of its own."""
         self._flush()
+        found = self._connection.execute(
+            f"SELECT DISTINCT actor FROM {self._name}"
+            " WHERE kind = ? AND actor IS NOT NULL AND person IS NULL",
+            (kind,),
+        )
+        return sorted(row[0] for row in found)
+
+    def plan(self, feed: str) -> Counts:
+        """What `apply` would do, written nowhere."""
         counts = Counts(quarantined=len(self.bad))
-        # Closed whatever happens: an open cursor would keep the table from being dropped.
-        with contextlib.closing(self._groups()) as groups:
-            while chunk := _take(groups, CHUNK_ROWS):
-                with self._writer.transaction() as tx:
-                    # A live run says so, or another process would take it for abandoned.
-                    tx.unaudited(
-                        "UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, run)
-                    )
-                    for kind, identity, rows in chunk:
-                        _match(tx, run, feed, kind, identity, rows, backfill_before, counts)
-        if complete:
-            self._mark_gone(run, feed, counts)
+        for chunk in self._chunks():
+            self._connection.execute("BEGIN")
+            try:
+                for _, _, rows, known in self._with_known(chunk, feed):
+                    for write in _pair(rows, known, "", counts):
+                        _count(write, counts)
+            finally:
+                self._connection.execute("COMMIT")
+        return counts
+
+    def apply(
+        self, writer: Writer, run: int, feed: str, backfill_before: str, found: journal.RunDigest
+    ) -> Counts:
+        """Write what is new or changed; ``backfill_before`` is when a filing counts as history."""
+        counts = Counts(quarantined=len(self.bad))
+        for chunk in self._chunks():
+            with writer.transaction() as tx:
+                _beat(tx, run)
+                writes = [
+                    write
+                    for _, _, rows, known in self._with_known(chunk, feed)
+                    for write in _pair(rows, known, backfill_before, counts)
+                ]
+                first, last = self._write(tx, run, feed, writes)
+            for write in writes:
+                _count(write, counts)
+            self._digest(found, first, last)
         if self.bad:
-            with self._writer.transaction() as tx:
+            with writer.transaction() as tx:
                 tx.bulk(
                     "INSERT INTO quarantined_rows (run, position, reason, payload) VALUES (?, ?, ?, ?)",
                     [(run, row.position, row.reason, row.payload) for row in self.bad],
                 )
+            found.add(
+                "quarantined_rows",
+                self._connection.execute(journal.run_select("quarantined_rows", "t.run = ?"), (run,)),
+            )
         return counts
 
-    def _mark_gone(self, run: int, feed: str, counts: Counts) -> None:
-        """A version that says gone for every listed record that this run has not seen."""
-        connection = self._writer.connection
-        seen = f"{self._table}_seen"
-        connection.execute(f"CREATE TEMP TABLE {seen[5:]} (version_id INTEGER PRIMARY KEY)")
-        try:
-            connection.execute("BEGIN")
-            connection.executemany(f"INSERT INTO {seen} VALUES (?)", ((item,) for item in counts.unchanged))
-            connection.execute(
-                f"INSERT OR IGNORE INTO {seen} SELECT version_id FROM record_versions WHERE run = ?", (run,)
-            )
-            connection.execute("COMMIT")
-            missing = connection.execute(
-                f"SELECT version_id FROM ({self._listed()}) WHERE version_id NOT IN {seen}"
-                f" AND record_id NOT IN (SELECT record_id FROM record_versions WHERE run = ?)",
-                (feed, run),
-            ).fetchall()
-            for start in range(0, len(missing), CHUNK_ROWS):
-                chunk = missing[start : start + CHUNK_ROWS]
-                with self._writer.transaction() as tx:
-                    tx.bulk(_GONE, [(run, tx.now, version) for (version,) in chunk])
-                    tx.bulk(_GONE_LINK, [(run, version) for (version,) in chunk])
-            counts.gone = len(missing)
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            connection.execute(f"DROP TABLE {seen}")
+    def listed(self, feed: str, kind: str) -> array[int]:
+        """The current versions of all records that the feed lists of a kind."""
+        found = self._connection.execute(_LISTED, {"feed": feed, "kind": kind})
+        return array("q", (row[0] for row in found))
 
-    def _listed(self) -> str:
-        """The current version of every record that the feed lists, of the kinds that were staged."""
-        return f"""
-            SELECT v.version_id, v.record_id FROM source_records r
-            JOIN record_versions v ON v.version_id = (
-                SELECT w.version_id FROM record_versions w
-                JOIN data_ingestion_runs d ON d.id = w.run AND d.status = 'completed'
-                WHERE w.record_id = r.record_id ORDER BY w.version_id DESC LIMIT 1)
-            WHERE r.feed = ? AND r.kind IN (SELECT DISTINCT kind FROM {self._table}) AND v.gone = 0"""
+    def missing(self, feed: str, kind: str, run: int, seen: Iterable[int]) -> list[int]:
+        """Listed versions of a kind that are neither ``seen`` nor superseded by this run."""
+        self._connection.execute("CREATE TEMP TABLE seen (version_id INTEGER PRIMARY KEY)")
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT INTO seen VALUES (?)", ((item,) for item in seen))
+            self._connection.execute("COMMIT")
+            found = self._connection.execute(
+                f"SELECT version_id FROM ({_LISTED}) WHERE version_id NOT IN temp.seen AND record_id NOT IN"
+                " (SELECT record_id FROM record_versions WHERE run = :run)",
+                {"feed": feed, "kind": kind, "run": run},
+            ).fetchall()
+        finally:
+            self._connection.execute("DROP TABLE temp.seen")
+        return [row[0] for row in found]
+
+    def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], found: journal.RunDigest) -> None:
+        """A version that says gone for each of these, which the source no longer lists."""
+        for start in range(0, len(versions), CHUNK_ROWS):
+            with writer.transaction() as tx:
+                _beat(tx, run)
+                first = _next(tx, "record_versions", "version_id")
+                chunk = versions[start : start + CHUNK_ROWS]
+                self._replace("_new", ((first + n, old, *[None] * 5) for n, old in enumerate(chunk)))
+                table = f"temp.{self._name}_new g CROSS JOIN record_versions v ON v.version_id = g.n"
+                tx.bulk_from(
+                    f"INSERT INTO record_versions (version_id, record_id, run, first_seen_at, position,"
+                    f" backfill, gone, content_hash, payload, {_REPEATED})"
+                    f" SELECT g.version_id, v.record_id, :run, :now, 0, v.backfill, 1, v.content_hash, '',"
+                    f" {_REPEATED} FROM {table} ORDER BY g.version_id",
+                    {"run": run, "now": tx.now},
+                )
+                tx.bulk_from(
+                    "INSERT INTO ingestion_records (record_id, run, outcome)"
+                    f" SELECT v.record_id, :run, 'gone' FROM {table} ORDER BY g.version_id",
+                    {"run": run},
+                )
+            self._digest(found, first, first + len(chunk))
 
     def close(self) -> None:
-        self._writer.connection.execute(f"DROP TABLE IF EXISTS {self._table}")
+        for suffix in ("", "_asked", "_new"):
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.{self._name}{suffix}")
 
     def _flush(self) -> None:
         if self._waiting:
-            connection = self._writer.connection
             marks = ", ".join("?" * len(_STAGED))
-            # One transaction a batch: it touches the temporary file only, and holds no lock.
-            connection.execute("BEGIN")
-            try:
-                connection.executemany(f"INSERT INTO {self._table} VALUES ({marks})", self._waiting)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+            sql = f"INSERT INTO temp.{self._name} ({', '.join(_STAGED)}) VALUES ({marks})"
+            self._together(lambda: self._connection.executemany(sql, self._waiting))
             self._waiting.clear()
 
-    def _groups(self) -> Generator[tuple[str, bytes, list[Any]], None, None]:
-        cursor = self._writer.connection.execute(
-            f"SELECT {', '.join(_STAGED)} FROM {self._table} ORDER BY kind, identity, position"
+    def _replace(self, suffix: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        table = f"temp.{self._name}{suffix}"
+        width = 3 if suffix == "_asked" else 7
+        self._connection.execute(f"DELETE FROM {table}")
+        self._connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)
+
+    def _together(self, change: Any) -> None:
+        """One transaction a batch: it touches the temporary file only, and holds no lock."""
+        self._connection.execute("BEGIN")
+        try:
+            change()
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _chunks(self) -> Iterator[list[tuple[str, bytes, list[_Row]]]]:
+        """Whole groups of one identity, until they hold about CHUNK_ROWS rows."""
+        self._flush()
+        # Closed whatever happens: an open cursor would keep the table from being dropped.
+        with contextlib.closing(self._groups()) as groups:
+            while True:
+                chunk, held = [], 0
+                for group in groups:
+                    chunk.append(group)
+                    held += len(group[2])
+                    if held >= CHUNK_ROWS:
+                        break
+                if not chunk:
+                    return
+                yield chunk
+
+    def _groups(self) -> Generator[tuple[str, bytes, list[_Row]], None, None]:
+        cursor = self._connection.execute(
+            f"SELECT kind, identity, n, content_hash, filed_at FROM temp.{self._name}"
+            " ORDER BY kind, identity, n"
         )
-        for (kind, identity), rows in itertools.groupby(cursor, key=lambda row: (row[1], row[2])):
-            yield kind, identity, list(rows)
+        for (kind, identity), rows in itertools.groupby(cursor, key=lambda row: (row[0], row[1])):
+            yield kind, identity, [_Row(row[2], row[3], row[4]) for row in rows]
+
+    def _with_known(
+        self, chunk: list[tuple[str, bytes, list[_Row]]], feed: str
+    ) -> Iterator[tuple[str, bytes, list[_Row], list[_Known]]]:
+        """Each group with the records that the feed already has of its identity."""
+        known: dict[int, list[_Known]] = {}
+        if self._connection.execute(
+            "SELECT 1 FROM source_records WHERE feed = ? LIMIT 1", (feed,)
+        ).fetchone():
+            self._replace("_asked", ((n, kind, identity) for n, (kind, identity, _) in enumerate(chunk)))
+            for row in self._connection.execute(
+                f"SELECT a.n, r.record_id, r.occurrence, v.version_id, v.content_hash, v.gone, v.backfill"
+                f" FROM temp.{self._name}_asked a"
+                " CROSS JOIN source_records r ON r.feed = ? AND r.kind = a.kind AND r.identity = a.identity"
+                f" LEFT JOIN record_versions v ON v.version_id = ({_NEWEST}) ORDER BY a.n, r.occurrence",
+                (feed,),
+            ):
+                known.setdefault(row[0], []).append(
+                    _Known(row[1], row[2], row[3], row[4], bool(row[5]), row[6])
+                )
+        for n, (kind, identity, rows) in enumerate(chunk):
+            yield kind, identity, rows, known.get(n, [])
+
+    def _write(self, tx: Transaction, run: int, feed: str, writes: list[_Write]) -> tuple[int, int]:
+        """(first, one past the last) version id of what was written."""
+        record = _next(tx, "source_records", "record_id")
+        first = version = _next(tx, "record_versions", "version_id")
+        new = []
+        for write in writes:
+            if write.known is None:
+                record_id, record = record, record + 1
+            else:
+                record_id = write.known.record_id
+            outcome = "created" if write.is_created else "updated"
+            is_record = write.known is None
+            new.append(
+                (version, write.row.number, record_id, write.occurrence, is_record, outcome, write.backfill)
+            )
+            version += 1
+        # In the order in which ids were given, so that the tables grow at their ends.
+        self._replace("_new", new)
+        table = f"temp.{self._name}_new g CROSS JOIN temp.{self._name} s USING (n)"
+        tx.bulk_from(
+            "INSERT INTO source_records (record_id, feed, kind, identity, occurrence)"
+            f" SELECT record_id, :feed, kind, identity, occurrence FROM {table}"
+            " WHERE g.is_record ORDER BY g.version_id",
+            {"feed": feed},
+        )
+        tx.bulk_from(
+            f"INSERT INTO record_versions (version_id, record_id, run, first_seen_at, backfill, gone,"
+            f" content_hash, {', '.join(_CARRIED)})"
+            f" SELECT version_id, record_id, :run, :now, g.backfill, 0, content_hash, {', '.join(_CARRIED)}"
+            f" FROM {table} ORDER BY g.version_id",
+            {"run": run, "now": tx.now},
+        )
+        tx.bulk_from(
+            "INSERT INTO ingestion_records (record_id, run, outcome)"
+            f" SELECT record_id, :run, outcome FROM temp.{self._name}_new g ORDER BY g.version_id",
+            {"run": run},
+        )
+        return first, version
+
+    def _digest(self, found: journal.RunDigest, first: int, last: int) -> None:
+        """Take the versions from ``first`` to before ``last`` into the run's digest."""
+        read = self._connection.execute
+        found.add(
+            "record_versions",
+            read(
+                journal.run_select("record_versions", "t.version_id >= ? AND t.version_id < ?"),
+                (first, last),
+            ),
+        )
+        found.add(
+            "ingestion_records",
+            read(
+                "SELECT l.record_id, l.run, l.outcome FROM record_versions v CROSS JOIN ingestion_records l"
+                " ON l.record_id = v.record_id AND l.run = v.run"
+                " WHERE v.version_id >= ? AND v.version_id < ? ORDER BY v.version_id",
+                (first, last),
+            ),
+        )
 
 
-def _take(groups: Iterator[Any], size: int) -> list[Any]:
-    """Whole groups, until they hold about ``size`` rows."""
-    taken: list[Any] = []
-    held = 0
-    for group in groups:
-        taken.append(group)
-        held += len(group[2])
-        if held >= size:
-            break
-    return taken
-
-
-def _match(
-    tx: Transaction,
-    run: int,
-    feed: str,
-    kind: str,
-    identity: bytes,
-    rows: list[Any],
-    backfill_before: str,
-    counts: Counts,
-) -> None:
+def _pair(rows: list[_Row], known: list[_Known], backfill_before: str, counts: Counts) -> Iterator[_Write]:
     """Pair the rows of one identity with its records: first what is equal, then in order."""
-    known = tx.query(_CURRENT, (feed, kind, identity))
-    left: list[Any] = []
+    left: list[_Row] = []
+    occurrence = max((item.occurrence for item in known), default=0)
     for row in rows:
-        equal = next((k for k in known if k[3] == row[3] and not k[4]), None)
+        equal = next((k for k in known if k.content_hash == row.content_hash and not k.gone), None)
         if equal is None:
             left.append(row)
         else:
             known.remove(equal)
-            counts.unchanged.append(equal[2])
-    occurrence = 0
+            assert equal.version_id is not None
+            counts.unchanged.append(equal.version_id)
     for row in left:
-        if known:
-            # A record that was gone and is back as it was comes before one that changed.
-            best = min(known, key=lambda k: (not (k[4] and k[3] == row[3]), bool(k[4]), k[1]))
-            known.remove(best)
-            record, _, version, _, _, was_backfill = best
-        else:
-            record, version, was_backfill = None, None, None
-        if record is None:
-            occurrence = occurrence or _occurrences(tx, feed, kind, identity)
+        # What was filed long before anybody looked is history, not news.
+        backfill = int(row.filed_at is None or row.filed_at < backfill_before)
+        if not known:
             occurrence += 1
-            record = tx.insert(
-                "source_records",
-                {"feed": feed, "kind": kind, "identity": identity, "occurrence": occurrence},
-            )
-        if version is None:
-            counts.created += 1
-            # What was filed long before anybody looked is history, not news.
-            backfill = int(row[5] is None or row[5] < backfill_before)
-        else:
-            counts.updated += 1
-            backfill = was_backfill
-        tx.bulk(
-            _VERSION,
-            [(record, run, tx.now, row[0], *row[4:13], backfill, row[3], row[13])],
-        )
-        tx.bulk(_LINK, [(record, run, "created" if version is None else "updated")])
+            yield _Write(row, None, occurrence, backfill)
+            continue
+        best = min(known, key=lambda item: _preference(item, row))
+        known.remove(best)
+        yield _Write(row, best, best.occurrence, backfill if best.version_id is None else best.backfill)
 
 
-def _occurrences(tx: Transaction, feed: str, kind: str, identity: bytes) -> int:
-    found = tx.one(
-        "SELECT coalesce(max(occurrence), 0) FROM source_records"
-        " WHERE feed = ? AND kind = ? AND identity = ?",
-        (feed, kind, identity),
-    )
-    return int(found[0])
+def _preference(known: _Known, row: _Row) -> tuple[bool, bool, int]:
+    """A record that was gone and is back as it was comes before one that changed."""
+    is_back = known.gone and known.content_hash == row.content_hash
+    return not is_back, known.gone, known.occurrence
+
+
+def _count(write: _Write, counts: Counts) -> None:
+    if write.is_created:
+        counts.created += 1
+    else:
+        counts.updated += 1
+
+
+def _beat(tx: Transaction, run: int) -> None:
+    """A live run says so, or another process would take it for abandoned."""
+    tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, run))
+
+
+def _next(tx: Transaction, table: str, key: str) -> int:
+    """The id that comes next: given under the write lock, so that ids are in commit order."""
+    return int(tx.one(f"SELECT coalesce(max({key}), 0) + 1 FROM {table}")[0])

@@ -28,10 +28,26 @@ JOIN record_versions v ON v.version_id = ({newest})
 JOIN data_ingestion_runs d ON d.id = v.run
 WHERE v.symbol = :symbol
 """
-_COLUMNS = """
+# A filing is found by its document; an amendment of it says in ``amends`` what the other has as
+# ``reference``. Two reports of a member and a day share one: then it amends one of several.
+_FILINGS = """
+    (SELECT group_concat(document, ' ') FROM (
+        SELECT DISTINCT o.document FROM record_versions f
+        JOIN record_versions o ON o.{other} = f.{own} AND o.{other} IS NOT NULL
+        JOIN data_ingestion_runs c ON c.id = o.run AND c.status = 'completed' AND c.completed_at <= :at
+        WHERE f.document = v.document AND f.document IS NOT NULL ORDER BY o.document))"""
+_COLUMNS = f"""
 SELECT v.version_id, v.record_id, d.run_id, d.data_source, d.completed_at AS known_since, v.first_seen_at,
-       v.actor AS member, v.side, v.event_date, v.filed_at, v.filed_as_given, v.amount_low, v.amount_high,
-       v.flags, v.backfill, v.gone
+       v.actor AS member, coalesce(v.person, (
+           SELECT n.person FROM name_resolutions n JOIN data_ingestion_runs e ON e.id = n.run
+           JOIN source_records r ON r.feed = n.feed
+           WHERE r.record_id = v.record_id AND n.name = v.actor
+             AND e.status = 'completed' AND e.completed_at <= :at
+           ORDER BY n.resolution_id DESC LIMIT 1)) AS person,
+       v.side, v.event_date, v.filed_at, v.filed_as_given, v.amount_low, v.amount_high,
+       v.flags, v.backfill, v.gone, v.document,
+       {_FILINGS.format(own="amends", other="reference")} AS amends,
+       {_FILINGS.format(own="reference", other="amends")} AS amended_by
 """
 
 
@@ -55,6 +71,8 @@ def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, 
         raise NotFound(f"nothing is known of {asked['symbol']}", hint="tradelog runs lists what was fetched")
     for row in rows:
         row["flags"] = json.loads(row["flags"]) if row["flags"] else []
+        for key in ("amends", "amended_by"):
+            row[key] = row[key].split() if row[key] else []
         row["disclosure_lag_days"] = _lag(row["event_date"], row["filed_at"])
     total = reader.value(f"SELECT count(*) {chosen}", asked)
     return Known(str(asked["symbol"]), str(asked["at"]), as_filed, rows, int(total))

@@ -31,6 +31,17 @@ def runs(reader: Reader, *, task: str | None = None, limit: int = NEWEST) -> tup
     return found, int(total)
 
 
+def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:
+    """The newest run of any of these feeds, however it ended; None where there is none."""
+    marks = ", ".join("?" * len(feeds))
+    row = reader.one(
+        f"SELECT * FROM data_ingestion_runs WHERE data_source IN ({marks}) ORDER BY id DESC LIMIT 1", feeds
+    )
+    if row is None:
+        return None
+    return {"run_id": row["run_id"], "status": effective_status(row), "started_at": row["started_at"]}
+
+
 def run(reader: Reader, run_id: str, *, limit: int = RECORDS) -> dict[str, Any]:
     """One run with its first records; those of a run that did not complete are not records of it."""
     row = reader.one("SELECT * FROM data_ingestion_runs WHERE run_id = ?", (run_id,))

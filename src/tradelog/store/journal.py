@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -265,7 +266,8 @@ AUDITED: Mapping[str, Audited] = {
     "schema_upgrades": Audited("revision", ("revision", "upgraded_at", "tradelog_version", "copy_path")),
 }
 
-# What a run of ingestion brought, covered by the digest in the entry that ends the run.
+# What a run of ingestion brought, covered by the digest in the entry that ends the run. A run that
+# ended before schema 0002 has the digest of version 1: all tables in one hash, and a text alone.
 RUN_TABLES: Mapping[str, tuple[str, ...]] = {
     "record_versions": (
         "version_id",
@@ -286,10 +288,65 @@ RUN_TABLES: Mapping[str, tuple[str, ...]] = {
         "gone",
         "content_hash",
         "payload",
+        "document",
+        "reference",
+        "amends",
+        "person",
     ),
     "ingestion_records": ("record_id", "run", "outcome"),
     "quarantined_rows": ("run", "position", "reason", "payload"),
+    "name_resolutions": ("resolution_id", "run", "feed", "name", "person", "version_id", "reason"),
 }
+RUN_DIGEST_VERSION = 2
+# Columns of bytes are read as hex, so that whole batches of rows go through the encoder at once.
+_AS_READ = {"content_hash": "lower(hex(content_hash))"}
+_RUN_ORDER = {
+    "record_versions": "version_id",
+    # In the order of the versions that they belong to, in which both are written.
+    "ingestion_records": "(SELECT v.version_id FROM record_versions v WHERE v.record_id = t.record_id"
+    " AND v.run = t.run)",
+    "quarantined_rows": "position",
+    "name_resolutions": "resolution_id",
+}
+_BATCH = 1000
+
+
+def run_select(table: str, where: str) -> str:
+    """The rows of a run as `RunDigest` takes them; ``where`` is about the table as ``t``."""
+    columns = ", ".join(_AS_READ.get(name, f"t.{name}") for name in RUN_TABLES[table])
+    return f"SELECT {columns} FROM {table} t WHERE {where} ORDER BY {_RUN_ORDER[table]}"
+
+
+class RunDigest:
+    """SHA-256 over everything that a run brought, fed in any number of batches a table."""
+
+    def __init__(self) -> None:
+        self._hashes = {table: hashlib.sha256() for table in RUN_TABLES}
+        self._counts = dict.fromkeys(RUN_TABLES, 0)
+
+    def add(self, table: str, cursor: sqlite3.Cursor) -> None:
+        """The rows of a `run_select`, which continue those that were added before."""
+        while rows := cursor.fetchmany(_BATCH):
+            if self._counts[table]:
+                self._hashes[table].update(b",")
+            self._hashes[table].update(_encode_row(rows)[1:-1].encode())
+            self._counts[table] += len(rows)
+
+    def entry(self) -> list[Any]:
+        """What the journal keeps: the version of the column lists, and the digest as hex."""
+        parts = [[table, self._counts[table], found.hexdigest()] for table, found in self._hashes.items()]
+        return [RUN_DIGEST_VERSION, hashlib.sha256(canonical(parts).encode()).hexdigest()]
+
+
+def run_digest(connection: sqlite3.Connection, run: int) -> list[Any]:
+    """The digest of a run from the store, as `RunDigest.entry` gives it."""
+    digest = RunDigest()
+    for table in RUN_TABLES:
+        cursor = connection.cursor()
+        cursor.row_factory = None  # a reader's rows by name are none that JSON knows
+        digest.add(table, cursor.execute(run_select(table, "t.run = ?"), (run,)))
+    return digest.entry()
+
 
 _encode_row = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 

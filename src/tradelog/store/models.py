@@ -104,7 +104,12 @@ class SourceRecord(SQLModel, table=True):
 
 
 class RecordVersion(SQLModel, table=True):
-    """What the feed said about a record, each time it changed. Append-only."""
+    """What the feed said about a record, each time it changed. Append-only.
+
+    ``document`` is the source's own id of the filing (DocID, report id, accession). A filing is found
+    by its amendments under ``reference``; an amendment says the same text in ``amends``. ``person`` is
+    the id that the source itself gives (BioGuide, CIK of an owner).
+    """
 
     __tablename__ = "record_versions"
     __table_args__ = (
@@ -115,6 +120,9 @@ class RecordVersion(SQLModel, table=True):
         Index("ix_versions_filed", "filed_at"),
         Index("ix_versions_symbol_seen", "symbol", "first_seen_at"),
         Index("ix_versions_symbol_event", "symbol", "event_date"),
+        Index("ix_versions_document", "document", sqlite_where=text("document IS NOT NULL")),
+        Index("ix_versions_reference", "reference", sqlite_where=text("reference IS NOT NULL")),
+        Index("ix_versions_amends", "amends", sqlite_where=text("amends IS NOT NULL")),
         STRICT,
     )
     version_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -135,6 +143,10 @@ class RecordVersion(SQLModel, table=True):
     gone: bool = _col(Flag)
     content_hash: bytes = _col(Bytes)
     payload: str = _col(Written)
+    document: str | None = _col(Text, null=True)
+    reference: str | None = _col(Text, null=True)
+    amends: str | None = _col(Text, null=True)
+    person: str | None = _col(Text, null=True)
 
 
 class IngestionRecord(SQLModel, table=True):
@@ -169,6 +181,29 @@ class QuarantinedRow(SQLModel, table=True):
     position: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
     reason: str = _col(Text)
     payload: str = _col(Written)
+
+
+class NameResolution(SQLModel, table=True):
+    """Who a member's name, as a feed spells it, is; the newest row of a name counts. Append-only.
+
+    ``person`` is a BioGuide id and ``version_id`` the politician's version that it was found in; both
+    are None where ``reason`` says why nobody can be named.
+    """
+
+    __tablename__ = "name_resolutions"
+    __table_args__ = (
+        CheckConstraint("(person IS NULL) = (version_id IS NULL)", name="ck_resolutions_person"),
+        Index("ix_resolutions_name", "feed", "name", "resolution_id"),
+        Index("ix_resolutions_run", "run", "resolution_id"),
+        STRICT,
+    )
+    resolution_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    run: int = _col(Integer, ForeignKey("data_ingestion_runs.id"))
+    feed: str = _col(Text)
+    name: str = _col(Text)
+    person: str | None = _col(Text, null=True)
+    version_id: int | None = _col(Integer, ForeignKey("record_versions.version_id"), null=True)
+    reason: str = _col(Text)
 
 
 class StrategyRun(SQLModel, table=True):

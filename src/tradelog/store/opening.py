@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tradelog.store import engine
 from tradelog.store.writer import Writer, default_actor
@@ -41,3 +44,25 @@ def open_writer(
             path, busy_seconds=busy_seconds, check_same_thread=check_same_thread
         )
     return Writer(connection, path, actor or default_actor())
+
+
+@contextmanager
+def open_dry(path: Path) -> Iterator[Writer]:
+    """The store for a dry run: read-only, or an empty one that passes where there is none yet.
+
+    Raises StoreOlder, StoreNewer, StoreError.
+    """
+    if path.exists():
+        connection = engine.connect_reader(path)
+        connection.row_factory = None
+        try:
+            yield Writer(connection, path, default_actor())
+        finally:
+            connection.close()
+        return
+    with TemporaryDirectory(prefix="tradelog-dry-") as folder:
+        writer = open_writer(Path(folder) / "dry.db")
+        try:
+            yield writer
+        finally:
+            writer.close()

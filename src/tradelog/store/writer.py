@@ -133,18 +133,13 @@ class Transaction:
         """Rows of an ingestion run, which the entry that ends the run covers by `run_digest`."""
         self._connection.executemany(sql, rows)
 
-    def run_digest(self, run: int) -> str:
-        """SHA-256 over a run's versions, links and quarantined rows, each in key order."""
-        digest = sha256()
-        for table, columns in journal.RUN_TABLES.items():
-            rows = self._connection.execute(
-                f"SELECT {', '.join(columns)} FROM {table} WHERE run = ? ORDER BY {_ORDER[table]}",
-                (run,),
-            )
-            for row in rows:
-                digest.update(journal.row_text(row).encode())
-                digest.update(b"\n")
-        return digest.hexdigest()
+    def bulk_from(self, sql: str, parameters: Sequence[Any] | Row = ()) -> None:
+        """INSERT ... SELECT of such rows: one statement for many rows opens one statement journal."""
+        self._connection.execute(sql, parameters)
+
+    def run_digest(self, run: int) -> list[Any]:
+        """What the entry that ends a run says of its rows: see `journal.RunDigest`."""
+        return journal.run_digest(self._connection, run)
 
     def journal(self, event: str, subject: str, **extra: Any) -> int:
         """Write the entry for all rows changed since the last one; returns its sequence."""
@@ -184,9 +179,6 @@ class Transaction:
 
     def _touch(self, table: str, key: Any, values: Sequence[Any]) -> None:
         self._changed[table, str(key)] = journal.row_digest(values)
-
-
-_ORDER = {"record_versions": "version_id", "ingestion_records": "record_id", "quarantined_rows": "position"}
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """A record version as a strategy may see it. ``filed`` is the market's day of the filing."""
+    """A record version as a strategy may see it. ``filed`` is the market's day of the filing.
+
+    ``person`` is the member's BioGuide id, None where the name is resolved to nobody; ``resolved_by``
+    the version of the politician's profile that it was found in, None where the source itself gave it.
+    """
 
     version_id: int
     symbol: str
@@ -22,6 +26,8 @@ class Disclosure:
     amount_low: str | None
     amount_high: str | None
     backfill: bool
+    person: str | None = None
+    resolved_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class CongressionalTradingStrategy:
     """Pure: the same context gives the same signals, in order of symbol and side."""
 
     name: ClassVar[str] = "congress"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     kind: ClassVar[str] = "congress_trade"
     Parameters: ClassVar[type[Any]] = CongressParameters
 
@@ -110,7 +110,7 @@ class CongressionalTradingStrategy:
             symbol=symbol,
             side=side,
             episode=self._episode(context, symbol, side, started),
-            inputs=tuple(sorted(item.version_id for item in current)),
+            inputs=_inputs(current),
             quantity=quantity,
             notional=notional,
             reason=reason,
@@ -164,9 +164,15 @@ class CongressionalTradingStrategy:
         )
 
 
+def _inputs(found: Iterable[Disclosure]) -> tuple[int, ...]:
+    """The disclosures, and the profiles by which their members were told apart."""
+    used = {item.version_id for item in found} | {item.resolved_by for item in found if item.resolved_by}
+    return tuple(sorted(used))
+
+
 def _members(found: Iterable[Disclosure]) -> dict[str, str]:
-    """Folded name -> name as given, one entry a person."""
-    return {names.folded(item.member): item.member for item in found}
+    """BioGuide id, or folded name where there is none -> name as given, one entry a person."""
+    return {item.person or names.folded(item.member): item.member for item in found}
 
 
 def _share(part: int, whole: int) -> str:
@@ -178,6 +184,7 @@ def _source(item: Disclosure) -> dict[str, Any]:
     return {
         "record_version": item.version_id,
         "member": item.member,
+        "person": item.person,
         "side": item.side,
         "filed": item.filed.isoformat(),
         "traded": item.event_date,

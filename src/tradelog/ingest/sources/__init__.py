@@ -1,1 +1,59 @@
-"""One module a source: what its rows look like, and how to ask it."""
+"""One module a source: what its rows look like, and how to ask it.
+
+A fetch command reads files of every form that is known of its records, and asks the one source that
+is configured for it. Sources are plugins: entry points of the group ``tradelog.sources``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from tradelog.config import SourcesConfig
+from tradelog.errors import ConfigError
+from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.sources.base import Source
+
+GROUP = "tradelog.sources"
+# The module that reads the files of each command.
+COMMANDS = {"congress": "congress", "insider": "insider", "committees": "legislators"}
+
+
+def file_reader(command: str) -> Callable[[IngestionRun, Path], None]:
+    """What reads a file for a fetch command."""
+    found: Callable[[IngestionRun, Path], None] = import_module(f"{__name__}.{COMMANDS[command]}").read_file
+    return found
+
+
+def installed() -> list[Source]:
+    """All sources, by name. Raises ConfigError for a plugin that cannot be loaded."""
+    return [load(name) for name in sorted(entry_points(group=GROUP).names)]
+
+
+def load(name: str) -> Source:
+    """One source by its name. Raises ConfigError where there is none, or where it cannot be loaded."""
+    found = entry_points(group=GROUP)
+    if name not in found.names:
+        near = difflib.get_close_matches(name, sorted(found.names), n=1, cutoff=0.0)
+        raise ConfigError(
+            f"no source is named {name!r}", hint=f"did you mean {near[0]!r}? tradelog sources lists all"
+        )
+    try:
+        source = found[name].load()
+    except Exception as error:  # whatever a plugin raises is its fault, and is told as such
+        raise ConfigError(f"the source {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(source, Source) or source.name != name:
+        raise ConfigError(f"the entry point {name!r} of {GROUP} is no Source of that name")
+    return source
+
+
+def check_sections(config: SourcesConfig) -> None:
+    """Raise ConfigError for a ``[sources.NAME]`` of which no source is known."""
+    known = {*COMMANDS, *entry_points(group=GROUP).names}
+    for name in config.tables:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+            raise ConfigError(f"unknown key {name!r} in [sources]", hint=f"did you mean {near[0]!r}?")

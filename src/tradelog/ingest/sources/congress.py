@@ -9,85 +9,72 @@ which a version is written at each form; ``ExcessReturn``, ``PriceChange``, ``SP
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
-from tradelog import money, names
+from tradelog import clock, money, names
 from tradelog.ingest import fields
 from tradelog.ingest.identity import BadRow, Record
+from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.sources import files, forms, house_clerk
+from tradelog.ingest.sources.forms import Form, Reader, Row
 
 KIND = "congress_trade"
+FILING = "senate_filing"
 
-Row = Mapping[str, Any]
-Reader = Callable[[int, Row, str, date], Record]
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """``needs`` are the columns that make the form; ``read`` turns one row of it into a record."""
-
-    name: str
-    feed: str
-    needs: frozenset[str]
-    read: Reader
+_AMENDMENT = re.compile(r"\s*\(Amendment\s+\d+\)\s*$", re.IGNORECASE)
 
 
-class Unreadable(ValueError):
-    """A row that cannot be a trade."""
+def read_file(run: IngestionRun, path: Path) -> None:
+    """Read a file of congress trades, or a yearly index of the House Clerk, into the run.
+
+    Raises NotFound, UnexpectedType or SchemaMismatch; nothing of the file is then visible.
+    """
+    file = files.begin(run, path, EXPECTED)
+    if file is None:
+        return
+    latest = clock.market_today()
+    if file.first in (files.ZIP, "<") or house_clerk.is_table(file):
+        files.add_all(run, house_clerk.read(run, file, latest))
+    elif file.first in "[{":
+        # JSON has no rows before its last bracket, so it is read whole.
+        files.add_all(run, read_json(run, file.read(), str(path), latest))
+    else:
+        files.add_all(run, files.csv_rows(run, file, FORMS, EXPECTED, latest))
 
 
-def recognise(columns: frozenset[str]) -> Form | None:
-    """The form with these columns, None where it is no known one."""
-    return next((form for form in FORMS if form.needs <= columns), None)
+def read_json(run: IngestionRun, text: str, where: str, latest: date) -> Iterator[Record | BadRow]:
+    """The rows of a JSON array of a known form. Raises UnexpectedType or SchemaMismatch."""
+    elements = files.elements(text, where, EXPECTED)
+    if frozenset(("report_id", "filer", "data")) <= files.columns(elements):
+        run.recognised(SENATE_EFD.feed)
+        return read_reports(elements, latest)
+    return files.json_rows(run, elements, FORMS, EXPECTED, where, latest)
 
 
-def read_row(form: Form, position: int, row: object, payload: str, latest: date) -> Record | BadRow:
-    """One row; a BadRow with the reason where it cannot be read."""
-    if not isinstance(row, Mapping):
-        return BadRow(position, "not a row with named fields", payload)
-    missing = sorted(form.needs - row.keys())
-    if missing:
-        return BadRow(position, f"no field {', '.join(missing)}", payload)
-    try:
-        return form.read(position, row, payload, latest)
-    except Unreadable as error:
-        return BadRow(position, str(error), payload)
-
-
-def read_reports(reports: Any, latest: date) -> Iterator[Record | BadRow]:
-    """The trades of Senate eFD reports, given as (report, its text), in the order of the file."""
+def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[Record | BadRow]:
+    """Senate eFD reports and their trades, given as (report, its text), in the order of the file."""
     position = 0
     for report, text in reports:
+        position += 1
         try:
             rows = [row for table in report["data"] for row in table["rows"]]
             head = {key: report.get(key) for key in EFD_REPORT}
         except (TypeError, KeyError, AttributeError):
-            position += 1
             yield BadRow(position, "not a report with tables of rows", text)
             continue
+        yield forms.read_row(_EFD_HEAD, position, head, json.dumps(head), latest)
         for line, row in enumerate(rows, 1):
             position += 1
             if not isinstance(row, Mapping):
                 yield BadRow(position, f"line {line} of the report is no row", json.dumps(row))
                 continue
-            payload = json.dumps({**head, "line": line, **row})
-            yield read_row(SENATE_EFD, position, {**head, "line": line, **row}, payload, latest)
-
-
-def _text(row: Row, key: str) -> str:
-    value = row.get(key)
-    text = "" if value is None else str(value)
-    # Half of a surrogate pair is no text that can be kept; the payload still has it as it was given.
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _name(row: Row, key: str) -> str:
-    name = _text(row, key)
-    if not name.strip():
-        raise Unreadable(f"no name in {key}")
-    return name
+            whole = {**head, "line": line, **row}
+            yield forms.read_row(SENATE_EFD, position, whole, json.dumps(whole), latest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +111,8 @@ def _record(
     side: str,
     amount: str,
     flags: tuple[str, ...] = (),
+    document: str | None = None,
+    person: str | None = None,
 ) -> Record:
     low, high = fields.amount(amount)
     odd = dates.flags + flags + (() if low is not None else ("unknown_amount",))
@@ -144,23 +133,26 @@ def _record(
         amount_low=low,
         amount_high=high,
         flags=odd,
+        document=document,
+        person=person,
     )
 
 
 def _quiver_v1(position: int, row: Row, payload: str, latest: date) -> Record:
-    amount = _text(row, "Range") or _text(row, "Amount")
+    amount = forms.text(row, "Range") or forms.text(row, "Amount")
     return _quiver(
         position,
         payload,
         latest,
-        name=_name(row, "Representative"),
-        traded=_text(row, "TransactionDate"),
-        filed=_text(row, "ReportDate"),
-        symbol=_text(row, "Ticker"),
-        side=_text(row, "Transaction"),
+        name=forms.name(row, "Representative"),
+        traded=forms.text(row, "TransactionDate"),
+        filed=forms.text(row, "ReportDate"),
+        symbol=forms.text(row, "Ticker"),
+        side=forms.text(row, "Transaction"),
         amount=amount,
-        party=_text(row, "Party"),
-        chamber=_text(row, "House"),
+        party=forms.text(row, "Party"),
+        chamber=forms.text(row, "House"),
+        person=forms.text(row, "BioGuideID").strip(),
     )
 
 
@@ -169,14 +161,15 @@ def _quiver_v2(position: int, row: Row, payload: str, latest: date) -> Record:
         position,
         payload,
         latest,
-        name=_name(row, "Name"),
-        traded=_text(row, "Traded"),
-        filed=_text(row, "Filed"),
-        symbol=_text(row, "Ticker"),
-        side=_text(row, "Transaction"),
-        amount=_text(row, "Trade_Size_USD"),
-        party=_text(row, "Party"),
-        chamber=_text(row, "Chamber"),
+        name=forms.name(row, "Name"),
+        traded=forms.text(row, "Traded"),
+        filed=forms.text(row, "Filed"),
+        symbol=forms.text(row, "Ticker"),
+        side=forms.text(row, "Transaction"),
+        amount=forms.text(row, "Trade_Size_USD"),
+        party=forms.text(row, "Party"),
+        chamber=forms.text(row, "Chamber"),
+        person=forms.text(row, "BioGuideID").strip(),
     )
 
 
@@ -193,6 +186,7 @@ def _quiver(
     amount: str,
     party: str,
     chamber: str,
+    person: str,
 ) -> Record:
     # The lower bound only: V2 gives nothing else, and it tells the bands apart.
     low, _ = fields.amount(amount)
@@ -221,71 +215,106 @@ def _quiver(
         actor=name,
         side=side,
         amount=amount,
+        person=person or None,
     )
 
 
 def _stock_watcher(member: str, extras: tuple[str, ...]) -> Reader:
     def read(position: int, row: Row, payload: str, latest: date) -> Record:
-        traded, filed = _text(row, "transaction_date"), _text(row, "disclosure_date")
+        traded, filed = forms.text(row, "transaction_date"), forms.text(row, "disclosure_date")
         dates = _dates(traded, filed, latest)
-        amount, kind = _text(row, "amount"), _text(row, "type")
+        amount, kind = forms.text(row, "amount"), forms.text(row, "type")
+        link = forms.text(row, "ptr_link").strip()
         return _record(
             position,
             payload,
             identity=(
-                _text(row, "ptr_link").strip(),
+                link,
                 traded.strip() if dates.event is None else dates.event.isoformat(),
-                *(_text(row, key).strip() for key in ("owner", "ticker", "asset_description")),
+                *(forms.text(row, key).strip() for key in ("owner", "ticker", "asset_description")),
                 kind.strip().lower(),
                 amount.strip(),
             ),
             # Only what all forms of the feed have: the JSON form carries no disclosure date.
-            content=(_name(row, member), *(_text(row, key) for key in extras)),
+            content=(forms.name(row, member), *(forms.text(row, key) for key in extras)),
             dates=dates,
             filed=filed,
-            symbol=_text(row, "ticker"),
-            actor=_name(row, member),
+            symbol=forms.text(row, "ticker"),
+            actor=forms.name(row, member),
             side=kind,
             amount=amount,
+            document=_document(link),
         )
 
     return read
 
 
+def _document(link: str) -> str | None:
+    """The id of the filing that a link leads to: the DocID of the House, the report id of the Senate."""
+    return link.rstrip("/").rpartition("/")[2].removesuffix(".pdf") or None
+
+
+def _senate_filing(position: int, row: Row, payload: str, latest: date) -> Record:
+    """The report as such. An amendment repeats the whole report, and names it in its title."""
+    title, filer = forms.text(row, "title"), forms.name(row, "filer")
+    filed, time = forms.text(row, "filed-date"), forms.text(row, "filed-time")
+    day = fields.day(filed, latest)
+    is_amendment = _AMENDMENT.search(title) is not None
+    base = f"{names.folded(filer)}: {_AMENDMENT.sub('', title).strip()}"
+    return Record(
+        kind=FILING,
+        position=position,
+        identity=(forms.text(row, "report_id"),),
+        content=(title, filer, filed, time),
+        payload=payload,
+        filed_at=None if day is None else fields.filed_moment(day, time or None),
+        filed_as_given=f"{filed} {time}".strip() or None,
+        actor=filer,
+        flags=(("amendment",) if is_amendment else ()) + (() if day else ("no_filed_date",)),
+        document=forms.text(row, "report_id"),
+        reference=None if is_amendment else base,
+        amends=base if is_amendment else None,
+    )
+
+
 def _senate_efd(position: int, row: Row, payload: str, latest: date) -> Record:
-    traded, filed = _text(row, "transaction-date"), _text(row, "filed-date")
+    traded, filed = forms.text(row, "transaction-date"), forms.text(row, "filed-date")
     dates = _dates(traded, filed, latest)
-    names = ("ticker", "asset-name", "asset-type", "type", "amount", "comment", "owner")
+    told = ("ticker", "asset-name", "asset-type", "type", "amount", "comment", "owner")
     return _record(
         position,
         payload,
-        identity=(_text(row, "report_id"), _text(row, "line")),
-        content=(traded, filed, _name(row, "filer"), *(_text(row, key) for key in names)),
+        identity=(forms.text(row, "report_id"), forms.text(row, "line")),
+        content=(traded, filed, forms.name(row, "filer"), *(forms.text(row, key) for key in told)),
         dates=dates,
         filed=filed,
-        filed_time=_text(row, "filed-time") or None,
-        symbol=_text(row, "ticker"),
-        actor=_name(row, "filer"),
-        side=_text(row, "type"),
-        amount=_text(row, "amount"),
-        flags=("amendment",) if "(Amendment" in _text(row, "title") else (),
+        filed_time=forms.text(row, "filed-time") or None,
+        symbol=forms.text(row, "ticker"),
+        actor=forms.name(row, "filer"),
+        side=forms.text(row, "type"),
+        amount=forms.text(row, "amount"),
+        flags=("amendment",) if _AMENDMENT.search(forms.text(row, "title")) else (),
+        document=forms.text(row, "report_id"),
     )
 
 
 # The report's own "type" says what its title says, and would meet the trade's.
 EFD_REPORT = ("report_id", "title", "filer", "filed-date", "filed-time")
 
+_EFD_HEAD = Form("Senate eFD report", "senate-efd", frozenset(["report_id", "filer"]), _senate_filing)
 QUIVER_V1 = Form(
     "Quiver V1",
     "quiver-congress",
     frozenset(("ReportDate", "TransactionDate", "Ticker", "Representative", "Transaction", "Range")),
     _quiver_v1,
+    frozenset(("ReportDate", "TransactionDate", "Ticker", "Transaction")),
 )
 QUIVER_V2 = Form(
     "Quiver V2",
     "quiver-congress",
     frozenset(("Traded", "Filed", "Ticker", "Name", "Transaction", "Trade_Size_USD")),
     _quiver_v2,
+    frozenset(("Traded", "Filed", "Ticker", "Transaction")),
 )
 HOUSE_STOCK_WATCHER = Form(
     "House Stock Watcher",
@@ -297,12 +326,14 @@ HOUSE_STOCK_WATCHER = Form(
         )
     ),
     _stock_watcher("representative", ("district", "cap_gains_over_200_usd")),
+    frozenset(("disclosure_date", "transaction_date", "type")),
 )
 SENATE_STOCK_WATCHER = Form(
     "Senate Stock Watcher",
     "senate-stock-watcher",
     frozenset(["transaction_date", "owner", "ticker", "asset_type", "type", "amount", "senator", "ptr_link"]),
     _stock_watcher("senator", ("asset_type", "comment")),
+    frozenset(("transaction_date", "type")),
 )
 SENATE_EFD = Form(
     "Senate eFD reports",
@@ -311,4 +342,4 @@ SENATE_EFD = Form(
     _senate_efd,
 )
 FORMS = (QUIVER_V1, QUIVER_V2, HOUSE_STOCK_WATCHER, SENATE_STOCK_WATCHER)
-EXPECTED = ", ".join(form.name for form in (*FORMS, SENATE_EFD))
+EXPECTED = ", ".join(form.name for form in (*FORMS, SENATE_EFD)) + ", House Clerk index (XML, TXT, ZIP)"

@@ -1,44 +1,173 @@
-"""QuiverQuant's API (api.quiverquant.com/docs; field lists as of November 2026)."""
+"""QuiverQuant's API (api.quiverquant.com/docs; field lists as of November 2026).
+
+Parameters that it does not know it ignores, so bounds of time are applied here, and both counts are
+kept. Pages are counted from 1, and end with one that is shorter than it may be.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
 from tradelog import clock
-from tradelog.config import QuiverConfig, secret
-from tradelog.errors import CredentialsMissing
+from tradelog.config import QuiverConfig
 from tradelog.ingest import http
+from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
-from tradelog.ingest.sources import congress
-from tradelog.ingest.sources.files import read_json
+from tradelog.ingest.sources import congress, files, insider
+from tradelog.ingest.sources.base import Request, Source
 
 # Newest first, at most 500 trades of each chamber.
 LIVE_CONGRESS = "/beta/live/congresstrading"
+# Everything ever reported, in one answer; five calls an hour.
+BULK_CONGRESS = "/beta/bulk/congresstrading"
+SYMBOL_CONGRESS = "/beta/historical/congresstrading/"
+LIVE_INSIDERS = "/beta/live/insiders"
+PAGE_SIZE = 500
+# A fetch that was missed is made up for; what was there before is seen again, unchanged.
+LOOK_BACK_DAYS = 5
+# A list that moves while it is read is read again, so often; then what came is taken together.
+PASSES = 3
+
+Elements = list[tuple[Any, str]]
 
 
-def key() -> str:
-    """Raises CredentialsMissing with the two ways on."""
-    found = secret("QUIVER_API_KEY")
-    if found is None:
-        raise CredentialsMissing(
-            "QuiverQuant needs a key, and QUIVER_API_KEY is not set",
-            hint="export QUIVER_API_KEY=..., or read a file you have: tradelog fetch congress --file PATH",
-        )
-    return found
+def fetch(run: IngestionRun, request: Request) -> None:
+    """Trades of Congress or of insiders into the run. Raises SourceError of the kind that fits."""
+    headers = {"Authorization": f"Bearer {request.key}", "Accept": "application/json"}
+    timeout = float(request.settings.timeout_seconds)
+    with http.Client(run, headers=headers, timeout_seconds=timeout, key_name="QUIVER_API_KEY") as client:
+        read = _congress if request.command == "congress" else _insiders
+        read(run, client, request)
 
 
-def fetch_congress(run: IngestionRun, config: QuiverConfig, api_key: str) -> None:
-    """The newest congress trades into the run. Raises SourceError of the kind that fits."""
-    url = config.base_url.rstrip("/") + LIVE_CONGRESS
-    body = http.get(
-        run,
-        url,
-        params={},
-        headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
-        timeout_seconds=float(config.timeout_seconds),
-    )
-    http.rows(url, body)
+def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
+    base = request.settings.base_url.rstrip("/")
+    params: dict[str, str] = {}
+    if request.symbol is not None:
+        url = base + SYMBOL_CONGRESS + request.symbol
+    elif request.history:
+        url, params = base + BULK_CONGRESS, {"version": "V2"}
+    else:
+        url = base + LIVE_CONGRESS
     run.recognised(congress.QUIVER_V1.feed)
-    last = 0
-    for item in read_json(run, body, url, clock.market_today()):
-        run.add(item)
-        last = item.position
-    run.api_calls[-1]["records"] = last
+    if request.history and request.since is None and request.until is None:
+        run.lists_all(congress.KIND)
+    text = http.rows(client.get(url, params))
+    came = taken = 0
+    for row in congress.read_json(run, text, url, clock.market_today()):
+        came += 1
+        if isinstance(row, BadRow) or request.covers(_filed_day(row)):
+            taken += 1
+            run.add(row)
+    run.api_calls[-1] |= {"records": came, "records_in_bounds": taken}
+    run.empty_is_normal = came > 0
+
+
+def _filed_day(row: Record) -> str | None:
+    """The day of the filing as the source gives it, ISO."""
+    return (row.filed_as_given or "").strip()[:10] or None
+
+
+def _insiders(run: IngestionRun, client: http.Client, request: Request) -> None:
+    url = request.settings.base_url.rstrip("/") + LIVE_INSIDERS
+    run.recognised(insider.QUIVER_INSIDERS.feed)
+    # A holiday has no trades; a week without any is no answer to be trusted.
+    days: list[date | None] = [*_days(request)]
+    run.empty_is_normal = request.symbol is not None or len(days) < LOOK_BACK_DAYS
+    request.progress.expect(max(1, len(days)))
+    came: Elements = []
+    found: Elements = []
+    for day in days or [None]:
+        params = {} if day is None else {"uploaded": day.strftime("%Y%m%d")}
+        if request.symbol is not None:
+            params["ticker"] = request.symbol
+        rows = _pages(run, client, url, params)
+        came += rows
+        found += [row for row in rows if day is None or _uploaded(row[0]) in (None, day.isoformat())]
+        request.progress.advance()
+    for record in files.json_rows(run, found, insider.FORMS, insider.EXPECTED, url, clock.market_today()):
+        run.add(record)
+    run.api_calls[-1] |= {"records": len(came), "records_in_bounds": len(found)}
+
+
+def _uploaded(value: Any) -> str | None:
+    """The day on which the vendor says that it had a row."""
+    text = str(value.get("uploaded") or "") if isinstance(value, dict) else ""
+    return text[:10] or None
+
+
+def _days(request: Request) -> list[date]:
+    """The days of upload that are asked for; none for all that one symbol has."""
+    if request.symbol is not None and request.since is None and request.until is None:
+        return []
+    last = request.until or clock.market_today()
+    first = request.since or last - timedelta(days=LOOK_BACK_DAYS - 1)
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _pages(run: IngestionRun, client: http.Client, url: str, params: dict[str, str]) -> Elements:
+    """All rows of a paged list, each once, also where the list moves while it is read."""
+    passes: list[Elements] = []
+    for _ in range(PASSES):
+        pages = list(_one_pass(client, url, params))
+        rows = _joined(pages)
+        passes.append(rows)
+        # The first page again: where it is as it was, no row has moved from page to page.
+        if len(pages) == 1 or _page(client, url, params, 1) == pages[0]:
+            return rows
+    run.api_calls[-1]["moving"] = True
+    return _union(passes)
+
+
+def _one_pass(client: http.Client, url: str, params: dict[str, str]) -> Iterator[Elements]:
+    number = 1
+    while True:
+        page = _page(client, url, params, number)
+        yield page
+        if len(page) < PAGE_SIZE:
+            return
+        number += 1
+
+
+def _page(client: http.Client, url: str, params: dict[str, str], number: int) -> Elements:
+    answer = client.get(url, {**params, "page": str(number), "page_size": str(PAGE_SIZE)})
+    return files.elements(http.rows(answer), url, insider.EXPECTED)
+
+
+def _joined(pages: list[Elements]) -> Elements:
+    """Page after page; what a page repeats of the end of the one before has moved down, and is one."""
+    rows: Elements = []
+    for page in pages:
+        texts = [text for _, text in page]
+        before = [text for _, text in rows[-len(page) :]]
+        shift = next((size for size in range(len(page), 0, -1) if before[-size:] == texts[:size]), 0)
+        rows += page[shift:] if len(before) >= shift else page
+    return rows
+
+
+def _union(passes: list[Elements]) -> Elements:
+    """Rows of several passes: of identical ones as many as the pass with the most of them has."""
+    kept: Elements = []
+    have: dict[str, int] = {}
+    for rows in passes:
+        seen: dict[str, int] = {}
+        for value, text in rows:
+            seen[text] = seen.get(text, 0) + 1
+            if seen[text] > have.get(text, 0):
+                have[text] = seen[text]
+                kept.append((value, text))
+    return kept
+
+
+SOURCE = Source(
+    name="quiver",
+    commands={"congress": congress.QUIVER_V1.feed, "insider": insider.QUIVER_INSIDERS.feed},
+    origin="api.quiverquant.com, a vendor; what it says is vendor-attested",
+    terms="paid plan; no commercial use on Hobbyist and Trader plans",
+    fetch=fetch,
+    settings=QuiverConfig,
+    key="QUIVER_API_KEY",
+    options=frozenset({"since", "until", "symbol", "history"}),
+)

@@ -1,0 +1,41 @@
+"""tradelog people"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, line, note, table
+
+COLUMNS = (
+    Column("name", "name as given", flex=True),
+    Column("feed", "source"),
+    Column("person", "BioGuide"),
+    Column("member", "member", flex=True),
+    Column("reason", "why", flex=True, drop=1),
+)
+
+
+def command(
+    text: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Part of a name, or a BioGuide id.")
+    ] = None,
+    unresolved: Annotated[bool, typer.Option("--unresolved", help="Only names that nobody fits.")] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which member each name is, in all its spellings, and which names fit nobody."""
+    from tradelog.report import people as report
+
+    with open_reader(load_config()) as reader:
+        found = report.people(reader, text, unresolved=unresolved)
+    if output_json:
+        as_json({"names": found})
+        return
+    if not found:
+        line("no such name")
+        return
+    table(COLUMNS, found)
+    open_ = sum(row["person"] is None for row in found)
+    note(f"{len(found)} names, {open_} of them nobody's; tradelog fetch committees brings the members")

@@ -1,0 +1,249 @@
+"""Who a member's name is: one BioGuide id for all its spellings, or openly nobody.
+
+The names are matched against the politicians of congress-legislators. A last name alone proves
+nothing: every given name, initial or nickname must fit, and one person only may be left. What was
+found, or why nobody was, is a row of ``name_resolutions`` under the run that found it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tradelog import names
+from tradelog.store import journal
+from tradelog.store.writer import Writer
+
+KIND = "politician"
+FEED = "congress-legislators"
+NOBODY = "no member of that name is known"
+
+# Electronic disclosure begins in 2012; whoever left office well before has never filed one.
+SERVED_SINCE = "2008-01-01"
+BORN_SINCE = "1915"
+# Feeds of one chamber only.
+CHAMBERS = {"house-stock-watcher": "rep", "senate-stock-watcher": "sen", "senate-efd": "sen"}
+_SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv"})
+_TITLES = re.compile(r"\b(?:M\.?D|D\.?D\.?S|D\.?V\.?M|Ph\.?D|FACS|Esq)\b\.?", re.IGNORECASE)
+_BRACKETS = re.compile(r"\(([^)]*)\)")
+# Fewer letters are the beginning of too many names.
+SHORT_FORM_LETTERS = 3
+
+_CURRENT = """
+SELECT feed, name, person, version_id, reason FROM name_resolutions n
+WHERE resolution_id = (
+    SELECT max(m.resolution_id) FROM name_resolutions m JOIN data_ingestion_runs d ON d.id = m.run
+    WHERE m.feed = n.feed AND m.name = n.name AND d.status = 'completed')
+"""
+_POLITICIANS = """
+SELECT v.version_id, v.person, v.payload FROM source_records r
+JOIN record_versions v ON v.version_id = (
+    SELECT max(w.version_id) FROM record_versions w JOIN data_ingestion_runs d ON d.id = w.run
+    WHERE w.record_id = r.record_id AND w.gone = 0 AND (d.status = 'completed' OR d.id = ?))
+WHERE r.feed = ? AND r.kind = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Politician:
+    """Names folded; ``given`` are the first name, the middle names and the nickname, word by word."""
+
+    person: str
+    version_id: int
+    last: tuple[str, ...]
+    first: tuple[str, ...]
+    given: frozenset[str]
+    has_middle: bool
+    suffix: str
+    chambers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    person: str | None
+    version_id: int | None
+    reason: str
+
+
+def resolve(
+    writer: Writer,
+    run: int,
+    feed: str,
+    found_names: Iterable[str],
+    digest: journal.RunDigest,
+    *,
+    everybody: bool,
+) -> list[str]:
+    """Resolve the names of a run's rows, or with ``everybody`` all that were ever seen.
+
+    Returns those of this feed that stay unresolved. Rows are written only where something changed.
+    """
+    mine = set(found_names)
+    with writer.reading() as connection:
+        current = {
+            (row[0], row[1]): Found(row[2], row[3], row[4]) for row in connection.execute(_CURRENT).fetchall()
+        }
+        wanted = [(feed, name) for name in sorted(mine) if (feed, name) not in current]
+        wanted = sorted({*current, *wanted}) if everybody else wanted
+        politicians = index(read(connection, run)) if wanted else {}
+    changed = []
+    for key in wanted:
+        answer = match(key[1], politicians, CHAMBERS.get(key[0]))
+        before = current.get(key)
+        if before is None or before.person != answer.person or before.reason != answer.reason:
+            changed.append((key, answer))
+            current[key] = answer
+    if changed:
+        _write(writer, run, changed, digest)
+    return sorted(name for name in mine if current[feed, name].person is None)
+
+
+def _write(
+    writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]], digest: journal.RunDigest
+) -> None:
+    with writer.transaction() as tx:
+        tx.bulk(
+            "INSERT INTO name_resolutions (run, feed, name, person, version_id, reason)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [(run, *key, found.person, found.version_id, found.reason) for key, found in changed],
+        )
+    with writer.reading() as connection:
+        rows = connection.execute(journal.run_select("name_resolutions", "t.run = ?"), (run,))
+        digest.add("name_resolutions", rows)
+
+
+def read(connection: sqlite3.Connection, run: int) -> list[Politician]:
+    """All politicians that can have filed a disclosure, by what completed runs and this one say."""
+    rows = connection.execute(_POLITICIANS, (run, FEED, KIND))
+    found = (_politician(row[0], row[1], json.loads(row[2])) for row in rows)
+    return [item for item in found if item is not None]
+
+
+def index(politicians: Iterable[Politician]) -> Mapping[str, list[Politician]]:
+    """By the last word of the last name."""
+    by_last: dict[str, list[Politician]] = {}
+    for item in politicians:
+        by_last.setdefault(item.last[-1], []).append(item)
+    return by_last
+
+
+def match(name: str, politicians: Mapping[str, list[Politician]], chamber: str | None = None) -> Found:
+    """The one politician whom a name fits, or the reason why there is none.
+
+    Where the source adds another form of the name in brackets, that one may fit instead.
+    """
+    found = Found(None, None, NOBODY)
+    for words in _forms(name):
+        suffix = next((word for word in words if word in _SUFFIXES), "")
+        bare = [word for word in words if word not in _SUFFIXES]
+        for is_short_allowed in (False, True):
+            fitting = [
+                item
+                for item in (politicians.get(bare[-1], []) if bare else [])
+                if (chamber is None or chamber in item.chambers)
+                and _fits(bare, suffix, item, short=is_short_allowed)
+            ]
+            if len(fitting) > 1:
+                several = ", ".join(sorted(item.person for item in fitting))
+                found = Found(None, None, f"several members fit: {several}")
+                break
+            if fitting:
+                how = "a short form of the first name and the rest" if is_short_allowed else "the whole name"
+                return Found(fitting[0].person, fitting[0].version_id, f"{how} fits this member only")
+    return found
+
+
+def _forms(name: str) -> list[list[str]]:
+    """The folded words of each form of a name: as it is, and as brackets in it say.
+
+    "The Honorable Rafael E Cruz (Cruz, Ted)" and "Rafael Edward (Ted) Cruz" are both Ted Cruz as well.
+    """
+    plain = _words(_BRACKETS.sub(" ", name))
+    found = [plain]
+    for inner in _BRACKETS.findall(name):
+        words = _words(inner)
+        if words and plain:
+            found.append(words if "," in inner else [*words, plain[-1]])
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """The folded words of a name, the given names first: "Last, First" is turned round."""
+    last, _, first = _TITLES.sub(" ", name).strip(" ,").partition(",")
+    behind = names.folded(first).split()
+    if behind and not set(behind) <= _SUFFIXES:
+        return [*behind, *names.folded(last).split()]
+    return [*names.folded(last).split(), *behind]
+
+
+def _fits(words: list[str], suffix: str, politician: Politician, *, short: bool) -> bool:
+    """Every given word fits, one of them is more than an initial, and no known suffix differs."""
+    size = len(politician.last)
+    given = words[:-size]
+    if tuple(words[-size:]) != politician.last or not given:
+        return False
+    if suffix and politician.suffix and suffix != politician.suffix:
+        return False
+    if tuple(given) == politician.first:
+        return True
+
+    def is_like(word: str, other: str) -> bool:
+        return _same(word, other) or (short and _is_short(word, other))
+
+    unknown = [word for word in given if not any(is_like(word, other) for other in politician.given)]
+    is_named = any(
+        len(word) > 1 and any(len(other) > 1 and is_like(word, other) for other in politician.given)
+        for word in given
+    )
+    # A middle name is no contradiction where the politician's own is not known.
+    is_middle = len(unknown) == 1 and unknown[0] != given[0] and not politician.has_middle
+    return is_named and (not unknown or is_middle)
+
+
+def _is_short(word: str, other: str) -> bool:
+    """Greg and Gregory, Dan and Daniel."""
+    short, long = sorted((word, other), key=len)
+    return len(short) >= SHORT_FORM_LETTERS and long.startswith(short)
+
+
+def _same(word: str, other: str) -> bool:
+    """Equal, or the one an initial of the other."""
+    return word == other or (1 in (len(word), len(other)) and word[0] == other[0])
+
+
+def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician | None:
+    """One from a version's payload, JSON or a row of the CSV; None for whom no disclosure can be of."""
+    if "name" in row:
+        name, terms = row["name"], row.get("terms") or []
+        served = [term for term in terms if str(term.get("end") or "9") >= SERVED_SINCE]
+        chambers = frozenset(str(term.get("type")) for term in served)
+        middle, full = name.get("middle"), name.get("official_full")
+    else:
+        name = {key.removesuffix("_name"): value for key, value in row.items()}
+        served = [row] if str(row.get("birthday") or "") >= BORN_SINCE else []
+        # The table has the last term only: which chambers came before it does not say.
+        chambers = frozenset({"rep", "sen"})
+        middle, full = row.get("middle_name"), row.get("full_name")
+    last = tuple(names.folded(str(name.get("last") or "")).split())
+    if not served or not last:
+        return None
+    first = names.folded(str(name.get("first") or "")).split()
+    known = (name.get("nickname"), middle)
+    given = {*first, *(word for text in known if text for word in names.folded(str(text)).split())}
+    whole = [word for word in names.folded(str(full or "")).split() if word not in _SUFFIXES]
+    if tuple(whole[-len(last) :]) == last:
+        given |= set(whole[: -len(last)])
+    return Politician(
+        person=person,
+        version_id=version_id,
+        last=last,
+        first=tuple(first),
+        given=frozenset(given),
+        has_middle=bool(middle),
+        suffix=names.folded(str(name.get("suffix") or "")),
+        chambers=chambers,
+    )

@@ -1,0 +1,75 @@
+"""What a source is: a plugin that brings records into an ingestion run.
+
+A package adds one with an entry point of the group ``tradelog.sources`` whose value is a `Source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from tradelog.ingest.run import IngestionRun
+
+
+class Progress(Protocol):
+    """How far a long fetch has come, for whoever watches."""
+
+    def expect(self, steps: int) -> None: ...
+
+    def advance(self) -> None: ...
+
+
+class Unwatched:
+    """For who does not want to know."""
+
+    def expect(self, steps: int) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for. ``since`` and ``until`` are days of the source, inclusive, each alone or both.
+
+    ``settings`` is the source's own dataclass, from ``[sources.NAME]``; ``key`` the secret that it
+    needs, None where it needs none.
+    """
+
+    command: str
+    settings: Any
+    key: str | None = None
+    since: date | None = None
+    until: date | None = None
+    symbol: str | None = None
+    history: bool = False
+    progress: Progress = field(default_factory=Unwatched)
+
+    def covers(self, day: str | None) -> bool:
+        """Whether a day of the source (ISO) is asked for; one that is unknown is."""
+        if day is None:
+            return True
+        after = self.since is None or day >= self.since.isoformat()
+        return after and (self.until is None or day <= self.until.isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """``fetch`` brings what was asked for into the run, and raises SourceError where it cannot.
+
+    ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` those of
+    since, until, symbol and history that it knows. ``key`` is the environment variable of its secret.
+    ``settings`` is a dataclass with a default for every key.
+    """
+
+    name: str
+    commands: dict[str, str]
+    origin: str
+    terms: str
+    fetch: Callable[[IngestionRun, Request], None]
+    settings: type[Any]
+    key: str | None = None
+    options: frozenset[str] = frozenset()

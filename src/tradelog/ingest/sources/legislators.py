@@ -1,0 +1,268 @@
+"""Committees, seats and politicians from congress-legislators (CC0), by BioGuide id.
+
+github.com/unitedstates/congress-legislators, as JSON, YAML or CSV. A seat has no dates and no id: it
+is known by committee and person. Codes have four letters, a subcommittee two digits more. ``party`` of
+a seat means majority or minority.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tradelog import clock
+from tradelog.config import LegislatorsConfig
+from tradelog.errors import SchemaMismatch
+from tradelog.ingest import http, people
+from tradelog.ingest.identity import BadRow, Record
+from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.sources import files
+from tradelog.ingest.sources.base import Request, Source
+from tradelog.ingest.sources.files import TextFile
+
+FEED = people.FEED
+SEAT, COMMITTEE, POLITICIAN = "committee_seat", "committee", people.KIND
+EXPECTED = "committee membership, committees, legislators (JSON, YAML or CSV) of congress-legislators"
+
+# In the order in which they are asked, with the kind of which each is a part.
+FILES = (
+    ("committee-membership-current.json", SEAT),
+    ("committees-current.json", COMMITTEE),
+    ("legislators-current.json", POLITICIAN),
+    ("legislators-historical.json", POLITICIAN),
+)
+_CSV_NEEDS = {"last_name", "first_name", "bioguide_id", "type"}
+
+
+def read_file(run: IngestionRun, path: Path) -> None:
+    """Read a file of congress-legislators into the run.
+
+    Raises NotFound, UnexpectedType or SchemaMismatch; nothing of the file is then visible.
+    """
+    file = files.begin(run, path, EXPECTED)
+    if file is None:
+        return
+    run.recognised(FEED)
+    if file.first == files.ZIP or file.first == "<":
+        raise SchemaMismatch(f"{path} is no known form", hint=f"expected one of: {EXPECTED}")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        value = _yaml(file)
+    elif file.first in "[{":
+        value = _json(file.read(), path)
+    else:
+        value = _csv(file)
+    files.add_all(run, read(run, value, path))
+
+
+def fetch(run: IngestionRun, request: Request) -> None:
+    """All four files; one that has not changed since the last run is not sent again (ETag)."""
+    settings = request.settings
+    run.recognised(FEED)
+    urls = [(f"{settings.base_url.rstrip('/')}/{name}", kind) for name, kind in FILES]
+    known = _validators(run)
+    request.progress.expect(len(urls))
+    answers = []
+    with http.Client(
+        run, headers={"Accept": "application/json"}, timeout_seconds=float(settings.timeout_seconds)
+    ) as client:
+        for url, _ in urls:
+            answers.append(client.get(url, since=known.get(url)))
+            request.progress.advance()
+        for kind in dict.fromkeys(kind for _, kind in urls):
+            mine = [number for number, (_, part) in enumerate(urls) if part == kind]
+            run.lists_all(kind)
+            if all(answers[number].text is None for number in mine):
+                run.confirm_all(kind)
+                continue
+            # A kind in two files is listed completely only by both together.
+            for number in mine:
+                if answers[number].text is None:
+                    answers[number] = client.get(urls[number][0])
+    position = 0
+    for answer, (url, _) in zip(answers, urls, strict=True):
+        if answer.text is None:
+            continue
+        for row in read(run, _json(http.no_html(answer, "JSON"), url), url, position):
+            run.add(row)
+            position = row.position
+
+
+def _validators(run: IngestionRun) -> dict[str, dict[str, str]]:
+    """What the feed's last run got for each file: only it says what the store holds."""
+    last = run.last_of_feed()
+    return {} if last is None else {call["endpoint"]: http.validators(call) for call in last.api_calls}
+
+
+def data_age(run: IngestionRun) -> timedelta | None:
+    """How old the seats are by the source's own word; None where it gives none."""
+    for call in run.api_calls:
+        if call["endpoint"].endswith(FILES[0][0]):
+            try:
+                modified = parsedate_to_datetime((call.get("headers") or {}).get("last-modified") or "")
+            except (ValueError, TypeError):
+                return None
+            return clock.now() - modified if modified.tzinfo is not None else None
+    return None
+
+
+def read(run: IngestionRun, value: Any, where: object, start: int = 0) -> Iterator[Record | BadRow]:
+    """The records of one file. Raises SchemaMismatch for a shape that is none of them."""
+    if isinstance(value, dict) and all(isinstance(seats, list) for seats in value.values()):
+        if not value:
+            run.lists_all(SEAT)
+        return _seats(value, start)
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict) and ("id" in first or first.keys() >= _CSV_NEEDS):
+        return _politicians(value, start)
+    if isinstance(first, dict) and "thomas_id" in first:
+        return _committees(value, start)
+    raise SchemaMismatch(f"{where} is no known form", hint=f"expected one of: {EXPECTED}")
+
+
+def _seats(value: dict[str, list[Any]], position: int) -> Iterator[Record | BadRow]:
+    for code, seats in value.items():
+        for seat in seats:
+            position += 1
+            payload = json.dumps({"committee": code, "seat": seat}, ensure_ascii=False)
+            if not isinstance(seat, Mapping) or not seat.get("bioguide") or not seat.get("name"):
+                yield BadRow(position, f"a seat of {code} without name or bioguide", payload)
+                continue
+            yield Record(
+                kind=SEAT,
+                position=position,
+                identity=(code, str(seat["bioguide"])),
+                content=tuple(_text(seat.get(key)) for key in ("name", "party", "rank", "title", "chamber")),
+                payload=payload,
+                actor=str(seat["name"]),
+                person=str(seat["bioguide"]),
+            )
+
+
+def _committees(value: list[Any], position: int) -> Iterator[Record | BadRow]:
+    for committee in value:
+        position += 1
+        payload = json.dumps(committee, ensure_ascii=False)
+        if not isinstance(committee, Mapping) or not committee.get("thomas_id") or not committee.get("name"):
+            yield BadRow(position, "a committee without thomas_id or name", payload)
+            continue
+        code = str(committee["thomas_id"])
+        alone = {key: item for key, item in committee.items() if key != "subcommittees"}
+        yield _committee(position, code, "", alone)
+        for part in committee.get("subcommittees") or ():
+            position += 1
+            if not isinstance(part, Mapping) or not part.get("thomas_id") or not part.get("name"):
+                text = json.dumps(part, ensure_ascii=False)
+                yield BadRow(position, f"a subcommittee of {code} without thomas_id or name", text)
+                continue
+            yield _committee(position, code + str(part["thomas_id"]), code, part)
+
+
+def _committee(position: int, code: str, parent: str, row: Mapping[str, Any]) -> Record:
+    return Record(
+        kind=COMMITTEE,
+        position=position,
+        identity=(code,),
+        content=(_text(row.get("name")), _text(row.get("type")), _text(row.get("jurisdiction")), parent),
+        payload=json.dumps({"code": code, "parent": parent, **row}, ensure_ascii=False),
+        actor=None,
+    )
+
+
+def _politicians(value: list[Any], position: int) -> Iterator[Record | BadRow]:
+    for row in value:
+        position += 1
+        payload = json.dumps(row, ensure_ascii=False)
+        person = _bioguide(row)
+        if person is None:
+            yield BadRow(position, "a legislator without a BioGuide id or a name", payload)
+            continue
+        name, term = (row["name"], (row.get("terms") or [{}])[-1]) if "name" in row else _from_csv(row)
+        told = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
+        full = _text(name.get("official_full")) or f"{told[0]} {told[2]}"
+        bio = row.get("bio") or row
+        yield Record(
+            kind=POLITICIAN,
+            position=position,
+            identity=(person,),
+            content=(
+                *told,
+                *(_text(bio.get(key)) for key in ("birthday", "gender")),
+                *(_text(term.get(key)) for key in ("type", "state", "district", "party", "start", "end")),
+            ),
+            payload=payload,
+            actor=full,
+            person=person,
+        )
+
+
+def _bioguide(row: Any) -> str | None:
+    if not isinstance(row, Mapping):
+        return None
+    if "bioguide_id" in row:
+        return str(row["bioguide_id"]) or None
+    ids, name = row.get("id"), row.get("name")
+    if not isinstance(ids, Mapping) or not isinstance(name, Mapping) or not name.get("last"):
+        return None
+    return str(ids.get("bioguide") or "") or None
+
+
+def _from_csv(row: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """(name, last term) of a CSV row, which has no dates of the term."""
+    name = {key: row.get(f"{key}_name") for key in ("first", "middle", "last")}
+    return {**name, "suffix": row.get("suffix"), "nickname": row.get("nickname"), "official_full": None}, row
+
+
+def _text(value: Any) -> str:
+    """As text, the same whether JSON or YAML brought it."""
+    return "" if value is None else str(value)
+
+
+def _json(text: str, where: object) -> Any:
+    try:
+        return json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise files.truncated(where, str(error)) from error
+
+
+def _yaml(file: TextFile) -> Any:
+    """Every scalar but null as text: YAML would make dates and numbers of some, and JSON has neither."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
+    try:
+        return yaml.load(file.read(), Loader=Loader)  # noqa: S506 -- a safe loader, above
+    except (yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise files.truncated(file.path, said) from error
+
+
+def _csv(file: TextFile) -> list[dict[str, str]]:
+    with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
+        try:
+            rows = list(csv.DictReader(stream, strict=True))
+        except csv.Error as error:
+            raise files.truncated(file.path, str(error)) from error
+    if not rows or not rows[0].keys() >= _CSV_NEEDS:
+        raise SchemaMismatch(f"{file.path} is no known form", hint=f"expected one of: {EXPECTED}")
+    if any(None in row or None in row.values() for row in rows):
+        raise files.truncated(file.path, "a row has more or fewer fields than the header")
+    return rows
+
+
+SOURCE = Source(
+    name="congress-legislators",
+    commands={"committees": FEED},
+    origin="github.com/unitedstates/congress-legislators, kept by volunteers from official lists",
+    terms="CC0 1.0, public domain",
+    fetch=fetch,
+    settings=LegislatorsConfig,
+)

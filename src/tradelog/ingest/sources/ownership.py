@@ -1,0 +1,356 @@
+"""SEC ownership filings (Forms 3, 4 and 5): the filing, and each line of its two tables.
+
+From the XML itself or the full submission around it (SGML, also in the .nc form). A line is known by
+accession, table and number; its owners are a list, never a multiplier of it. Codes and their meaning:
+sec.gov/files/forms-3-4-5.pdf. Only P and S are open-market trades; an award is no purchase.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from tradelog import clock, money
+from tradelog.errors import SchemaMismatch
+from tradelog.ingest import fields, xml
+from tradelog.ingest.identity import Record
+
+FEED = "sec-edgar"
+FILING = "insider_filing"
+TRADE = "insider_trade"
+# A table of its own: a purchase of an option is no purchase of the share, and a put is its opposite.
+DERIVATIVE = "insider_derivative"
+HOLDING = "insider_holding"
+
+SIDES = {
+    "P": "purchase",
+    "S": "sale",
+    "A": "award",
+    "D": "return to issuer",
+    "F": "tax",
+    "G": "gift",
+    "M": "exercise",
+    "X": "exercise",
+    "O": "exercise",
+    "C": "conversion",
+    "E": "expiry",
+    "H": "expiry",
+    "W": "inheritance",
+    "U": "tender",
+    "K": "swap",
+    "L": "small acquisition",
+    "V": "voluntary",
+}
+OPEN_MARKET = frozenset("PS")
+_TABLES = (
+    ("nonDerivativeTable", "nonderivative", TRADE, "nonDerivativeTransaction", "nonDerivativeHolding"),
+    ("derivativeTable", "derivative", DERIVATIVE, "derivativeTransaction", "derivativeHolding"),
+)
+_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
+_HEADER = {
+    "accession": re.compile(r"(?:ACCESSION NUMBER:\s*|<ACCESSION-NUMBER>)(\d{10}-\d{2}-\d{6})"),
+    "accepted": re.compile(r"<ACCEPTANCE-DATETIME>(\d{14})"),
+    "filed": re.compile(r"(?:FILED AS OF DATE:\s*|<FILING-DATE>)(\d{8})"),
+}
+_XML = re.compile(r"<XML>\s*(.*?)\s*</XML>", re.DOTALL)
+_EXCHANGE = re.compile(r"^[A-Z]+\s*:\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What surrounds a document. ``filed_at`` is store text (UTC), ``filed_day`` EDGAR's filing date.
+
+    ``accession`` is None for an XML without its submission, which cannot be told from a copy of it.
+    """
+
+    accession: str | None
+    filed_at: str | None
+    filed_as_given: str | None
+    filed_day: str | None
+
+
+def is_submission(text: str) -> bool:
+    """Whether a text is a full submission, in either of its two forms."""
+    return text.lstrip("\ufeff \r\n").startswith(("<SEC-DOCUMENT>", "<SUBMISSION>", "-----BEGIN PRIVACY"))
+
+
+def read_submission(text: str, where: object, position: int = 1) -> list[Record]:
+    """The records of a full submission. Raises UnexpectedType, SchemaMismatch."""
+    envelope = _envelope(text)
+    documents = [body for body in _XML.findall(text) if "<ownershipDocument" in body]
+    if envelope.accession is None or len(documents) != 1:
+        raise SchemaMismatch(
+            f"{where} is a submission with {len(documents)} ownership documents"
+            f" and {'no' if envelope.accession is None else 'an'} accession number",
+            hint="Forms 3, 4 and 5 are read",
+        )
+    return read_document(documents[0], envelope, where, position)
+
+
+def read_xml(text: str, where: object, position: int = 1) -> list[Record]:
+    """The records of an ownership XML alone; its accession number is taken from the name of the file."""
+    accession = _ACCESSION.search(str(where).rpartition("/")[2])
+    found = None if accession is None else accession[0]
+    return read_document(text, Envelope(found, None, None, None), where, position)
+
+
+def read_document(text: str, envelope: Envelope, where: object, position: int = 1) -> list[Record]:
+    """The filing and its lines, in the order of the document. Raises UnexpectedType, SchemaMismatch."""
+    root = xml.parse(text, where)
+    if root.tag != "ownershipDocument":
+        raise SchemaMismatch(f"{where} is no ownership document but <{root.tag}>")
+    head = _head(root)
+    if not head["form"] or not head["issuer"]["cik"] or not head["owners"]:
+        raise SchemaMismatch(f"{where} names no form, no issuer or no owner")
+    document = envelope.accession or "sha256:" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    flags = _filing_flags(head, envelope)
+    records = [_filing(text, head, envelope, document, flags, position)]
+    for tag, table, kind, transaction, holding in _TABLES:
+        found = root.find(tag)
+        for number, line in enumerate(() if found is None else found, 1):
+            if line.tag not in (transaction, holding):
+                continue
+            what = HOLDING if line.tag == holding else kind
+            at = position + len(records)
+            records.append(_line(line, (what, table, number), head, envelope, document, flags, at))
+    return records
+
+
+def accession_in(text: str) -> str | None:
+    found = _ACCESSION.search(text)
+    return None if found is None else found[0]
+
+
+def accepted_at(stamp: str) -> str | None:
+    """Store text of an acceptance stamp YYYYMMDDHHMMSS, which is Eastern time; None for no such time."""
+    try:
+        at = datetime.strptime(stamp, "%Y%m%d%H%M%S")  # noqa: DTZ007 -- the zone is put on below
+    except ValueError:
+        return None
+    return clock.to_text(at.replace(tzinfo=clock.zone(clock.MARKET_ZONE)))
+
+
+def iso_day(text: str) -> str:
+    """YYYYMMDD as ISO."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 and text.isdigit() else text
+
+
+def _envelope(text: str) -> Envelope:
+    head = text[:20_000]
+    found = {name: match[1] for name, pattern in _HEADER.items() if (match := pattern.search(head))}
+    filed_day = iso_day(found["filed"]) if "filed" in found else None
+    accepted = found.get("accepted")
+    if accepted is not None:
+        return Envelope(found.get("accession"), accepted_at(accepted), accepted, filed_day)
+    # A bare date counts as the end of that day: EDGAR takes filings until 22:00 Eastern.
+    day = None if filed_day is None else fields.day(filed_day, clock.market_today())
+    end = None if day is None else clock.end_of_day(day)
+    return Envelope(found.get("accession"), end, filed_day, filed_day)
+
+
+def _head(root: Element) -> dict[str, Any]:
+    """What the filing says of itself; all as text."""
+    return {
+        "form": _said(root, "documentType"),
+        "period": _said(root, "periodOfReport")[:10],
+        "amends_filed": _said(root, "dateOfOriginalSubmission")[:10],
+        "issuer": {
+            "cik": _said(root, "issuer/issuerCik").zfill(10),
+            "name": _said(root, "issuer/issuerName"),
+            "symbol": _said(root, "issuer/issuerTradingSymbol"),
+        },
+        "owners": [_owner(owner) for owner in root.findall("reportingOwner")],
+        "plan_10b5_1": _is_true(_said(root, "aff10b5One")),
+        "footnotes": {
+            note.get("id", ""): "".join(note.itertext()).strip()
+            for note in root.findall("footnotes/footnote")
+        },
+        "remarks": _said(root, "remarks"),
+    }
+
+
+def _owner(owner: Element) -> dict[str, Any]:
+    relation = "reportingOwnerRelationship"
+    return {
+        "cik": _said(owner, "reportingOwnerId/rptOwnerCik").zfill(10),
+        "name": _said(owner, "reportingOwnerId/rptOwnerName"),
+        "is_director": _is_true(_said(owner, f"{relation}/isDirector")),
+        "is_officer": _is_true(_said(owner, f"{relation}/isOfficer")),
+        "is_ten_percent_owner": _is_true(_said(owner, f"{relation}/isTenPercentOwner")),
+        "is_other": _is_true(_said(owner, f"{relation}/isOther")),
+        "officer_title": _said(owner, f"{relation}/officerTitle"),
+    }
+
+
+def _filing_flags(head: dict[str, Any], envelope: Envelope) -> tuple[str, ...]:
+    told = (
+        ("amendment", head["form"].endswith("/A")),
+        ("no_accession", envelope.accession is None),
+        ("no_filed_date", envelope.filed_at is None),
+        ("several_owners", len(head["owners"]) > 1),
+    )
+    return tuple(name for name, is_so in told if is_so)
+
+
+def _filing(
+    text: str,
+    head: dict[str, Any],
+    envelope: Envelope,
+    document: str,
+    flags: tuple[str, ...],
+    position: int,
+) -> Record:
+    owners = ",".join(sorted(owner["cik"] for owner in head["owners"]))
+    key = f"{head['issuer']['cik']} {owners}"
+    is_amendment = "amendment" in flags
+    original = head["amends_filed"] if is_amendment else envelope.filed_day
+    return Record(
+        kind=FILING,
+        position=position,
+        identity=(document,),
+        content=(json.dumps(head, ensure_ascii=False, sort_keys=True),),
+        payload=text,
+        event_date=_day(head["period"]),
+        filed_at=envelope.filed_at,
+        filed_as_given=envelope.filed_as_given,
+        symbol=symbol(head["issuer"]["symbol"]),
+        actor=_names(head),
+        flags=flags,
+        document=document,
+        reference=f"{key} {original}" if original and not is_amendment else None,
+        amends=f"{key} {original}" if original and is_amendment else None,
+        person=head["owners"][0]["cik"] if len(head["owners"]) == 1 else None,
+    )
+
+
+def _line(
+    line: Element,
+    what: tuple[str, str, int],
+    head: dict[str, Any],
+    envelope: Envelope,
+    document: str,
+    filing_flags: tuple[str, ...],
+    position: int,
+) -> Record:
+    kind, table, number = what
+    told = _told(line)
+    code = told["code"]
+    day = _day(told["date"])
+    cost, flags = _cost(told, kind)
+    if head["plan_10b5_1"] and kind != HOLDING:
+        flags.append("10b5_1_plan")
+    if _is_true(told["equity_swap"]):
+        flags.append("equity_swap")
+    if kind != HOLDING and day is None:
+        flags.append(f"impossible_event_date: {told['date'] or 'none given'}")
+    if day is not None and envelope.filed_day is not None and day > envelope.filed_day:
+        flags.append("traded_after_filed")
+    content = json.dumps({**told, "issuer": head["issuer"], "owners": head["owners"]}, sort_keys=True)
+    payload = {
+        "form": head["form"],
+        "table": table,
+        "line": number,
+        **told,
+        "issuer": head["issuer"],
+        "owners": head["owners"],
+        "plan_10b5_1": head["plan_10b5_1"],
+        "notes": {note: head["footnotes"].get(note, "") for note in told["footnotes"]},
+    }
+    return Record(
+        kind=kind,
+        position=position,
+        identity=(document, table, str(number)),
+        content=(content,),
+        payload=json.dumps(payload, ensure_ascii=False),
+        event_date=day,
+        filed_at=envelope.filed_at,
+        filed_as_given=envelope.filed_as_given,
+        symbol=symbol(head["issuer"]["symbol"]),
+        actor=_names(head),
+        side="holding" if kind == HOLDING else SIDES.get(code, "other"),
+        amount_low=cost,
+        amount_high=cost,
+        flags=(*filing_flags, *flags),
+        document=document,
+        person=head["owners"][0]["cik"] if len(head["owners"]) == 1 else None,
+    )
+
+
+def _told(line: Element) -> dict[str, Any]:
+    """What a line says, as given. A value may be missing with only a footnote in its place."""
+    amounts, coding = "transactionAmounts", "transactionCoding"
+    after = "postTransactionAmounts"
+    return {
+        "security": _value(line, "securityTitle"),
+        "date": _value(line, "transactionDate")[:10],
+        "deemed_date": _value(line, "deemedExecutionDate")[:10],
+        "code": _said(line, f"{coding}/transactionCode"),
+        "equity_swap": _said(line, f"{coding}/equitySwapInvolved"),
+        "timeliness": _value(line, "transactionTimeliness"),
+        "shares": _value(line, f"{amounts}/transactionShares"),
+        "total_value": _value(line, f"{amounts}/transactionTotalValue"),
+        "price": _value(line, f"{amounts}/transactionPricePerShare"),
+        "acquired_disposed": _value(line, f"{amounts}/transactionAcquiredDisposedCode"),
+        "shares_after": _value(line, f"{after}/sharesOwnedFollowingTransaction"),
+        "value_after": _value(line, f"{after}/valueOwnedFollowingTransaction"),
+        "direct_or_indirect": _value(line, "ownershipNature/directOrIndirectOwnership"),
+        "nature": _value(line, "ownershipNature/natureOfOwnership"),
+        "exercise_price": _value(line, "conversionOrExercisePrice"),
+        "exercise_date": _value(line, "exerciseDate")[:10],
+        "expiration_date": _value(line, "expirationDate")[:10],
+        "underlying": _value(line, "underlyingSecurity/underlyingSecurityTitle"),
+        "underlying_shares": _value(line, "underlyingSecurity/underlyingSecurityShares"),
+        "price_is_in_a_footnote": not _value(line, f"{amounts}/transactionPricePerShare")
+        and line.find(f"{amounts}/transactionPricePerShare/footnoteId") is not None,
+        "footnotes": sorted({note.get("id", "") for note in line.iter("footnoteId")}),
+    }
+
+
+def _cost(told: dict[str, Any], kind: str) -> tuple[Decimal | None, list[str]]:
+    """Dollars that a trade on the open market cost or brought; for anything else there is no such sum."""
+    if kind != TRADE or told["code"] not in OPEN_MARKET:
+        return None, []
+    try:
+        shares, price = money.parse(told["shares"]), money.parse(told["price"])
+    except ValueError:
+        return None, ["price_in_footnote" if told["price_is_in_a_footnote"] else "unknown_amount"]
+    return (shares * price, []) if price > 0 else (None, ["unknown_amount"])
+
+
+def symbol(text: str) -> str | None:
+    """The ticker that an issuer gives, without the exchange in front; None for NONE, N/A and several."""
+    bare = _EXCHANGE.sub("", text.strip().upper())
+    return None if re.search(r"[,;/]|\s", bare) and bare != "N/A" else fields.ticker(bare)
+
+
+def _names(head: dict[str, Any]) -> str:
+    return "; ".join(owner["name"] for owner in head["owners"])
+
+
+def _day(text: str) -> str | None:
+    found = fields.day(text, clock.market_today())
+    return None if found is None else found.isoformat()
+
+
+def _value(line: Element, path: str) -> str:
+    return _said(line, f"{path}/value")
+
+
+def _said(element: Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _is_true(text: str) -> bool:
+    return text.strip().lower() in ("1", "true")
+
+
+def read_many(text: str, where: object) -> Iterator[Record]:
+    """The records of a file that holds one filing, XML or submission."""
+    yield from read_submission(text, where) if is_submission(text) else read_xml(text, where)
