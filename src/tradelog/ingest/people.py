@@ -50,12 +50,15 @@ WHERE r.feed = ? AND r.kind = ?
 
 @dataclass(frozen=True, slots=True)
 class Politician:
-    """Names folded; ``given`` are the first name, the middle names and the nickname, word by word."""
+    """Names folded; ``given`` are the first name, the middle names and the nickname, word by word.
+
+    ``exact`` are the first name alone, and with the middle names: initials there are the name itself.
+    """
 
     person: str
     version_id: int
     last: tuple[str, ...]
-    first: tuple[str, ...]
+    exact: frozenset[tuple[str, ...]]
     given: frozenset[str]
     has_middle: bool
     suffix: str
@@ -188,7 +191,7 @@ def _fits(words: list[str], suffix: str, politician: Politician, *, short: bool)
         return False
     if suffix and politician.suffix and suffix != politician.suffix:
         return False
-    if tuple(given) == politician.first:
+    if tuple(given) in politician.exact:
         return True
 
     def is_like(word: str, other: str) -> bool:
@@ -241,7 +244,7 @@ def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician
         person=person,
         version_id=version_id,
         last=last,
-        first=tuple(first),
+        exact=frozenset({tuple(first), (*first, *names.folded(str(middle or "")).split())}),
         given=frozenset(given),
         has_middle=bool(middle),
         suffix=names.folded(str(name.get("suffix") or "")),

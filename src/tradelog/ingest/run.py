@@ -168,6 +168,14 @@ class IngestionRun:
         """The last completed run of this feed, None before the first."""
         return self._previous("data_source = ?", self.data_source)
 
+    def last_unbounded(self, endpoint: str) -> Previous | None:
+        """The last completed run of this feed that asked such an endpoint for all that is new."""
+        condition = (
+            "data_source = ? AND instr(api_calls, ?) > 0"
+            " AND coalesce(json_extract(params, '$.since'), json_extract(params, '$.until')) IS NULL"
+        )
+        return self._previous(condition, self.data_source, endpoint)
+
     def last_reading(self, digest: str) -> Previous | None:
         """The last completed run of a feed, where that is what first read just these bytes."""
         found = self._previous(

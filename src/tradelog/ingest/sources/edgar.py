@@ -121,9 +121,9 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
 
 def _resume(run: IngestionRun, last: date) -> date:
     """Where the last run left off, and always a few days back: what is held costs no download."""
-    previous = run.last_of_feed()
+    previous = run.last_unbounded("/daily-index/")
     back = last - timedelta(days=LOOK_BACK_DAYS)
-    if previous is None or not any("/daily-index/" in call["endpoint"] for call in previous.api_calls):
+    if previous is None:
         return back
     looked = clock.from_text(previous.started_at).astimezone(clock.zone(clock.MARKET_ZONE)).date()
     return min(back, looked - timedelta(days=LOOK_BACK_DAYS))

@@ -1,0 +1,418 @@
+"""SEC EDGAR: files in every form, and the live source against a stand-in that behaves like it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from tests import filings as f
+from tests.conftest import Cli
+from tests.disclosures import write
+from tradelog.config import Config
+from tradelog.errors import SchemaMismatch, SourceError, UnexpectedType
+from tradelog.ingest.sources import listings, ownership
+from tradelog.store.reader import Reader
+
+ACCESSION = "0000000011-26-000001"
+
+
+def rows(config: Config, kind: str = "insider_trade") -> list[dict[str, Any]]:
+    with Reader(config.store_path) as reader:
+        found = reader.rows(
+            "SELECT v.* FROM record_versions v JOIN source_records r USING (record_id) WHERE r.kind = ?"
+            " ORDER BY v.version_id",
+            (kind,),
+        )
+    return [{**row, "flags": json.loads(row["flags"] or "[]")} for row in found]
+
+
+def fetch(cli: Cli, path: Path, *more: str) -> dict[str, Any]:
+    ended = cli("fetch", "insider", "--file", str(path), "--json", *more)
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+def test_only_p_and_s_are_trades_on_the_open_market(cli: Cli, config: Config, tmp_path: Path) -> None:
+    """Point 1: an award is never called a purchase, and costs nothing."""
+    codes = "PSADFGMXOCEHWUKLVJIZ"
+    document = f.ownership([f.line(code) for code in codes])
+    assert fetch(cli, write(tmp_path / "a.txt", f.submission(document)))["records_created"] == len(codes) + 1
+    found = {json.loads(row["payload"])["code"]: row for row in rows(config)}
+    assert {code for code, row in found.items() if row["side"] == "purchase"} == {"P"}
+    assert {code for code, row in found.items() if row["side"] == "sale"} == {"S"}
+    assert found["A"]["side"] == "award"
+    assert {code for code, row in found.items() if row["amount_low"] is not None} == {"P", "S"}
+    assert (found["P"]["amount_low"], found["P"]["amount_high"]) == ("1025", "1025")
+    assert json.loads(found["P"]["payload"])["notes"] == {"F1": "An average price."}
+
+
+def test_a_purchase_of_an_option_is_no_trade_in_the_share(cli: Cli, config: Config, tmp_path: Path) -> None:
+    document = f.ownership([], [f.line("P", derivative=True)])
+    fetch(cli, write(tmp_path / "a.txt", f.submission(document)))
+    assert rows(config) == []
+    assert [row["side"] for row in rows(config, "insider_derivative")] == ["purchase"]
+
+
+def test_accession_table_and_line_make_the_identity(cli: Cli, config: Config, tmp_path: Path) -> None:
+    """Point 1: the same in each form of the file; identical lines are two; owners are a list."""
+    two = f.ownership([f.line(), f.line(), f.HOLDING], owners=[("11", "Doe Jane"), ("12", "Doe Trust")])
+    assert fetch(cli, write(tmp_path / "a.txt", f.submission(two)))["records_created"] == 4
+    for name, text in (("a.nc", f.pds(two)), (f"{ACCESSION}.xml", two)):
+        again = fetch(cli, write(tmp_path / name, text))
+        assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 4)
+    found = rows(config)
+    assert [row["actor"] for row in found] == ["Doe Jane; Doe Trust"] * 2
+    assert len(json.loads(found[0]["payload"])["owners"]) == 2
+    assert "several_owners" in found[0]["flags"]
+    assert len(rows(config, "insider_holding")) == 1
+    assert {row["document"] for row in found} == {ACCESSION}
+
+
+def test_acceptance_is_eastern_time_and_a_bare_date_the_end_of_its_day(
+    cli: Cli, config: Config, tmp_path: Path
+) -> None:
+    fetch(cli, write(tmp_path / "a.txt", f.submission(f.ownership())))
+    fetch(cli, write(tmp_path / "b.nc", f.pds(f.ownership(), "0000000011-26-000002")))
+    fetch(cli, write(tmp_path / "c.xml", f.ownership(symbol="NYSE: XYZ")))
+    one, two, three = rows(config)
+    assert one["filed_at"] == "2026-11-20T23:30:57.000000Z"
+    assert two["filed_at"] == "2026-11-21T05:00:00.000000Z"
+    assert (three["filed_at"], three["symbol"]) == (None, "XYZ")
+    assert {"no_accession", "no_filed_date"} <= set(three["flags"])
+
+
+@pytest.mark.parametrize(
+    ("price", "flag"),
+    [
+        ("<footnoteId id='F1'/>", "price_in_footnote"),
+        ("<value></value>", "unknown_amount"),
+        ("<value>0</value>", "unknown_amount"),
+        ("<value>n/a</value>", "unknown_amount"),
+        ("", "unknown_amount"),
+    ],
+)
+def test_a_price_that_is_not_there_is_not_made_up(
+    cli: Cli, config: Config, tmp_path: Path, price: str, flag: str
+) -> None:
+    fetch(cli, write(tmp_path / "a.txt", f.submission(f.ownership([f.line(price=price)]))))
+    (row,) = rows(config)
+    assert row["amount_low"] is None
+    assert flag in row["flags"]
+
+
+@pytest.mark.parametrize(("told", "is_plan"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_a_trade_under_a_plan_is_marked(
+    cli: Cli, config: Config, tmp_path: Path, told: str, is_plan: bool
+) -> None:
+    fetch(cli, write(tmp_path / "a.txt", f.submission(f.ownership(plan=told))))
+    assert ("10b5_1_plan" in rows(config)[0]["flags"]) == is_plan
+
+
+def test_an_amendment_leads_to_what_it_amends(cli: Cli, config: Config, tmp_path: Path) -> None:
+    """Point 3: by issuer, owners and the day of the original, which is what the filing says."""
+    first = f.submission(f.ownership(), accepted="20261118120000")
+    other = f.submission(f.ownership(owners=[("13", "Poe Edgar")]), "0000000013-26-000009", "20261118120000")
+    amended = f.ownership([f.line(shares="<value>90</value>")], form="4/A", original="2026-11-18")
+    for name, text in (("a", first), ("b", other), ("c", f.submission(amended, "0000000011-26-000007"))):
+        fetch(cli, write(tmp_path / name, text))
+    known = json.loads(cli("known", "ABC", "--json").out)["versions"]
+    by_document = {row["document"]: row for row in known if row["side"] == "purchase"}
+    assert by_document["0000000011-26-000007"]["amends"] == [ACCESSION]
+    assert by_document[ACCESSION]["amended_by"] == ["0000000011-26-000007"]
+    assert by_document["0000000013-26-000009"]["amended_by"] == []
+    assert f"amends {ACCESSION}" in cli("known", "ABC").out
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<html><body>busy</body></html>", SchemaMismatch),
+        ("<ownershipDocument><documentType>4</documentType></ownershipDocument>", SchemaMismatch),
+        (f.ownership()[:-40], UnexpectedType),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]><ownershipDocument>&a;</ownershipDocument>", UnexpectedType),
+    ],
+)
+def test_what_is_no_filing_is_refused(text: str, kind: type[SourceError]) -> None:
+    with pytest.raises(kind):
+        list(ownership.read_many(text, "x.xml"))
+
+
+def test_each_form_of_an_index_lists_each_filing_once(cli: Cli, config: Config, tmp_path: Path) -> None:
+    """Facts: a filing is listed for every entity in it; type 4 also matches 424B2 and 40-APP."""
+    listed = [
+        ("4", "ABC Corp", "99", ACCESSION),
+        ("4", "Doe Jane", "11", ACCESSION),
+        ("4/A", "ABC Corp", "99", "0000000011-26-000002"),
+        ("424B2", "A Bank", "7", "0000000007-26-000001"),
+        ("40-APP", "A Fund", "8", "0000000008-26-000001"),
+        ("SC 13D/A", "36Kr Holdings Inc.", "9", "0000000009-26-000001"),
+    ]
+    by_form = f.form_index(listed)
+    by_company = by_form.replace("by Form Type", "by Company Name").splitlines()
+    by_company[4:] = [
+        f"{name:<61} {form:<11} {cik:<11} 20261120    edgar/data/{cik}/{accession}.txt"
+        for form, name, cik, accession in listed
+    ]
+    master = by_form.replace("by Form Type", "by CIK").splitlines()
+    master[4:] = [f"{cik}|{name}|{form}|20261120|edgar/data/{cik}/{a}.txt" for form, name, cik, a in listed]
+    assert fetch(cli, write(tmp_path / "form.idx", by_form))["records_created"] == 2
+    for lines in (by_company, master):
+        again = fetch(cli, write(tmp_path / "x.idx", "\n".join(lines)))
+        assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 2)
+    row = next(row for row in rows(config, "insider_filing_listing") if row["document"] == ACCESSION)
+    assert row["actor"] == "ABC Corp; Doe Jane"
+    assert row["filed_at"] == "2026-11-21T05:00:00.000000Z"
+
+
+def test_the_latest_feed_and_one_entitys_submissions(cli: Cli, config: Config, tmp_path: Path) -> None:
+    entry = (
+        "<entry><title>{form} - {name} ({cik}) ({role})</title>"
+        "<summary type='html'>&lt;b&gt;Filed:&lt;/b&gt; 2026-11-20</summary>"
+        "<updated>2026-11-20T18:02:43-05:00</updated><category term='{form}'/>"
+        "<id>urn:tag:sec.gov,2008:accession-number={accession}</id></entry>"
+    )
+    told = [
+        ("4", "Doe Jane", "0000000011", "Reporting"),
+        ("4", "ABC (Holdings) Corp", "0000000099", "Issuer"),
+    ]
+    body = "".join(
+        entry.format(form=form, name=name, cik=cik, role=role, accession=ACCESSION)
+        for form, name, cik, role in [*told, ("424B2", "A Bank", "0000000007", "Filer")]
+    )
+    atom = f"<feed xmlns='http://www.w3.org/2005/Atom'>{body}</feed>"
+    assert fetch(cli, write(tmp_path / "feed.xml", atom))["records_created"] == 1
+    table = "page,form,accession,filed,updated,role,cik,name,index_url\n" + "".join(
+        f"0,{form},{ACCESSION},2026-11-20,2026-11-20T18:02:43-05:00,{role},{cik},{name},x\n"
+        for form, name, cik, role in told
+    )
+    assert fetch(cli, write(tmp_path / "feed.csv", table))["records_skipped"] == 1
+    answer = f.submissions([(ACCESSION, "4", "2026-11-20", "2026-11-20T23:02:43.000Z")])
+    assert fetch(cli, write(tmp_path / "s.json", json.dumps(answer)))["records_created"] == 1
+    found = rows(config, "insider_filing_listing")
+    assert [row["filed_at"] for row in found] == ["2026-11-20T23:02:43.000000Z"] * 2
+    with pytest.raises(SchemaMismatch):
+        listings.read_submissions({"filings": {"recent": {"form": ["4"]}}}, "x")
+
+
+@given(st.text(max_size=40))
+def test_any_symbol_of_a_filing_is_a_ticker_or_none(text: str) -> None:
+    found = ownership.symbol(text)
+    assert found is None or (found == found.strip().upper() and " " not in found)
+
+
+@pytest.mark.parametrize(
+    ("given_", "wanted"),
+    [
+        ("abc", "ABC"),
+        ("NYSE:X", "X"),
+        ("NONE", None),
+        ("N/A", None),
+        ("GOOG, GOOGL", None),
+        ("BRK.B", "BRK.B"),
+    ],
+)
+def test_symbols_as_issuers_write_them(given_: str, wanted: str | None) -> None:
+    assert ownership.symbol(given_) == wanted
+
+
+class Edgar:
+    """A stand-in for sec.gov and data.sec.gov that counts what it is asked."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self.server = server
+        self.indexes: dict[str, str] = {}
+        self.documents: dict[str, str] = {}
+        self.answers: dict[str, tuple[int, str]] = {}
+        self.asked: list[str] = []
+        self.times: list[float] = []
+        self.agents: set[str] = set()
+        server.expect_request(re.compile(".*")).respond_with_handler(self.answer)
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request.path)
+        self.times.append(time.monotonic())
+        self.agents.add(request.headers.get("User-Agent", ""))
+        if request.path in self.answers:
+            status, body = self.answers[request.path]
+            return Response(body, status, content_type="text/html")
+        if "/daily-index/" in request.path:
+            day = request.path[-12:-4]
+            if day not in self.indexes:
+                return Response("<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", 403)
+            return Response(self.indexes[day])
+        found = self.documents.get(request.path)
+        return Response("Not Found", 404) if found is None else Response(found)
+
+    def documents_asked(self) -> list[str]:
+        return [path for path in self.asked if path.startswith("/Archives/edgar/data/")]
+
+
+@pytest.fixture
+def edgar(home: Path, httpserver: HTTPServer) -> Iterator[Edgar]:
+    with (home / "tradelog.toml").open("a") as stream:
+        stream.write(
+            '[sources.sec-edgar]\ncontact = "Test t@example.org"\ntimeout_seconds = 5\n'
+            f'base_url = "{httpserver.url_for("")}"\ndata_url = "{httpserver.url_for("")}"\n'
+        )
+    yield Edgar(httpserver)
+
+
+def listed_day(edgar: Edgar, day: str, count: int) -> None:
+    told = []
+    for number in range(count):
+        accession = f"0000000011-26-{day[4:]}{number:02d}"
+        told += [("4", "ABC Corp", "99", accession), ("4", "Doe Jane", "11", accession)]
+        edgar.documents[f"/Archives/edgar/data/99/{accession}.txt"] = f.submission(f.ownership(), accession)
+    edgar.indexes[day] = f.form_index(told, day)
+
+
+def call(edgar_cli: Cli, *arguments: str) -> dict[str, Any]:
+    ended = edgar_cli("fetch", "insider", "--json", *arguments)
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+def test_a_second_fetch_makes_index_calls_only(cli: Cli, edgar: Edgar) -> None:
+    """Point 6: what is held is not downloaded again."""
+    listed_day(edgar, "20261119", 2)
+    listed_day(edgar, "20261120", 1)
+    first = call(cli, "--since", "2026-11-19", "--until", "2026-11-22")
+    assert first["records_created"] == 6
+    assert len(edgar.documents_asked()) == 3
+    assert edgar.agents == {"Test t@example.org"}
+    edgar.asked.clear()
+    again = call(cli, "--since", "2026-11-19", "--until", "2026-11-22")
+    assert (again["records_created"], again["records_skipped"]) == (0, 3)
+    assert edgar.asked == [f"/Archives/edgar/daily-index/2026/QTR4/form.202611{day}.idx" for day in (19, 20)]
+    run = json.loads(cli("runs", "--json").out)["runs"][0]
+    assert run["params"] == {"source": "sec-edgar", "since": "2026-11-19", "until": "2026-11-22"}
+    assert [item["records"] for item in run["api_calls"]] == [2, 1]
+
+
+def test_ten_requests_a_second_at_most(cli: Cli, edgar: Edgar) -> None:
+    listed_day(edgar, "20261120", 13)
+    call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
+    assert len(edgar.times) == 14
+    assert all(later - first >= 1.0 for first, later in zip(edgar.times, edgar.times[10:], strict=False)), (
+        edgar.times
+    )
+
+
+def test_a_document_that_cannot_be_had_is_asked_again_next_time(cli: Cli, edgar: Edgar) -> None:
+    listed_day(edgar, "20261120", 3)
+    paths = sorted(edgar.documents)
+    lost = edgar.documents.pop(paths[0])
+    broken, edgar.documents[paths[1]] = edgar.documents[paths[1]], f.submission("<XML>?</XML>")
+    first = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
+    assert (first["records_created"], first["records_quarantined"]) == (2, 2)
+    edgar.documents[paths[0]], edgar.documents[paths[1]] = lost, broken
+    edgar.asked.clear()
+    again = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
+    assert again["records_created"] == 4
+    assert edgar.documents_asked() == paths[:2]
+
+
+def test_one_tickers_submissions(cli: Cli, edgar: Edgar, config: Config) -> None:
+    edgar.documents["/files/company_tickers.json"] = json.dumps(
+        {"0": {"cik_str": 99, "ticker": "ABC", "title": "ABC Corp"}}
+    )
+    answer = f.submissions(
+        [
+            (ACCESSION, "4", "2026-11-20", "2026-11-20T23:30:57.000Z"),
+            ("0000000011-26-000002", "8-K", "2026-11-19", "2026-11-19T23:30:57.000Z"),
+            ("0000000011-26-000003", "4", "2026-11-01", "2026-11-01T23:30:57.000Z"),
+        ]
+    )
+    edgar.documents["/submissions/CIK0000000099.json"] = json.dumps(answer)
+    for accession in (ACCESSION, "0000000011-26-000003"):
+        path = f"/Archives/edgar/data/99/{accession.replace('-', '')}/doc.xml"
+        edgar.documents[path] = f.ownership()
+    assert call(cli, "--symbol", "abc", "--since", "2026-11-10")["records_created"] == 2
+    assert rows(config)[0]["filed_at"] == "2026-11-20T23:30:57.000000Z"
+    assert call(cli, "--symbol", "ABC")["records_created"] == 2
+    assert len(edgar.documents_asked()) == 2
+    ended = cli("fetch", "insider", "--symbol", "NOPE")
+    assert ended.code == 3
+    assert "no company with the ticker NOPE" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "said"),
+    [
+        (403, "<html>Request Rate Threshold Exceeded</html>", "Throttled", 1, "ten minutes"),
+        (403, "<html>Undeclared Automated Tool</html>", "NotAuthorised", 4, "contact"),
+        (200, "<html>maintenance</html>", "UnexpectedType", 1, "HTML"),
+        (200, "nothing here", "SchemaMismatch", 1, "no EDGAR index"),
+        (200, f.form_index([("8-K", "ABC", "9", ACCESSION)]), "EmptyAnswer", 1, "no Form 4"),
+    ],
+)
+def test_an_index_not_to_be_trusted_fails_the_run(
+    cli: Cli, edgar: Edgar, status: int, body: str, kind: str, code: int, said: str
+) -> None:
+    edgar.answers["/Archives/edgar/daily-index/2026/QTR4/form.20261120.idx"] = (status, body)
+    ended = cli("fetch", "insider", "--since", "2026-11-20", "--until", "2026-11-20")
+    assert (ended.code, said in ended.err) == (code, True), ended.err
+    run = json.loads(cli("runs", "--json").out)["runs"][0]
+    assert (run["status"], run["error_details"]["class"]) == ("failed", kind)
+    assert len(run["api_calls"]) == 1
+
+
+def test_days_without_an_index_are_normal_a_week_of_them_is_not(cli: Cli, edgar: Edgar) -> None:
+    assert call(cli, "--since", "2026-11-21", "--until", "2026-11-22")["records_fetched"] == 0
+    assert call(cli, "--since", "2026-11-20", "--until", "2026-11-20")["records_fetched"] == 0
+    ended = cli("fetch", "insider", "--since", "2026-11-09", "--until", "2026-11-13")
+    assert ended.code == 1
+    assert "no daily index for 5 working days" in ended.err
+
+
+def test_without_a_contact_nothing_is_asked(cli: Cli, home: Path, httpserver: HTTPServer) -> None:
+    text = f'[sources.sec-edgar]\nbase_url = "{httpserver.url_for("")}"\ncontact = "nobody"\n'
+    with (home / "tradelog.toml").open("a") as stream:
+        stream.write(text)
+    ended = cli("fetch", "insider")
+    assert ended.code == 4
+    assert "contact" in ended.err
+    assert httpserver.log == []
+
+
+def test_a_fetch_goes_on_where_the_last_one_left_off(config: Config, edgar: Edgar) -> None:
+    from tradelog.config import load
+    from tradelog.ingest.run import IngestionRun
+    from tradelog.ingest.sources import edgar as source
+    from tradelog.ingest.sources.base import Request as Asked
+    from tradelog.store.opening import open_writer
+
+    for day in ("20261110", "20261124"):
+        listed_day(edgar, day, 1)
+    settings = load(config.path).sources.settings("sec-edgar", source.EdgarConfig)
+
+    def fetch_now(symbol: str | None = None) -> list[str]:
+        edgar.asked.clear()
+        writer = open_writer(config.store_path)
+        with IngestionRun(writer, "data_fetch:insider", "sec-edgar") as run:
+            source.fetch(run, Asked("insider", settings, symbol=symbol))
+        writer.close()
+        return [path[-12:-4] for path in edgar.asked if "daily-index" in path]
+
+    edgar.documents["/files/company_tickers.json"] = '{"0": {"cik_str": 99, "ticker": "ABC"}}'
+    edgar.documents["/submissions/CIK0000000099.json"] = json.dumps(f.submissions([]))
+    with freeze_time("2026-11-12T15:00:00Z"):
+        assert fetch_now() == ["20261109", "20261110", "20261111", "20261112"]
+    with freeze_time("2026-11-24T15:00:00Z"):
+        assert fetch_now("ABC") == []
+    with freeze_time("2026-11-25T15:00:00Z"):
+        days = (9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 23, 24, 25)
+        assert fetch_now() == [f"202611{day:02d}" for day in days]

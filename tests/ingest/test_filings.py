@@ -1,0 +1,165 @@
+"""Filings of Congress: the House Clerk's index in three forms, Senate reports and their amendments."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import disclosures as d
+from tests.conftest import Cli
+from tradelog.config import Config
+from tradelog.store.reader import Reader
+
+INDEX = [
+    ("Hon.", "Sample", "Ann", "", "P", "XX01", "2021", "2/22/2021", "20018000"),
+    ("", "Example", "Bo", "Jr", "P", "XX02", "2021", "5/14/2021", "8217000"),
+    ("", "(Everett", "Cy", "", "C", "XX03", "2021", "", "10039551"),
+    ("", "Twin", "Di", "", "A", "XX04", "2021", "6/1/2021", "10027462"),
+    ("", "Twin", "Di", "", "A", "XX04", "2021", "6/1/2021", "10027462"),
+]
+NAMES = ("Prefix", "Last", "First", "Suffix", "FilingType", "StateDst", "Year", "FilingDate", "DocID")
+
+
+def as_xml(rows: list[tuple[str, ...]] = INDEX) -> bytes:
+    members = "".join(
+        "<Member>"
+        + "".join(f"<{n}>{v}</{n}>" if v else f"<{n} />" for n, v in zip(NAMES, row, strict=True))
+        + "</Member>"
+        for row in rows
+    )
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<FinancialDisclosure>{members}</FinancialDisclosure>'
+    return b"\xef\xbb\xbf" + text.encode()
+
+
+def as_txt(rows: list[tuple[str, ...]] = INDEX) -> bytes:
+    return "\r\n".join("\t".join(row) for row in [NAMES, *rows]).encode() + b"\r\n"
+
+
+def as_zip(**members: bytes) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name.replace("_", "."), body)
+    return data.getvalue()
+
+
+def fetch(cli: Cli, path: Path, *more: str, code: int = 0) -> dict[str, Any]:
+    ended = cli("fetch", "congress", "--file", str(path), "--json", *more)
+    assert ended.code == code, ended.err
+    return json.loads(ended.out) if code == 0 else {"error": ended.err}
+
+
+def test_the_index_is_one_feed_in_each_of_its_forms(cli: Cli, config: Config, tmp_path: Path) -> None:
+    first = fetch(cli, d.write(tmp_path / "2021FD.xml", as_xml()))
+    assert (first["data_source"], first["records_created"]) == ("house-clerk", 5)
+    archive = as_zip(**{"2021FD_txt": as_txt(), "2021FD_xml": as_xml()})
+    for name, data in (("2021FD.txt", as_txt()), ("2021FD.ZIP", archive)):
+        again = fetch(cli, d.write(tmp_path / name, data))
+        assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 5)
+    with Reader(config.store_path) as reader:
+        found = {row["document"]: row for row in reader.rows("SELECT * FROM record_versions")}
+    assert (found["20018000"]["actor"], found["20018000"]["filed_at"]) == (
+        "Hon. Ann Sample",
+        "2021-02-23T05:00:00.000000Z",
+    )
+    flags = {document: json.loads(row["flags"] or "[]") for document, row in found.items()}
+    assert (flags["20018000"], flags["8217000"]) == (["electronic"], ["scanned"])
+    assert flags["10039551"] == ["no_filed_date"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (as_xml()[:-30], "truncated"),
+        (as_zip(x_pdf=b"%PDF"), "holds no index"),
+        (as_zip(x_xml=as_xml())[:-30], "truncated"),
+        (b"<other/>", "no known form"),
+        (b"<FinancialDisclosure></FinancialDisclosure>", "no rows"),
+        (as_txt([("a", "b")]), "none of 1 rows"),
+        (as_xml([("", "", "", "", "", "", "", "", "")]), "none of 1 rows"),
+    ],
+)
+def test_an_index_that_is_none_is_refused(cli: Cli, tmp_path: Path, data: bytes, said: str) -> None:
+    assert said in fetch(cli, d.write(tmp_path / "x", data), code=1)["error"]
+
+
+ORIGINAL = "0068462f-0000-4000-8000-000000000001"
+AMENDED = "0068462f-0000-4000-8000-000000000002"
+SECOND = "0068462f-0000-4000-8000-000000000003"
+TITLE = "Periodic Transaction Report for 05/03/2017"
+
+
+def amendment(number: int, report: str, **changes: Any) -> dict[str, Any]:
+    return d.efd_report(
+        1, report_id=report, title=f"{TITLE} (Amendment {number})", **{"filed-date": "06/01/2018"} | changes
+    )
+
+
+def links(cli: Cli) -> dict[str, tuple[list[str], list[str]]]:
+    found = json.loads(cli("known", "IBM", "--json").out)["versions"]
+    return {row["document"]: (row["amends"], row["amended_by"]) for row in found}
+
+
+@pytest.mark.parametrize("amendment_first", [False, True])
+def test_an_amendment_leads_to_its_original_in_either_order(
+    cli: Cli, tmp_path: Path, amendment_first: bool
+) -> None:
+    """Point 3: amendments link to what they amend where the source says so, by title and filer."""
+    other = d.efd_report(1, report_id="other", filer="Somebody Else")
+    files = [[d.efd_report(1), other], [amendment(1, AMENDED)]]
+    for number, reports in enumerate(reversed(files) if amendment_first else files):
+        fetch(cli, d.write(tmp_path / f"{number}.json", d.as_json(reports)))
+    assert links(cli) == {
+        ORIGINAL: ([], [AMENDED]),
+        AMENDED: ([ORIGINAL], []),
+        "other": ([], []),
+    }
+
+
+def test_where_two_reports_could_be_meant_both_are_named(cli: Cli, tmp_path: Path) -> None:
+    reports = [d.efd_report(1), d.efd_report(1, report_id=SECOND), amendment(2, AMENDED)]
+    fetch(cli, d.write(tmp_path / "r.json", d.as_json(reports)))
+    assert links(cli)[AMENDED] == ([ORIGINAL, SECOND], [])
+    assert "amends one of" in cli("known", "IBM").out
+
+
+def test_what_was_amended_later_was_not_known_before(cli: Cli, tmp_path: Path, config: Config) -> None:
+    """Point 5: also a link is known only since its run."""
+    fetch(cli, d.write(tmp_path / "a.json", d.as_json([d.efd_report(1)])))
+    with Reader(config.store_path) as reader:
+        then = reader.value("SELECT completed_at FROM data_ingestion_runs")
+    fetch(cli, d.write(tmp_path / "b.json", d.as_json([amendment(1, AMENDED)])))
+    found = json.loads(cli("known", "IBM", "--at", then, "--json").out)["versions"]
+    assert [row["amended_by"] for row in found] == [[]]
+    assert links(cli)[ORIGINAL] == ([], [AMENDED])
+
+
+def test_no_strategy_acts_on_an_amendment(cli: Cli, tmp_path: Path) -> None:
+    """It repeats its whole report, often a year later: old news with a new date."""
+    day = d.today().strftime("%m/%d/%Y")
+    reports = [
+        d.efd_report(1, report_id=str(n), filer=f"Member {n} Sample", title=title, **{"filed-date": day})
+        for title in (TITLE, f"{TITLE} (Amendment 1)")
+        for n in range(3)
+    ]
+    fetch(cli, d.write(tmp_path / "r.json", d.as_json(reports[3:])))
+    assert "no signals" in cli("run-strategy", "congress").out
+    fetch(
+        cli,
+        d.write(
+            tmp_path / "r.json", d.as_json([{**r, "report_id": "x" + r["report_id"]} for r in reports[:3]])
+        ),
+    )
+    assert "decided" in cli("run-strategy", "congress").out
+
+
+def test_a_stock_watcher_row_names_the_filing_behind_it(cli: Cli, tmp_path: Path) -> None:
+    row = d.house_row("A B", "IBM", "10/04/2021")
+    row["ptr_link"] = "https://disclosures-clerk.house.gov/public_disc/ptr-pdfs/2021/20019557.pdf"
+    fetch(cli, d.write(tmp_path / "h.csv", d.house_csv([row])))
+    assert list(links(cli)) == ["20019557"]
