@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-OWNER = """<reportingOwner><reportingOwnerId><rptOwnerCik>{cik}</rptOwnerCik><rptOwnerName>{name}</rptOwnerName>
-</reportingOwnerId><reportingOwnerRelationship><isDirector>{director}</isDirector><isOfficer>true</isOfficer>
+OWNER = """<reportingOwner><reportingOwnerId><rptOwnerCik>{cik}</rptOwnerCik>
+<rptOwnerName>{name}</rptOwnerName></reportingOwnerId><reportingOwnerRelationship><isDirector>{director}</isDirector><isOfficer>true</isOfficer>
 <officerTitle>CEO &amp; President</officerTitle></reportingOwnerRelationship></reportingOwner>"""
 
 
@@ -124,7 +124,8 @@ def legislator(
 
 
 def legislators_csv(rows: Sequence[dict[str, Any]]) -> str:
-    head = "last_name,first_name,middle_name,suffix,nickname,full_name,birthday,gender,type,state,district,party,bioguide_id"
+    head = "last_name,first_name,middle_name,suffix,nickname,full_name,birthday,gender,type,state,district"
+    head += ",party,bioguide_id"
     lines = [head]
     for row in rows:
         name, term = row["name"], row["terms"][-1]

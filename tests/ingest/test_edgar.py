@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +259,13 @@ class Edgar:
 
 
 @pytest.fixture
-def edgar(home: Path, httpserver: HTTPServer) -> Iterator[Edgar]:
+def edgar(home: Path, httpserver: HTTPServer) -> Edgar:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write(
             '[sources.sec-edgar]\ncontact = "Test t@example.org"\ntimeout_seconds = 5\n'
             f'base_url = "{httpserver.url_for("")}"\ndata_url = "{httpserver.url_for("")}"\n'
         )
-    yield Edgar(httpserver)
+    return Edgar(httpserver)
 
 
 def listed_day(edgar: Edgar, day: str, count: int) -> None:

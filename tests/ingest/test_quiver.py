@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
+from tests import disclosures as d
 from tests.conftest import Cli
-from tests.ingest.test_forms import d
+from tradelog import clock
 
 PATH = "/beta/live/congresstrading"
 ROW = {
@@ -27,8 +31,8 @@ def quiver(home: Path, httpserver: HTTPServer) -> HTTPServer:
     return httpserver
 
 
-def last_run(cli: Cli) -> dict[str, object]:
-    found: dict[str, object] = json.loads(cli("runs", "--json").out)["runs"][0]
+def last_run(cli: Cli) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cli("runs", "--json").out)["runs"][0]
     return found
 
 
@@ -40,7 +44,7 @@ def test_fetches_with_the_key_and_logs_the_call_without_it(cli: Cli, quiver: HTT
     assert ended.code == 0, ended.err
     run = last_run(cli)
     assert (run["status"], run["records_created"], run["data_date_end"]) == ("completed", 1, "2025-01-21")
-    call = run["api_calls"][0]  # type: ignore[index]
+    call = run["api_calls"][0]
     assert (call["status"], call["records"], call["headers"]["date"][:3]) == (200, 1, "Wed")
     assert "s3cret" not in json.dumps(run)
     payload = cli("report", "ORCL", "--json").out
@@ -61,7 +65,7 @@ def test_without_a_key_there_are_two_ways_on(cli: Cli) -> None:
         (403, '{"detail":"Upgrade your subscription plan"}', "PlanTooSmall", 4, "Upgrade"),
         (403, '"Upgrade your subscription plan"', "PlanTooSmall", 4, "Upgrade"),
         (403, "<html>Request Rate Threshold Exceeded</html>", "VendorFault", 1, "blocked"),
-        (429, "{}", "Throttled", 1, "wait 7 s"),
+        (429, "{}", "Throttled", 1, "wait 700 s"),
         (500, '"unsupported operand type(s)"', "VendorFault", 1, "unsupported operand"),
         (404, "<html>no</html>", "VendorFault", 1, "404"),
         (302, "", "VendorFault", 1, "redirects"),
@@ -71,6 +75,7 @@ def test_without_a_key_there_are_two_ways_on(cli: Cli) -> None:
         (200, '[{"Representative": "x"', "UnexpectedType", 1, "truncated"),
         (200, '[{"Name": "x", "Other": 1}]', "SchemaMismatch", 1, "no known form"),
         (200, "[]", "EmptyAnswer", 1, "no rows"),
+        (200, json.dumps([ROW | {"ReportDate": None}] * 12), "SchemaMismatch", 1, "no ReportDate in any"),
     ],
 )
 def test_an_answer_not_to_be_trusted_fails_the_run(
@@ -78,7 +83,7 @@ def test_an_answer_not_to_be_trusted_fails_the_run(
 ) -> None:
     """Invariant 10: each reason has a class of its own, and none of them is zero records of success."""
     quiver.expect_request(PATH).respond_with_data(
-        body, status=status, headers={"Retry-After": "7", "Location": "https://elsewhere.example"}
+        body, status=status, headers={"Retry-After": "700", "Location": "https://elsewhere.example"}
     )
     ended = cli("fetch", "congress", QUIVER_API_KEY="s3cret")
     assert ended.code == code
@@ -87,8 +92,9 @@ def test_an_answer_not_to_be_trusted_fails_the_run(
     assert "s3cret" not in ended.err
     run = last_run(cli)
     assert run["status"] == "failed"
-    assert run["error_details"]["class"] == kind  # type: ignore[index]
-    assert run["api_calls"][0]["status"] == status  # type: ignore[index]
+    assert run["error_details"]["class"] == kind
+    # Only what may pass is asked again, and each time is on record.
+    assert [call["status"] for call in run["api_calls"]] == [status] * (3 if status == 500 else 1)
 
 
 def test_a_source_that_cannot_be_reached_is_a_vendor_fault(cli: Cli, home: Path) -> None:
@@ -96,7 +102,7 @@ def test_a_source_that_cannot_be_reached_is_a_vendor_fault(cli: Cli, home: Path)
         stream.write('[sources.quiver]\nbase_url = "http://127.0.0.1:9"\n')
     ended = cli("fetch", "congress", QUIVER_API_KEY="s3cret")
     assert ended.code == 1
-    assert last_run(cli)["error_details"]["class"] == "VendorFault"  # type: ignore[index]
+    assert last_run(cli)["error_details"]["class"] == "VendorFault"
 
 
 def test_a_key_file_must_be_private(cli: Cli, tmp_path: Path, quiver: HTTPServer) -> None:
@@ -106,3 +112,219 @@ def test_a_key_file_must_be_private(cli: Cli, tmp_path: Path, quiver: HTTPServer
     key.chmod(0o600)
     quiver.expect_request(PATH, headers={"Authorization": "Bearer s3cret"}).respond_with_json([ROW])
     assert cli("fetch", "congress", QUIVER_API_KEY_FILE=str(key)).code == 0
+
+
+INSIDERS = "/beta/live/insiders"
+ENTRY = {
+    **{"Ticker": "NUS", "Date": "2026-11-10T00:00:00.000", "Name": "DOE JANE D", "AcquiredDisposedCode": "A"},
+    **{"TransactionCode": "P", "Shares": 10.0, "PricePerShare": 10.35, "SharesOwnedFollowing": 42979.0},
+    **{
+        "fileDate": "2026-11-11T21:44:37.000",
+        "officerTitle": "Chair",
+        "isDirector": True,
+        "isOfficer": False,
+    },
+    **{"isTenPercentOwner": False, "isOther": False, "directOrIndirectOwnership": "D"},
+    **{"uploaded": "2026-11-11T21:45:26.820"},
+}
+
+
+def entry(number: int, **changes: Any) -> dict[str, Any]:
+    return {**ENTRY, "Name": f"DOE NUMBER {number}", **changes}
+
+
+class Insiders:
+    """A paged list, newest first, that changes while it is read: ``moves`` run before each page."""
+
+    def __init__(self, server: HTTPServer, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self.moves: list[Callable[[], None]] = []
+        self.asked: list[dict[str, str]] = []
+        server.expect_request(INSIDERS).respond_with_handler(self.answer)
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(dict(request.args))
+        if self.moves:
+            self.moves.pop(0)()
+        size, page = int(request.args["page_size"]), int(request.args["page"])
+        return Response(
+            json.dumps(self.rows[(page - 1) * size : page * size]), content_type="application/json"
+        )
+
+    def newest(self, row: dict[str, Any]) -> Callable[[], None]:
+        return lambda: self.rows.insert(0, row)
+
+
+def fetched(cli: Cli, *arguments: str) -> dict[str, Any]:
+    ended = cli("fetch", *arguments, "--json", QUIVER_API_KEY="s3cret")
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+@pytest.fixture
+def by_quiver(quiver: HTTPServer, home: Path) -> HTTPServer:
+    with (home / "tradelog.toml").open("a") as stream:
+        stream.write('[sources.insider]\nuse = "quiver"\n')
+    return quiver
+
+
+def test_insiders_by_day_of_upload(cli: Cli, by_quiver: HTTPServer) -> None:
+    """Point 6: parameters as sent, and what the source ignores of them is applied here."""
+    rows = [ENTRY, entry(2, uploaded="2026-11-09T10:00:00.000"), entry(3, TransactionCode="A")]
+    source = Insiders(by_quiver, rows)
+    found = fetched(cli, "insider", "--since", "2026-11-10", "--until", "2026-11-11")
+    assert (found["data_source"], found["records_created"]) == ("quiver-insiders", 2)
+    assert [asked["uploaded"] for asked in source.asked] == ["20261110", "20261111"]
+    calls = last_run(cli)["api_calls"]
+    assert (calls[0]["params"]["uploaded"], calls[-1]["records"], calls[-1]["records_in_bounds"]) == (
+        "20261110",
+        6,
+        2,
+    )
+    known = {row["member"]: row for row in json.loads(cli("known", "NUS", "--json").out)["versions"]}
+    assert (known["DOE JANE D"]["side"], known["DOE JANE D"]["amount_low"]) == ("purchase", "103.5")
+    assert (known["DOE NUMBER 3"]["side"], known["DOE NUMBER 3"]["amount_low"]) == ("award", None)
+    assert known["DOE JANE D"]["filed_at"] == "2026-11-12T02:44:37.000000Z"
+    assert "filed_zone_assumed" in known["DOE JANE D"]["flags"]
+    again = fetched(cli, "insider", "--since", "2026-11-10", "--until", "2026-11-11")
+    assert (again["records_created"], again["records_skipped"]) == (0, 2)
+
+
+def test_two_insiders_of_a_ticker_day_and_side_are_two(
+    cli: Cli, by_quiver: HTTPServer, tmp_path: Path
+) -> None:
+    """Facts, 4: a constant source id made the last one win. Titles and uploads make no versions."""
+    Insiders(by_quiver, [entry(1), entry(2), entry(2)])
+    assert fetched(cli, "insider", "--symbol", "nus")["records_created"] == 3
+    changed = [entry(n, uploaded="2026-12-01T00:00:00", officerTitle="CFO") for n in (1, 2, 2)]
+    path = d.write(tmp_path / "i.json", json.dumps(changed))
+    assert fetched(cli, "insider", "--file", str(path))["records_skipped"] == 3
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [],
+        # A new row on top before the second page: the last of the first page comes again.
+        [0, 1],
+        [0, 1, 0, 0, 1],
+        # It never stands still.
+        [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+    ],
+)
+def test_paging_over_a_list_that_moves(cli: Cli, by_quiver: HTTPServer, moves: list[int]) -> None:
+    """Point 6: each row once, identical ones as often as they are there."""
+    rows = [entry(n // 2) for n in range(1100)]
+    source = Insiders(by_quiver, rows)
+    source.moves = [source.newest(entry(9000 + n)) if move else lambda: None for n, move in enumerate(moves)]
+    found = fetched(cli, "insider", "--symbol", "NUS")
+    assert found["records_created"] >= 1100
+    assert found["records_created"] <= len(source.rows)
+    again = fetched(cli, "insider", "--symbol", "NUS")
+    assert (again["records_created"], again["records_updated"]) == (
+        len(source.rows) - found["records_created"],
+        0,
+    )
+    assert again["records_skipped"] == found["records_created"]
+
+
+def test_every_page_is_read_once_while_the_list_stands_still(cli: Cli, by_quiver: HTTPServer) -> None:
+    source = Insiders(by_quiver, [entry(n) for n in range(600)])
+    fetched(cli, "insider", "--symbol", "NUS")
+    assert [asked["page"] for asked in source.asked] == ["1", "2", "1"]
+
+
+V2 = {
+    **{"Ticker": "ORCL", "Traded": "2025-01-21", "Transaction": "Sale", "Trade_Size_USD": "1001.0"},
+    **{"Name": "Ann Example", "BioGuideID": "E000001", "Filed": "2025-02-10", "Party": "D"},
+    **{
+        "District": " XX04",
+        "Chamber": "Representatives",
+        "excess_return": "-3.37",
+        "last_modified": "2025-02-11",
+    },
+}
+
+
+def test_the_whole_history_is_one_feed_with_the_newest(cli: Cli, quiver: HTTPServer) -> None:
+    """Point 3: bulk lists everything, so what it lacks is gone; its V2 rows are the V1 rows."""
+    quiver.expect_request(PATH).respond_with_json([ROW, {**ROW, "Ticker": "IBM"}])
+    assert fetched(cli, "congress")["records_created"] == 2
+    handler = quiver.expect_oneshot_request("/beta/bulk/congresstrading", query_string={"version": "V2"})
+    handler.respond_with_json([V2])
+    ended = cli("fetch", "congress", "--history", QUIVER_API_KEY="s3cret")
+    assert ended.code == 1
+    assert "listed 2 congress trade records, and now only 1" in ended.err
+    quiver.expect_oneshot_request("/beta/bulk/congresstrading").respond_with_json([V2])
+    found = fetched(cli, "congress", "--history", "--allow-shrink")
+    assert [found[f"records_{name}"] for name in ("created", "updated", "skipped", "gone")] == [0, 0, 1, 1]
+    known = json.loads(cli("known", "ORCL", "--json").out)["versions"]
+    assert [row["person"] for row in known] == ["E000001"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "taken"),
+    [
+        ([], 3),
+        (["--since", "2025-02-10"], 2),
+        (["--until", "2025-02-10"], 2),
+        (["--since", "2025-02-10", "--until", "2025-02-10"], 1),
+        (["--since", "2026-01-01"], 0),
+    ],
+)
+def test_bounds_each_alone_both_or_neither(
+    cli: Cli, quiver: HTTPServer, bounds: list[str], taken: int
+) -> None:
+    rows = [
+        {**ROW, "Ticker": f"T{n}", "ReportDate": day}
+        for n, day in enumerate(("2025-02-09", "2025-02-10", "2025-03-01"))
+    ]
+    quiver.expect_request(PATH).respond_with_json(rows)
+    assert fetched(cli, "congress", *bounds)["records_created"] == taken
+    call = last_run(cli)["api_calls"][-1]
+    assert (call["records"], call["records_in_bounds"]) == (3, taken)
+
+
+def test_one_tickers_congress_trades(cli: Cli, quiver: HTTPServer) -> None:
+    quiver.expect_oneshot_request("/beta/historical/congresstrading/ORCL").respond_with_json([ROW])
+    assert fetched(cli, "congress", "--symbol", "orcl")["records_created"] == 1
+
+
+def test_what_may_pass_is_asked_again(cli: Cli, quiver: HTTPServer) -> None:
+    """Point 6: through a library, Retry-After honoured, all attempts on record."""
+    quiver.expect_ordered_request(PATH).respond_with_data("busy", status=503)
+    quiver.expect_ordered_request(PATH).respond_with_data("{}", status=429, headers={"Retry-After": "1"})
+    quiver.expect_ordered_request(PATH).respond_with_json([ROW])
+    assert fetched(cli, "congress")["records_created"] == 1
+    calls = last_run(cli)["api_calls"]
+    assert [call["status"] for call in calls] == [503, 429, 200]
+    waited = clock.from_text(calls[2]["timestamp"]) - clock.from_text(calls[1]["timestamp"])
+    assert waited.total_seconds() >= 1
+
+
+def test_rows_that_the_vendor_moves_daily_make_no_versions(cli: Cli, quiver: HTTPServer) -> None:
+    """Point 3: ExcessReturn, PriceChange, SPYChange and excess_return know the future."""
+    for number in range(3):
+        moved = {
+            "ExcessReturn": number,
+            "PriceChange": number,
+            "SPYChange": number,
+            "last_modified": str(number),
+        }
+        quiver.expect_oneshot_request(PATH).respond_with_json([ROW | moved])
+        found = fetched(cli, "congress")
+        assert (found["records_created"], found["records_updated"]) == (int(number == 0), 0)
+    quiver.expect_oneshot_request(PATH).respond_with_json([ROW | {"Party": "R"}])
+    assert fetched(cli, "congress")["records_updated"] == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["1", "null", '[1, "x", null]', '[{"Representative": 5}]', "[[]]", '[{"a": 1}, 2]']
+)
+def test_odd_json_is_refused_and_not_a_fault(cli: Cli, quiver: HTTPServer, body: str) -> None:
+    quiver.expect_request(PATH).respond_with_data(body, content_type="application/json")
+    ended = cli("fetch", "congress", QUIVER_API_KEY="s3cret")
+    assert ended.code == 1
+    assert "fault of tradelog" not in ended.err
+    assert last_run(cli)["status"] == "failed"

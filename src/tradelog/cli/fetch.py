@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def _key(source: Source) -> str | None:
 
 def _symbol(text: str) -> str:
     found = text.strip().upper()
-    if not found or len(found) > 20 or not all(letter.isalnum() or letter in ".-/" for letter in found):
+    if len(found) > 20 or not re.fullmatch(r"[A-Z0-9]+([.\-/][A-Z0-9]+)*", found):
         raise UsageError(f"{text!r} is no ticker", hint="such as AAPL or BRK.B")
     return found
 

@@ -112,11 +112,11 @@ def _pages(run: IngestionRun, client: http.Client, url: str, params: dict[str, s
     passes: list[Elements] = []
     for _ in range(PASSES):
         pages = list(_one_pass(client, url, params))
-        rows = _joined(pages)
-        passes.append(rows)
-        # The first page again: where it is as it was, no row has moved from page to page.
+        # The first page again: where it is as it was, no row has moved from page to page, and what two
+        # pages have alike at their seam are two rows.
         if len(pages) == 1 or _page(client, url, params, 1) == pages[0]:
-            return rows
+            return [row for page in pages for row in page]
+        passes.append(_joined(pages))
     run.api_calls[-1]["moving"] = True
     return _union(passes)
 
