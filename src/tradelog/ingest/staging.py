@@ -15,6 +15,7 @@ import sqlite3
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from tradelog import money
@@ -128,8 +129,8 @@ class Staging:
                 row.symbol,
                 row.actor,
                 row.side,
-                None if row.amount_low is None else money.to_text(row.amount_low),
-                None if row.amount_high is None else money.to_text(row.amount_high),
+                None if row.amount_low is None else _number(row.amount_low),
+                None if row.amount_high is None else _number(row.amount_high),
                 json.dumps(row.flags) if row.flags else None,
                 row.payload,
                 row.document,
@@ -382,6 +383,9 @@ class Staging:
                 (first, last),
             ),
         )
+
+
+_number = lru_cache(maxsize=8192)(money.to_text)
 
 
 def _pair(rows: list[_Row], known: list[_Known], backfill_before: str, counts: Counts) -> Iterator[_Write]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,17 @@ def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[R
 
 @dataclass(frozen=True, slots=True)
 class _Dates:
-    event: date | None
+    """``event`` is ISO, ``filed`` the day; both None where there is no such day, and what was given
+    then stands in ``event_given`` and ``filed_given``, which otherwise are ISO as well."""
+
+    event: str | None
+    event_given: str
     filed: date | None
+    filed_given: str
     flags: tuple[str, ...]
 
 
+@lru_cache(maxsize=65536)
 def _dates(event: str, filed: str, latest: date) -> _Dates:
     flags = []
     happened = fields.day(event, latest)
@@ -94,7 +101,9 @@ def _dates(event: str, filed: str, latest: date) -> _Dates:
         flags.append("impossible_filed_date" if filed.strip() else "no_filed_date")
     elif happened is not None and happened > disclosed:
         flags.append("traded_after_filed")
-    return _Dates(happened, disclosed, tuple(flags))
+    when = None if happened is None else happened.isoformat()
+    filed_given = filed.strip() if disclosed is None else disclosed.isoformat()
+    return _Dates(when, event.strip() if when is None else when, disclosed, filed_given, tuple(flags))
 
 
 def _record(
@@ -124,7 +133,7 @@ def _record(
         identity=identity,
         content=identity + content,
         payload=payload,
-        event_date=None if dates.event is None else dates.event.isoformat(),
+        event_date=dates.event,
         filed_at=None if dates.filed is None else fields.filed_moment(dates.filed, filed_time),
         filed_as_given=filed or None,
         symbol=fields.ticker(symbol),
@@ -138,85 +147,48 @@ def _record(
     )
 
 
-def _quiver_v1(position: int, row: Row, payload: str, latest: date) -> Record:
-    amount = forms.text(row, "Range") or forms.text(row, "Amount")
-    return _quiver(
-        position,
-        payload,
-        latest,
-        name=forms.name(row, "Representative"),
-        traded=forms.text(row, "TransactionDate"),
-        filed=forms.text(row, "ReportDate"),
-        symbol=forms.text(row, "Ticker"),
-        side=forms.text(row, "Transaction"),
-        amount=amount,
-        party=forms.text(row, "Party"),
-        chamber=forms.text(row, "House"),
-        person=forms.text(row, "BioGuideID").strip(),
-    )
+def _quiver(name: str, traded: str, filed: str, side: str, amounts: tuple[str, ...], chamber: str) -> Reader:
+    """The reader of a version of Quiver's rows, whose columns these are."""
+
+    def read(position: int, row: Row, payload: str, latest: date) -> Record:
+        member, symbol = forms.name(row, name), forms.text(row, "Ticker")
+        disclosed, kind = forms.text(row, filed), forms.text(row, side)
+        dates = _dates(forms.text(row, traded), disclosed, latest)
+        amount = next(filter(None, (forms.text(row, column) for column in amounts)), "")
+        return _record(
+            position,
+            payload,
+            identity=(
+                names.folded(member),
+                fields.folded_ticker(symbol),
+                dates.event_given,
+                kind.strip().lower(),
+                _lower_bound(amount),
+            ),
+            content=(
+                dates.filed_given,
+                member,
+                symbol,
+                forms.text(row, "Party").strip()[:1].upper(),
+                forms.text(row, chamber).strip()[:1].upper(),
+            ),
+            dates=dates,
+            filed=disclosed,
+            symbol=symbol,
+            actor=member,
+            side=kind,
+            amount=amount,
+            person=forms.text(row, "BioGuideID").strip() or None,
+        )
+
+    return read
 
 
-def _quiver_v2(position: int, row: Row, payload: str, latest: date) -> Record:
-    return _quiver(
-        position,
-        payload,
-        latest,
-        name=forms.name(row, "Name"),
-        traded=forms.text(row, "Traded"),
-        filed=forms.text(row, "Filed"),
-        symbol=forms.text(row, "Ticker"),
-        side=forms.text(row, "Transaction"),
-        amount=forms.text(row, "Trade_Size_USD"),
-        party=forms.text(row, "Party"),
-        chamber=forms.text(row, "Chamber"),
-        person=forms.text(row, "BioGuideID").strip(),
-    )
-
-
-def _quiver(
-    position: int,
-    payload: str,
-    latest: date,
-    *,
-    name: str,
-    traded: str,
-    filed: str,
-    symbol: str,
-    side: str,
-    amount: str,
-    party: str,
-    chamber: str,
-    person: str,
-) -> Record:
-    # The lower bound only: V2 gives nothing else, and it tells the bands apart.
+@lru_cache(maxsize=8192)
+def _lower_bound(amount: str) -> str:
+    """The lower bound only: V2 gives nothing else, and it tells the bands apart."""
     low, _ = fields.amount(amount)
-    dates = _dates(traded, filed, latest)
-    when = traded.strip() if dates.event is None else dates.event.isoformat()
-    return _record(
-        position,
-        payload,
-        identity=(
-            names.folded(name),
-            fields.folded_ticker(symbol),
-            when,
-            side.strip().lower(),
-            amount.strip() if low is None else money.to_text(low),
-        ),
-        content=(
-            filed.strip() if dates.filed is None else dates.filed.isoformat(),
-            name,
-            symbol,
-            party.strip()[:1].upper(),
-            chamber.strip()[:1].upper(),
-        ),
-        dates=dates,
-        filed=filed,
-        symbol=symbol,
-        actor=name,
-        side=side,
-        amount=amount,
-        person=person or None,
-    )
+    return amount.strip() if low is None else money.to_text(low)
 
 
 def _stock_watcher(member: str, extras: tuple[str, ...]) -> Reader:
@@ -230,7 +202,7 @@ def _stock_watcher(member: str, extras: tuple[str, ...]) -> Reader:
             payload,
             identity=(
                 link,
-                traded.strip() if dates.event is None else dates.event.isoformat(),
+                dates.event_given,
                 *(forms.text(row, key).strip() for key in ("owner", "ticker", "asset_description")),
                 kind.strip().lower(),
                 amount.strip(),
@@ -306,14 +278,14 @@ QUIVER_V1 = Form(
     "Quiver V1",
     "quiver-congress",
     frozenset(("ReportDate", "TransactionDate", "Ticker", "Representative", "Transaction", "Range")),
-    _quiver_v1,
+    _quiver("Representative", "TransactionDate", "ReportDate", "Transaction", ("Range", "Amount"), "House"),
     frozenset(("ReportDate", "TransactionDate", "Ticker", "Transaction")),
 )
 QUIVER_V2 = Form(
     "Quiver V2",
     "quiver-congress",
     frozenset(("Traded", "Filed", "Ticker", "Name", "Transaction", "Trade_Size_USD")),
-    _quiver_v2,
+    _quiver("Name", "Traded", "Filed", "Transaction", ("Trade_Size_USD",), "Chamber"),
     frozenset(("Traded", "Filed", "Ticker", "Transaction")),
 )
 HOUSE_STOCK_WATCHER = Form(

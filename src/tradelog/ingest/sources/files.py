@@ -9,11 +9,12 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,7 @@ def _with_whole_date(rows: Iterable[Record | BadRow], file: TextFile) -> Iterato
 def _whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Given]:
     """Each row, with its fields by name; refuses a file whose last row was cut."""
     width = len(header)
+    payload = _payload(header)
     held: Given | None = None
     ends: set[str] = set()
     end = ""
@@ -178,8 +180,7 @@ def _whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Give
                 position, None, _encode(fields), f"{len(fields)} fields where the header has {width}"
             )
         else:
-            row = dict(zip(header, fields, strict=True))
-            held = Given(position, row, _encode(row))
+            held = Given(position, dict(zip(header, fields, strict=True)), payload(fields))
     if held is None:
         return
     # "Fals" where other rows end in "False": a file cut inside its very last field.
@@ -187,6 +188,12 @@ def _whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Give
     if not file.ends_in_newline and (held.reason or is_cut):
         raise truncated(file.path, f"line {held.position} stops in the middle")
     yield held
+
+
+def _payload(header: list[str]) -> Callable[[list[str]], str]:
+    """Writes a row as JSON, as the encoder would; the names of the fields are encoded once."""
+    template = "{" + ",".join(encode_basestring(name).replace("%", "%%") + ":%s" for name in header) + "}"
+    return lambda fields: template % tuple(map(encode_basestring, fields))
 
 
 def _csv_fields(reader: Any, path: Path) -> Iterator[tuple[int, list[str] | str]]:

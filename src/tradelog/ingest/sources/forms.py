@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from tradelog.errors import SchemaMismatch
 from tradelog.ingest.identity import BadRow, Record
@@ -35,8 +35,7 @@ class Form:
     filled: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """A row before it is read: ``row`` is None where ``reason`` says why there is none."""
 
     position: int
@@ -99,11 +98,12 @@ def read_row(form: Form, position: int, row: object, payload: str, latest: date)
 def text(row: Row, key: str) -> str:
     """A field as text, empty where it is missing or null."""
     value = row.get(key)
+    if type(value) is str and value.isascii():
+        return value
     if value is None:
         return ""
-    found = value if type(value) is str else str(value)
     # Half of a surrogate pair is no text that can be kept; the payload still has it as it was given.
-    return found if found.isascii() else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def name(row: Row, key: str) -> str:
