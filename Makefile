@@ -11,8 +11,15 @@ test: .venv/ready
 	$(BIN)/python -m pytest
 
 # The design's budgets as ratios; FILE= names a real Quiver export to load.
-bench: .venv/ready
-	$(BIN)/python benchmarks/bench.py $(FILE)
+bench: .venv-bench/ready
+	.venv-bench/bin/python benchmarks/bench.py $(FILE)
+
+# Peers that the benchmarks measure against need an environment of their own.
+.venv-bench/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-bench/bin/python -m pip install --quiet --editable . --group bench
+	touch $@
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -28,4 +35,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-bench

@@ -301,7 +301,12 @@ def _one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
 
 
 def _check_url(url: str, where: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{where} = {url!r} is no URL: {error}") from error
+    if parts.username or parts.password:
+        raise ConfigError(f"{where} must hold no user or password: URLs are logged")
     loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
     if parts.scheme == "https" or (parts.scheme == "http" and loopback):
         return

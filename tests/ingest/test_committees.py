@@ -82,11 +82,11 @@ def test_an_empty_and_a_half_filled_membership(cli: Cli, config: Config, tmp_pat
     whole = f.seats(["HSTE", "SSTE", "JSTE"], 10)
     path = tmp_path / "m.yaml"
     assert counts(fetch(cli, write(path, f.as_yaml(whole)), "--complete")) == (30, 0, 0, 0)
-    for text, said in (("{}", "no rows"), (f.as_yaml(f.seats(["HSTE", "SSTE"], 10)), "30 committee seat")):
+    for text, said in (("{}\n", "no rows"), (f.as_yaml(f.seats(["HSTE", "SSTE"], 10)), "30 committee seat")):
         error = fetch(cli, write(path, text), "--complete", code=1)["error"]
         assert said in error
         assert seats_now(config) == 30
-    assert "no rows" in fetch(cli, write(path, "{}"), "--complete", "--allow-shrink", code=1)["error"]
+    assert "no rows" in fetch(cli, write(path, "{}\n"), "--complete", "--allow-shrink", code=1)["error"]
     write(path, f.as_yaml(f.seats(["HSTE"], 10)))
     assert counts(fetch(cli, path, "--complete", "--allow-shrink")) == (0, 0, 10, 20)
     assert seats_now(config) == 10
@@ -114,10 +114,65 @@ def test_what_is_none_of_the_forms_is_refused(cli: Cli, tmp_path: Path, text: st
     assert said in fetch(cli, write(tmp_path / "x.json", text), code=1)["error"]
 
 
-@pytest.mark.parametrize("text", ["HSTE:\n- name: [\n", "a: &a\n b: *c\n", "just text\n"])
-def test_yaml_that_is_none_is_refused(cli: Cli, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("HSTE:\n- name: [\n", "truncated"),
+        ("HSTE:\n- bioguide: F0", "its last line has no end"),
+        ("HSTE: []\nHSTE: []\n", "twice"),
+        ("just text\n", "no known form"),
+        ("a: &a [1]\nb: *a\n", "alias"),
+        ("a: !!python/object:os.system x\n", "alias or a tag"),
+        ("a: !!timestamp x\n", "alias or a tag"),
+        ("? [1]\n: 2\n", "truncated"),
+    ],
+)
+def test_yaml_that_is_none_is_refused(cli: Cli, tmp_path: Path, text: str, said: str) -> None:
     error = fetch(cli, write(tmp_path / "x.yaml", text), code=1)["error"]
-    assert "truncated" in error or "no known form" in error
+    assert said in error
+    assert "fault of tradelog" not in error
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"terms": {"a": 1}},
+        {"terms": ["x"]},
+        {"terms": 5},
+        {"bio": "x"},
+        {"name": "x"},
+        {"id": None},
+    ],
+)
+def test_a_legislator_that_is_none_costs_itself(cli: Cli, tmp_path: Path, bad: dict[str, Any]) -> None:
+    rows = [PEOPLE[0] | bad, None, PEOPLE[1]]
+    found = fetch(cli, write(tmp_path / "l.json", f.as_json(rows)))
+    assert (found["records_created"], found["records_quarantined"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "good", "bad"),
+    [
+        ({"HSTE": None, "SSTE": f.seats(["SSTE"], 2)["SSTE"]}, 2, 1),
+        ([{**f.COMMITTEES[0], "subcommittees": 5}, None], 1, 2),
+        ({"HSTE": [{"name": "\ud800", "bioguide": "M000001"}]}, 1, 0),
+    ],
+)
+def test_odd_committees_cost_themselves(cli: Cli, tmp_path: Path, value: Any, good: int, bad: int) -> None:
+    found = fetch(cli, write(tmp_path / "c.json", f.as_json(value)))
+    assert (found["records_created"], found["records_quarantined"]) == (good, bad)
+
+
+def test_a_key_that_is_there_twice_is_no_list_of_seats(cli: Cli, tmp_path: Path) -> None:
+    seat = f.as_json(f.seats(["HSTE"], 1)["HSTE"])
+    error = fetch(cli, write(tmp_path / "c.json", f'{{"HSTE": {seat}, "HSTE": {seat}}}'), code=1)["error"]
+    assert "'HSTE' twice" in error
+
+
+def test_a_bad_row_of_a_table_of_legislators_costs_itself(cli: Cli, tmp_path: Path) -> None:
+    text = f.legislators_csv(PEOPLE) + "short,row\n"
+    found = fetch(cli, write(tmp_path / "l.csv", text))
+    assert (found["records_created"], found["records_quarantined"]) == (2, 1)
 
 
 class Pages:
@@ -189,6 +244,19 @@ def test_a_kind_in_two_files_is_asked_for_as_a_whole(cli: Cli, pages: Pages) -> 
         ("legislators-historical.json", 200),
         ("legislators-current.json", 200),
     ]
+
+
+def test_what_could_not_be_read_is_asked_for_again(cli: Cli, pages: Pages) -> None:
+    """A row that was unreadable may have hidden a change: nothing is confirmed until it is gone."""
+    live(cli)
+    bad = [*PEOPLE[:1], {"id": {}}]
+    pages.files["legislators-current.json"] = f.as_json(bad)
+    first = live(cli)
+    assert (first["records_quarantined"], first["records_gone"]) == (1, 0)
+    again = live(cli)
+    assert (again["records_quarantined"], again["records_gone"]) == (1, 0)
+    pages.files["legislators-current.json"] = f.as_json(PEOPLE[:1])
+    assert live(cli, "--allow-shrink")["records_gone"] == 1
 
 
 def test_a_file_between_two_fetches_makes_the_etag_worthless(cli: Cli, pages: Pages, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from werkzeug import Request, Response
 from tests import filings as f
 from tests.conftest import Cli
 from tests.disclosures import write
-from tradelog.config import Config
+from tradelog.config import Config, EdgarConfig, load
 from tradelog.errors import SchemaMismatch, SourceError, UnexpectedType
+from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.sources import edgar as source
 from tradelog.ingest.sources import listings, ownership
+from tradelog.ingest.sources.base import Request as Asked
+from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 
 ACCESSION = "0000000011-26-000001"
@@ -61,7 +67,7 @@ def test_a_purchase_of_an_option_is_no_trade_in_the_share(cli: Cli, config: Conf
     document = f.ownership([], [f.line("P", derivative=True)])
     fetch(cli, write(tmp_path / "a.txt", f.submission(document)))
     assert rows(config) == []
-    assert [row["side"] for row in rows(config, "insider_derivative")] == ["purchase"]
+    assert [row["side"] for row in rows(config, "insider_derivative")] == ["derivative purchase"]
 
 
 def test_accession_table_and_line_make_the_identity(cli: Cli, config: Config, tmp_path: Path) -> None:
@@ -168,7 +174,7 @@ def test_each_form_of_an_index_lists_each_filing_once(cli: Cli, config: Config, 
     master[4:] = [f"{cik}|{name}|{form}|20261120|edgar/data/{cik}/{a}.txt" for form, name, cik, a in listed]
     assert fetch(cli, write(tmp_path / "form.idx", by_form))["records_created"] == 2
     for lines in (by_company, master):
-        again = fetch(cli, write(tmp_path / "x.idx", "\n".join(lines)))
+        again = fetch(cli, write(tmp_path / "x.idx", "\n".join(lines) + "\n"))
         assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 2)
     row = next(row for row in rows(config, "insider_filing_listing") if row["document"] == ACCESSION)
     assert row["actor"] == "ABC Corp; Doe Jane"
@@ -268,6 +274,17 @@ def edgar(home: Path, httpserver: HTTPServer) -> Edgar:
     return Edgar(httpserver)
 
 
+def fetch_live(config: Config, symbol: str | None = None) -> IngestionRun:
+    """A plain fetch in this process, whose clock a test can hold."""
+    settings = load(config.path).sources.settings("sec-edgar", EdgarConfig)
+    writer = open_writer(config.store_path)
+    params = {"symbol": symbol} if symbol else {}
+    with IngestionRun(writer, "data_fetch:insider", "sec-edgar", params) as run:
+        source.fetch(run, Asked("insider", settings, symbol=symbol))
+    writer.close()
+    return run
+
+
 def listed_day(edgar: Edgar, day: str, count: int) -> None:
     told = []
     for number in range(count):
@@ -317,11 +334,182 @@ def test_a_document_that_cannot_be_had_is_asked_again_next_time(cli: Cli, edgar:
     broken, edgar.documents[paths[1]] = edgar.documents[paths[1]], f.submission("<XML>?</XML>")
     first = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
     assert (first["records_created"], first["records_quarantined"]) == (2, 2)
+    assert "not there" in cli("show", first["run_id"]).out or "404" in cli("show", first["run_id"]).out
     edgar.documents[paths[0]], edgar.documents[paths[1]] = lost, broken
     edgar.asked.clear()
     again = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
     assert again["records_created"] == 4
     assert edgar.documents_asked() == paths[:2]
+
+
+def test_what_was_owed_is_asked_for_after_its_day(config: Config, edgar: Edgar) -> None:
+    """A filing that was not there for days is not forgotten when its index is no longer asked for."""
+    listed_day(edgar, "20261110", 1)
+    (path,) = edgar.documents
+    lost = edgar.documents.pop(path)
+    for day in (16, 20, 23):
+        listed_day(edgar, f"202611{day}", 1)
+    for day, created in ((11, 0), (17, 2), (20, 2), (23, 4)):
+        if day == 23:
+            edgar.documents[path] = lost
+        with freeze_time(f"2026-11-{day}T15:00:00Z"):
+            assert fetch_live(config).counts.created == created
+    with freeze_time("2026-11-24T15:00:00Z"):
+        edgar.asked.clear()
+        fetch_live(config)
+    assert edgar.documents_asked() == []
+
+
+def test_a_row_of_documents_that_cannot_be_had_is_no_accident(cli: Cli, edgar: Edgar) -> None:
+    listed_day(edgar, "20261120", 8)
+    for path in edgar.documents:
+        edgar.answers[path] = (200, "<html>maintenance</html>")
+    ended = cli("fetch", "insider", "--since", "2026-11-20", "--until", "2026-11-20")
+    assert ended.code == 1
+    assert len(edgar.documents_asked()) == 5
+    run = json.loads(cli("runs", "--json").out)["runs"][0]
+    assert run["error_details"]["class"] == "UnexpectedType"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"filings": None}, SchemaMismatch),
+        ({"filings": []}, SchemaMismatch),
+        ({"filings": {"recent": {"form": "4"}}}, SchemaMismatch),
+    ],
+)
+def test_submissions_of_another_shape_are_refused(change: dict[str, Any], kind: type[SourceError]) -> None:
+    with pytest.raises(kind):
+        listings.submissions({**f.submissions([]), **change}, "x")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (None, "4", "2026-11-20", "2026-11-20T23:30:57.000Z"),
+        (ACCESSION, ["4"], "2026-11-20", "2026-11-20T23:30:57.000Z"),
+        ("garbage", "4", "2026-11-20", "2026-11-20T23:30:57.000Z"),
+        (ACCESSION, "4", "9999-12-31", "9999-12-31T23:30:57.000Z"),
+        (ACCESSION, "4", "0001-01-01", ""),
+        (ACCESSION, "4", "", ""),
+    ],
+)
+def test_a_submission_that_is_none_costs_itself(cli: Cli, tmp_path: Path, row: Any) -> None:
+    good = ("0000000011-26-000002", "4", "2026-11-20", "2026-11-20T23:30:57.000Z")
+    found = fetch(cli, write(tmp_path / "s.json", json.dumps(f.submissions([row, good]))))
+    assert (found["records_created"], found["records_quarantined"]) == (1, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 20, 60])
+def test_a_list_that_was_cut_is_not_whole(cli: Cli, tmp_path: Path, cut: int) -> None:
+    index = f.form_index([("4", "ABC Corp", "99", ACCESSION)] * 2)
+    ended = cli("fetch", "insider", "--file", str(write(tmp_path / "form.idx", index[:-cut])))
+    assert (ended.code, "truncated" in ended.err) == (1, True)
+    table = (
+        "form,accession,filed,updated,cik,name\n"
+        + f"4,{ACCESSION},2026-11-20,x,99,ABC Corp of Longname\n" * 2
+    )
+    ended = cli("fetch", "insider", "--file", str(write(tmp_path / "feed.csv", table[: -1 - cut])))
+    # Without its last row, the table ends as a whole one does.
+    assert ended.code == (0 if cut == 60 else 1), ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "is_bad"),
+    [
+        (
+            "4                 ABC Corp       99          2022100X    edgar/data/99/0000000011-26-000002.txt",
+            True,
+        ),
+        (
+            "4                 ABC Corp       99          20229999    edgar/data/99/0000000011-26-000002.txt",
+            True,
+        ),
+        (
+            "4                 ABC Corp       99          99991231    edgar/data/99/0000000011-26-000002.txt",
+            True,
+        ),
+        (
+            "8-K               ABC Corp       99          20261120    edgar/data/99/0000000011-26-000002.txt",
+            False,
+        ),
+        ("what is this", True),
+    ],
+)
+def test_a_line_of_an_index_that_is_none_is_kept_apart(
+    cli: Cli, tmp_path: Path, line: str, is_bad: bool
+) -> None:
+    index = f.form_index([("4", "ABC Corp", "99", ACCESSION)]) + line + "\n"
+    found = fetch(cli, write(tmp_path / "form.idx", index))
+    assert (found["records_created"], found["records_quarantined"]) == (1, int(is_bad))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("<rptOwnerCik>0000000011</rptOwnerCik>", "", "does not name"),
+        ("<issuerCik>0000000099</issuerCik>", "", "does not name"),
+        ("<rptOwnerName>Doe Jane</rptOwnerName>", "", "does not name"),
+        ("<documentType>4</documentType>", "<documentType>13D</documentType>", "no Form 3, 4 or 5"),
+        ("</XML>", "", "has no end"),
+    ],
+)
+def test_a_filing_that_does_not_name_its_people_is_refused(
+    cli: Cli, tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    text = f.submission(f.ownership())
+    assert before in text
+    ended = cli("fetch", "insider", "--file", str(write(tmp_path / "a.txt", text.replace(before, after))))
+    assert ended.code == 1
+    assert said in ended.err
+
+
+def test_a_second_table_of_a_kind_is_read_on(cli: Cli, config: Config, tmp_path: Path) -> None:
+    text = f.ownership([f.line()]).replace(
+        "<derivativeTable>", f"<nonDerivativeTable>{f.line('S')}</nonDerivativeTable><derivativeTable>"
+    )
+    fetch(cli, write(tmp_path / "a.txt", f.submission(text)))
+    assert [row["side"] for row in rows(config)] == ["purchase", "sale"]
+
+
+@pytest.mark.parametrize(
+    "name", [f"{ACCESSION}.xml", "000000001126000001.xml", "000000001126000001/form4.xml"]
+)
+def test_a_bare_document_is_known_by_its_path(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    fetch(cli, write(tmp_path / name, f.ownership()))
+    # The submission adds what the document alone does not say: when it was filed.
+    again = fetch(cli, write(tmp_path / "a.txt", f.submission(f.ownership())))
+    assert (again["records_created"], again["records_updated"]) == (0, 2)
+    assert "2026-11-20" in cli("known", "ABC", "--as-filed").out
+    assert fetch(cli, write(tmp_path / "b.nc", f.pds(f.ownership())))["records_skipped"] == 2
+
+
+@pytest.mark.parametrize("stamp", ["20260299120000", "99991231235959", "00010101000000"])
+def test_an_impossible_time_of_acceptance_leaves_the_day(
+    cli: Cli, config: Config, tmp_path: Path, stamp: str
+) -> None:
+    text = f.submission(f.ownership()).replace("20261120183057", stamp)
+    fetch(cli, write(tmp_path / "a.txt", text))
+    assert rows(config)[0]["filed_at"] == "2026-11-21T05:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("shares", "price"),
+    [("-10", "5"), ("10", "-5"), ("1e18", "1e18"), ("x", "1"), ("", "")],
+)
+def test_no_sum_is_made_of_what_is_none(shares: str, price: str) -> None:
+    assert ownership.product(shares, price) is None
+
+
+@given(
+    st.decimals(min_value=0, max_value=10**8, places=9, allow_nan=False),
+    st.decimals(min_value=0, max_value=10**6, places=9, allow_nan=False),
+)
+def test_a_sum_is_exact(shares: Decimal, price: Decimal) -> None:
+    found = ownership.product(f"{shares:f}", f"{price:f}")
+    assert found is None or Fraction(found) == Fraction(shares) * Fraction(price)
 
 
 def test_one_tickers_submissions(cli: Cli, edgar: Edgar, config: Config) -> None:
@@ -388,22 +576,12 @@ def test_without_a_contact_nothing_is_asked(cli: Cli, home: Path, httpserver: HT
 
 
 def test_a_fetch_goes_on_where_the_last_one_left_off(config: Config, edgar: Edgar) -> None:
-    from tradelog.config import load
-    from tradelog.ingest.run import IngestionRun
-    from tradelog.ingest.sources import edgar as source
-    from tradelog.ingest.sources.base import Request as Asked
-    from tradelog.store.opening import open_writer
-
     for day in ("20261110", "20261124"):
         listed_day(edgar, day, 1)
-    settings = load(config.path).sources.settings("sec-edgar", source.EdgarConfig)
 
     def fetch_now(symbol: str | None = None) -> list[str]:
         edgar.asked.clear()
-        writer = open_writer(config.store_path)
-        with IngestionRun(writer, "data_fetch:insider", "sec-edgar") as run:
-            source.fetch(run, Asked("insider", settings, symbol=symbol))
-        writer.close()
+        fetch_live(config, symbol)
         return [path[-12:-4] for path in edgar.asked if "daily-index" in path]
 
     edgar.documents["/files/company_tickers.json"] = '{"0": {"cik_str": 99, "ticker": "ABC"}}'

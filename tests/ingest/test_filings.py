@@ -72,12 +72,24 @@ def test_the_index_is_one_feed_in_each_of_its_forms(cli: Cli, config: Config, tm
     assert flags["10039551"] == ["no_filed_date"]
 
 
+def test_an_archive_of_several_years_is_read_whole(cli: Cli, tmp_path: Path) -> None:
+    later = [(*row[:6], "2022", row[7], row[8]) for row in INDEX]
+    archive = as_zip(
+        **{"2021FD_xml": as_xml(), "2022FD_txt": as_txt(later), "readme_txt": b"x"},
+        **{"__MACOSX/2021FD_xml": b"junk"},
+    )
+    assert fetch(cli, d.write(tmp_path / "both.zip", archive))["records_created"] == 10
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         (as_xml()[:-30], "truncated"),
-        (as_zip(x_pdf=b"%PDF"), "holds no index"),
-        (as_zip(x_xml=as_xml())[:-30], "truncated"),
+        (as_zip(x_pdf=b"%PDF"), "holds no yearly index"),
+        (as_zip(**{"2021FD_xml": as_xml()})[:-30], "truncated"),
+        (as_txt()[:-3], "truncated"),
+        (as_zip(**{"2021FD_txt": as_txt()[:-3]}), "truncated"),
+        (as_zip(**{"2021FD_txt": b"a\tb\n1\t2\n"}), "no known form"),
         (b"<other/>", "no known form"),
         (b"<FinancialDisclosure></FinancialDisclosure>", "no rows"),
         (as_txt([("a", "b")]), "none of 1 rows"),

@@ -175,7 +175,7 @@ def test_insiders_by_day_of_upload(cli: Cli, by_quiver: HTTPServer) -> None:
     source = Insiders(by_quiver, rows)
     found = fetched(cli, "insider", "--since", "2026-11-10", "--until", "2026-11-11")
     assert (found["data_source"], found["records_created"]) == ("quiver-insiders", 2)
-    assert [asked["uploaded"] for asked in source.asked] == ["20261110", "20261111"]
+    assert {asked["uploaded"] for asked in source.asked} == {"20261110", "20261111"}
     calls = last_run(cli)["api_calls"]
     assert (calls[0]["params"]["uploaded"], calls[-1]["records"], calls[-1]["records_in_bounds"]) == (
         "20261110",
@@ -229,10 +229,84 @@ def test_paging_over_a_list_that_moves(cli: Cli, by_quiver: HTTPServer, moves: l
     assert again["records_skipped"] == found["records_created"]
 
 
-def test_every_page_is_read_once_while_the_list_stands_still(cli: Cli, by_quiver: HTTPServer) -> None:
+def test_a_list_of_several_pages_is_read_twice_and_of_one_once(cli: Cli, by_quiver: HTTPServer) -> None:
     source = Insiders(by_quiver, [entry(n) for n in range(600)])
     fetched(cli, "insider", "--symbol", "NUS")
-    assert [asked["page"] for asked in source.asked] == ["1", "2", "1"]
+    assert [asked["page"] for asked in source.asked] == ["1", "2", "3"] * 2
+    source.asked.clear()
+    source.rows = source.rows[:10]
+    fetched(cli, "insider", "--symbol", "NUS")
+    assert [asked["page"] for asked in source.asked] == ["1", "2"]
+
+
+def test_identical_rows_at_the_seam_of_two_pages_are_two(cli: Cli, by_quiver: HTTPServer) -> None:
+    Insiders(by_quiver, [entry(n if n < 500 else n - 1) for n in range(601)])
+    assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 601
+
+
+def test_a_row_that_leaves_behind_the_first_page_hides_no_other(cli: Cli, by_quiver: HTTPServer) -> None:
+    source = Insiders(by_quiver, [entry(n) for n in range(1600)])
+    source.moves = [lambda: None, lambda: None, lambda: source.rows.__delitem__(700)]
+    assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 1599
+
+
+def test_a_source_may_make_its_pages_shorter(cli: Cli, by_quiver: HTTPServer) -> None:
+    rows = [entry(n) for n in range(450)]
+
+    def answer(request: Request) -> Response:
+        page = int(request.args["page"])
+        return Response(json.dumps(rows[(page - 1) * 100 : page * 100]), content_type="application/json")
+
+    by_quiver.expect_request(INSIDERS).respond_with_handler(answer)
+    assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 450
+
+
+def test_a_source_that_knows_no_pages_is_not_asked_for_ever(cli: Cli, by_quiver: HTTPServer) -> None:
+    by_quiver.expect_request(INSIDERS).respond_with_json([entry(n) for n in range(500)])
+    assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 500
+
+
+def test_one_ticker_is_not_the_whole_history(cli: Cli, quiver: HTTPServer) -> None:
+    ended = cli("fetch", "congress", "--symbol", "ORCL", "--history", QUIVER_API_KEY="k")
+    assert ended.code == 2
+    quiver.expect_request("/beta/historical/congresstrading/ZZZ").respond_with_json([])
+    assert fetched(cli, "congress", "--symbol", "ZZZ")["records_fetched"] == 0
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "a b", "schlüssel"])
+def test_what_is_no_key_is_not_sent(cli: Cli, quiver: HTTPServer, key: str) -> None:
+    ended = cli("fetch", "congress", QUIVER_API_KEY=key)
+    assert ended.code == 4
+    assert key not in ended.err
+    assert quiver.log == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"detail": "Invalid token s3cret \\ud800"}',
+        '{"detail": ' + "[" * 100_000,
+    ],
+)
+def test_a_key_that_the_vendor_repeats_is_not_kept(cli: Cli, quiver: HTTPServer, body: str) -> None:
+    quiver.expect_request(PATH).respond_with_data(body, status=401, content_type="application/json")
+    ended = cli("fetch", "congress", QUIVER_API_KEY="s3cret")
+    assert ended.code == 4
+    run = last_run(cli)
+    assert (run["status"], run["error_details"]["class"]) == ("failed", "NotAuthorised")
+    assert "s3cret" not in ended.err + json.dumps(run)
+
+
+@pytest.mark.parametrize("charset", ["base64", "undefined", "nosuch", "utf-16"])
+def test_any_charset_is_an_answer(cli: Cli, quiver: HTTPServer, charset: str) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps([ROW]).encode()
+    quiver.expect_request(PATH).respond_with_data(body, content_type=f"application/json; charset={charset}")
+    assert fetched(cli, "congress")["records_created"] == 1
+
+
+def test_unasked_that_nothing_has_changed_is_a_fault(cli: Cli, quiver: HTTPServer) -> None:
+    quiver.expect_request(PATH).respond_with_data("", status=304)
+    assert "though that was not asked" in cli("fetch", "congress", QUIVER_API_KEY="k").err
 
 
 V2 = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def command(
         "history": history,
     }
     _check_bounds(asked["since"], asked["until"])
+    if asked["symbol"] and history:
+        raise UsageError("--history is of all symbols", hint="leave one of --symbol and --history out")
     given = {name: value for name, value in asked.items() if value}
     if file is not None and given:
         raise UsageError(f"--{next(iter(given))} does not go with --file", hint="a file is read as a whole")
@@ -73,7 +76,7 @@ def command(
             writer,
             what,
             source,
-            {"file": str(file), "complete": complete} if file is not None else {**_written(given)},
+            {"file": _readable(file), "complete": complete} if file is not None else {**_written(given)},
             complete=complete,
             allow_shrink=allow_shrink,
             dry=dry_run,
@@ -117,8 +120,8 @@ def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
             f"[sources.{what}] use = {name!r}: that source does not bring {what}", hint=f"known: {able}"
         )
     for option in given:
-        if option not in source.options:
-            raise UsageError(f"--{option} is nothing that {name} can be asked for")
+        if option not in source.options.get(what, ()):
+            raise UsageError(f"--{option} is nothing that {name} can be asked for {what}")
     return source
 
 
@@ -133,6 +136,10 @@ def _key(source: Source) -> str | None:
             hint=f"export {source.key}=..., read a file you have: --file PATH, or choose another source:"
             " tradelog sources",
         )
+    if not found.isascii() or not found.isprintable() or " " in found:
+        raise CredentialsMissing(
+            f"{source.key} holds characters that no key has", hint="is it one line, and the key alone?"
+        )
     return found
 
 
@@ -146,6 +153,11 @@ def _symbol(text: str) -> str:
 def _check_bounds(since: Any, until: Any) -> None:
     if isinstance(since, date) and isinstance(until, date) and since > until:
         raise UsageError(f"--since {since} is after --until {until}")
+
+
+def _readable(path: Path) -> str:
+    """A path as text; bytes that are none are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _written(given: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +238,8 @@ def _tell(run: IngestionRun) -> None:
     same = run.api_calls[-1].get("same_as") if run.api_calls else None
     if same:
         note(f"the file is byte for byte what {same} read")
+    if run.complete and counts.quarantined:
+        note("some rows could not be read, so nothing was marked gone")
     if run.unresolved:
         note(
             f"{len(run.unresolved)} names of members are not resolved to a person:"

@@ -16,7 +16,7 @@ COLUMNS = (
     Column("since", "known since"),
     Column("version_id", "version", right=True, drop=3),
     Column("run_id", "run", style="id", drop=4),
-    Column("member", "member", flex=True),
+    Column("member", "who", flex=True),
     Column("person", "person", drop=5),
     Column("side", "type"),
     Column("event_date", "traded"),

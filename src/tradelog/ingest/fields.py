@@ -18,7 +18,17 @@ EARLIEST = date(1990, 1, 1)
 
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ]00:00:00(?:\.0+)?Z?)?")
 _US = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
-_NUMBER = re.compile(r"\$?\s*(\d[\d,]*\.?\d*|\.\d+)")
+_SUM = r"\$?\s*(\d[\d,]*\.?\d*|\.\d+)"
+_EXACT = re.compile(_SUM)
+_BAND = re.compile(rf"{_SUM}\s*(?:-|–|—|to)\s*{_SUM}")
+_BELOW = re.compile(rf"(?:<|less than|under|up to)\s*{_SUM}")
+_ABOVE = re.compile(rf"{_SUM}\s*(?:\+|-|–|—)")
+_ABOVE_BEFORE = re.compile(rf"(?:spouse/dc )?(?:>|over|more than)\s*{_SUM}")
+# The bands of the Ethics in Government Act begin here (5 U.S.C. 13104), the first with 1 or 1,001.
+_BAND_STARTS = frozenset(
+    Decimal(start)
+    for start in (1001, 15001, 50001, 100001, 250001, 500001, 1000001, 5000001, 25000001, 50000001)
+)
 _NO_TICKER = frozenset({"", "-", "--", "N/A", "NONE"})
 
 SIDES = {
@@ -73,20 +83,24 @@ def filed_moment(filed: date, time_of_day: str | None = None) -> str:
 def amount(text: str) -> tuple[Decimal | None, Decimal | None]:
     """(low, high) of a range or an exact sum; high is None where it is open-ended.
 
+    A number that is the lower bound of a band stands for the band, whose end was not given.
     (None, None) for text that is no amount, or whose bounds are in the wrong order.
     """
+    written = text.strip().lower()
     try:
-        found = [money.parse(number.replace(",", "")) for number in _NUMBER.findall(text)]
+        if match := _BAND.fullmatch(written):
+            low, high = (money.parse(number.replace(",", "")) for number in match.groups())
+            return (low, high) if low <= high else (None, None)
+        if match := _BELOW.fullmatch(written):
+            return money.ZERO, money.parse(match[1].replace(",", ""))
+        if match := _ABOVE.fullmatch(written) or _ABOVE_BEFORE.fullmatch(written):
+            return money.parse(match[1].replace(",", "")), None
+        if match := _EXACT.fullmatch(written):
+            number = money.parse(match[1].replace(",", ""))
+            return number, None if number in _BAND_STARTS else number
     except ValueError:  # no sum of money has that many digits
-        return None, None
-    if not found or len(found) > 2:
-        return None, None
-    if len(found) == 2:
-        low, high = found
-        return (low, high) if low <= high else (None, None)
-    lowered = text.strip().lower()
-    is_open = lowered.endswith(("+", "-")) or lowered.startswith((">", "over"))
-    return found[0], None if is_open else found[0]
+        pass
+    return None, None
 
 
 @lru_cache(maxsize=8192)

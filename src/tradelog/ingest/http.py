@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any
 
@@ -23,11 +24,14 @@ from tradelog.errors import (
     UnexpectedType,
     VendorFault,
 )
+from tradelog.ingest.identity import whole
 from tradelog.ingest.run import IngestionRun
 
 KEPT = ("date", "etag", "last-modified", "content-type", "retry-after", "x-request-id")
 _VALIDATORS = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
 ATTEMPTS = 3
+TOTAL_SECONDS = 600.0
+MOST_BYTES = 1 << 30
 # A source may ask for a longer wait than a person or a crontab has: then the run ends, and says so.
 LONGEST_WAIT_SECONDS = 30.0
 
@@ -57,12 +61,14 @@ class Client:
         headers: Mapping[str, str],
         timeout_seconds: float,
         pace_seconds: float = 0.0,
+        key: str | None = None,
         key_name: str = "the key",
         explain: Callable[[str, int, str], SourceError | None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._run = run
         self._pace = pace_seconds
+        self._key = key
         self._key_name = key_name
         self._explain = explain
         self._sleep = sleep
@@ -107,21 +113,27 @@ class Client:
         began = time.monotonic()
         facts: dict[str, Any] = {"params": params}
         try:
-            response = self._http.get(url, params=params, headers=since)
-            body = response.text
+            response, content = self._read(url, params, since)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = str(error) or type(error).__name__
-            self._run.api_call(url, **facts, error=f"{type(error).__name__}: {error}", seconds=_since(began))
+            said = self._redacted(str(error) or type(error).__name__)
+            self._run.api_call(url, **facts, error=f"{type(error).__name__}: {said}", seconds=_since(began))
+            passing = isinstance(
+                error, (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+            )
             raise VendorFault(
-                f"{url} could not be reached: {said}", passing=True, hint="try again later"
+                f"{url} could not be reached: {said}", passing=passing, hint="try again later"
             ) from error
+        body = _decoded(response, content)
         facts |= {
             "status": response.status_code,
-            "bytes": len(response.content),
-            "sha256": sha256(response.content).hexdigest(),
+            "bytes": len(content),
+            "sha256": sha256(content).hexdigest(),
             "seconds": _since(began),
             "headers": {name: response.headers[name] for name in KEPT if name in response.headers},
         }
+        if response.headers.get("etag") or response.headers.get("last-modified"):
+            # Another release may read the same answer in another way, and has to be given it.
+            facts["reader"] = version("tradelog")
         if left := response.headers.get("x-ratelimit-remaining"):
             facts["rate_limit_left"] = left
         self._run.api_call(url, **facts)
@@ -131,7 +143,7 @@ class Client:
         if status == 304 and since:
             # What the source did not repeat still holds: the next run asks by it again.
             facts["headers"] = {_VALIDATORS[name]: value for name, value in since.items()} | facts["headers"]
-            self._run.api_calls[-1]["headers"] = facts["headers"]
+            self._run.api_calls[-1] |= {"headers": facts["headers"], "reader": version("tradelog")}
             return Answer(url, status, None, facts["headers"])
         known = self._explain(url, status, body) if self._explain else None
         if known is not None:
@@ -140,6 +152,21 @@ class Client:
             return Answer(url, status, body, facts["headers"])
         raise self._distrust(url, response, body)
 
+    def _read(self, url: str, params: dict[str, str], since: dict[str, str]) -> tuple[httpx.Response, bytes]:
+        """The answer and its whole body, within one total time and size: a source may drip."""
+        began = time.monotonic()
+        content = bytearray()
+        with self._http.stream("GET", url, params=params, headers=since) as response:
+            for block in response.iter_bytes():
+                content += block
+                if time.monotonic() - began > TOTAL_SECONDS or len(content) > MOST_BYTES:
+                    raise httpx.ReadTimeout(f"after {len(content)} bytes the answer still went on")
+        return response, bytes(content)
+
+    def _redacted(self, text: str) -> str:
+        """Text of others without our key in it, whoever repeats it."""
+        return whole(text.replace(self._key, "***") if self._key else text)
+
     def _keep_pace(self) -> None:
         wait = self._last + self._pace - time.monotonic()
         if wait > 0:
@@ -147,7 +174,7 @@ class Client:
         self._last = time.monotonic()
 
     def _distrust(self, url: str, response: httpx.Response, body: str) -> SourceError:
-        status, said = response.status_code, _said(body)
+        status, said = response.status_code, self._redacted(_said(body))
         if status == 401:
             return NotAuthorised(f"{url} refuses the key: {said}", hint=f"check {self._key_name}")
         if status == 403:
@@ -160,6 +187,8 @@ class Client:
             wait = retry_after(response.headers.get("retry-after"))
             text = "" if wait is None else f"; it asks to wait {wait:g} s"
             return Throttled(f"{url} is throttling us{text}", wait_seconds=wait, hint="try again after that")
+        if status == 304:
+            return VendorFault(f"{url} says that nothing has changed, though that was not asked (HTTP 304)")
         if 300 <= status < 400:
             return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
         return VendorFault(
@@ -196,6 +225,8 @@ def rows(answer: Answer) -> str:
 def validators(call: Mapping[str, Any]) -> dict[str, str]:
     """The headers that ask whether an answer, as logged in a run, has changed since."""
     headers = call.get("headers") or {}
+    if call.get("reader") != version("tradelog"):
+        return {}
     return {name: str(headers[given]) for name, given in _VALIDATORS.items() if headers.get(given)}
 
 
@@ -207,7 +238,7 @@ def retry_after(value: str | None) -> float | None:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - clock.now()).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -228,11 +259,18 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _said(body: str) -> str:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "no JSON in the answer"
     if isinstance(answer, dict):
         answer = answer.get("detail") or answer.get("message") or answer
     return str(answer)[:200]
+
+
+def _decoded(response: httpx.Response, content: bytes) -> str:
+    """The body as text: UTF-8 unless the source names one of the few others that occur."""
+    named = (response.charset_encoding or "utf-8").lower()
+    encoding = named if named in ("iso-8859-1", "windows-1252", "us-ascii") else "utf-8-sig"
+    return content.decode(encoding, "replace")
 
 
 def _since(began: float) -> float:

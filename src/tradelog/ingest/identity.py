@@ -60,6 +60,13 @@ def digest(parts: Sequence[str]) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def whole(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can bring and no store can keep."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def pack(ids: Iterable[int]) -> str:
     """A set of ids as text, neighbours folded: ``1-100,105``."""
     spans: list[list[int]] = []

@@ -34,10 +34,16 @@ _BRACKETS = re.compile(r"\(([^)]*)\)")
 SHORT_FORM_LETTERS = 3
 
 _CURRENT = """
-SELECT feed, name, person, version_id, reason FROM name_resolutions n
-WHERE resolution_id = (
+SELECT n.feed, n.name, n.person, n.version_id, n.reason, r.started_at
+FROM name_resolutions n JOIN data_ingestion_runs r ON r.id = n.run
+WHERE n.resolution_id = (
     SELECT max(m.resolution_id) FROM name_resolutions m JOIN data_ingestion_runs d ON d.id = m.run
     WHERE m.feed = n.feed AND m.name = n.name AND d.status = 'completed')
+"""
+# When the politicians last changed.
+_TOLD = """
+SELECT max(completed_at) FROM data_ingestion_runs
+WHERE data_source = ? AND status = 'completed' AND records_created + records_updated > 0
 """
 _POLITICIANS = """
 SELECT v.version_id, v.person, v.payload FROM source_records r
@@ -52,6 +58,8 @@ WHERE r.feed = ? AND r.kind = ?
 class Politician:
     """Names folded; ``given`` are the first name, the middle names and the nickname, word by word.
 
+    ``leads`` are those of them with which the name may begin.
+
     ``exact`` are the first name alone, and with the middle names: initials there are the name itself.
     """
 
@@ -60,6 +68,7 @@ class Politician:
     last: tuple[str, ...]
     exact: frozenset[tuple[str, ...]]
     given: frozenset[str]
+    leads: frozenset[str]
     has_middle: bool
     suffix: str
     chambers: frozenset[str]
@@ -70,6 +79,14 @@ class Found:
     person: str | None
     version_id: int | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``changed`` are (feed, name) with what is found now; ``unresolved`` names of the rows at hand."""
+
+    changed: list[tuple[tuple[str, str], Found]]
+    unresolved: list[str]
 
 
 def resolve(
@@ -85,24 +102,48 @@ def resolve(
 
     Returns those of this feed that stay unresolved. Rows are written only where something changed.
     """
-    mine = set(found_names)
     with writer.reading() as connection:
-        current = {
-            (row[0], row[1]): Found(row[2], row[3], row[4]) for row in connection.execute(_CURRENT).fetchall()
-        }
-        wanted = [(feed, name) for name in sorted(mine) if (feed, name) not in current]
-        wanted = sorted({*current, *wanted}) if everybody else wanted
-        politicians = index(read(connection, run)) if wanted else {}
+        found = plan(connection, run, feed, found_names, everybody=everybody)
+    if found.changed:
+        _write(writer, run, found.changed, digest)
+    return found.unresolved
+
+
+def plan(
+    connection: sqlite3.Connection,
+    run: int,
+    feed: str,
+    found_names: Iterable[str],
+    *,
+    everybody: bool = False,
+) -> Plan:
+    """What `resolve` would write.
+
+    A name that is resolved is not looked at again until the politicians change; one that is not is,
+    where they have changed since: the two may have been fetched side by side.
+    """
+    mine = set(found_names)
+    current, since = {}, {}
+    for row in connection.execute(_CURRENT).fetchall():
+        current[row[0], row[1]] = Found(row[2], row[3], row[4])
+        since[row[0], row[1]] = row[5]
+    told = connection.execute(_TOLD, (FEED,)).fetchone()[0] or ""
+    wanted = {
+        (feed, name)
+        for name in mine
+        if (feed, name) not in current or (current[feed, name].person is None and since[feed, name] <= told)
+    }
+    if everybody:
+        wanted |= current.keys()
+    politicians = index(read(connection, run)) if wanted else {}
     changed = []
-    for key in wanted:
+    for key in sorted(wanted):
         answer = match(key[1], politicians, CHAMBERS.get(key[0]))
         before = current.get(key)
         if before is None or before.person != answer.person or before.reason != answer.reason:
             changed.append((key, answer))
             current[key] = answer
-    if changed:
-        _write(writer, run, changed, digest)
-    return sorted(name for name in mine if current[feed, name].person is None)
+    return Plan(changed, sorted(name for name in mine if current[feed, name].person is None))
 
 
 def _write(
@@ -137,26 +178,23 @@ def index(politicians: Iterable[Politician]) -> Mapping[str, list[Politician]]:
 def match(name: str, politicians: Mapping[str, list[Politician]], chamber: str | None = None) -> Found:
     """The one politician whom a name fits, or the reason why there is none.
 
-    Where the source adds another form of the name in brackets, that one may fit instead.
+    Where the source adds another form of the name in brackets, that one may fit instead. A short form
+    counts as much as the whole name: Tim Johnson may be a Timothy V. Johnson.
     """
     found = Found(None, None, NOBODY)
     for words in _forms(name):
         suffix = next((word for word in words if word in _SUFFIXES), "")
         bare = [word for word in words if word not in _SUFFIXES]
-        for is_short_allowed in (False, True):
-            fitting = [
-                item
-                for item in (politicians.get(bare[-1], []) if bare else [])
-                if (chamber is None or chamber in item.chambers)
-                and _fits(bare, suffix, item, short=is_short_allowed)
-            ]
-            if len(fitting) > 1:
-                several = ", ".join(sorted(item.person for item in fitting))
-                found = Found(None, None, f"several members fit: {several}")
-                break
-            if fitting:
-                how = "a short form of the first name and the rest" if is_short_allowed else "the whole name"
-                return Found(fitting[0].person, fitting[0].version_id, f"{how} fits this member only")
+        fitting = [
+            item
+            for item in (politicians.get(bare[-1], []) if bare else [])
+            if (chamber is None or chamber in item.chambers) and _fits(bare, suffix, item)
+        ]
+        if len(fitting) == 1:
+            return Found(fitting[0].person, fitting[0].version_id, "the name fits this member only")
+        if fitting:
+            several = ", ".join(sorted(item.person for item in fitting))
+            found = Found(None, None, f"several members fit: {several}")
     return found
 
 
@@ -183,34 +221,34 @@ def _words(name: str) -> list[str]:
     return [*names.folded(last).split(), *behind]
 
 
-def _fits(words: list[str], suffix: str, politician: Politician, *, short: bool) -> bool:
-    """Every given word fits, one of them is more than an initial, and no known suffix differs."""
+def _fits(words: list[str], suffix: str, politician: Politician) -> bool:
+    """Every given word fits, the first one where a name begins, one of them being more than an initial.
+
+    Jr. and III tell fathers and sons apart: a suffix fits only who has it.
+    """
     size = len(politician.last)
     given = words[:-size]
     if tuple(words[-size:]) != politician.last or not given:
         return False
-    if suffix and politician.suffix and suffix != politician.suffix:
+    if suffix and suffix != politician.suffix:
         return False
-    if tuple(given) in politician.exact:
+    if tuple(given) in politician.exact and (len(given) > 1 or len(given[0]) > 1):
         return True
-
-    def is_like(word: str, other: str) -> bool:
-        return _same(word, other) or (short and _is_short(word, other))
-
-    unknown = [word for word in given if not any(is_like(word, other) for other in politician.given)]
+    if not any(_is_like(given[0], other) for other in politician.leads):
+        return False
+    unknown = [word for word in given if not any(_is_like(word, other) for other in politician.given)]
     is_named = any(
-        len(word) > 1 and any(len(other) > 1 and is_like(word, other) for other in politician.given)
+        len(word) > 1 and any(len(other) > 1 and _is_like(word, other) for other in politician.given)
         for word in given
     )
     # A middle name is no contradiction where the politician's own is not known.
-    is_middle = len(unknown) == 1 and unknown[0] != given[0] and not politician.has_middle
-    return is_named and (not unknown or is_middle)
+    return is_named and (not unknown or (len(unknown) == 1 and not politician.has_middle))
 
 
-def _is_short(word: str, other: str) -> bool:
-    """Greg and Gregory, Dan and Daniel."""
+def _is_like(word: str, other: str) -> bool:
+    """Equal, an initial, or a short form: Greg and Gregory, Dan and Daniel."""
     short, long = sorted((word, other), key=len)
-    return len(short) >= SHORT_FORM_LETTERS and long.startswith(short)
+    return _same(word, other) or (len(short) >= SHORT_FORM_LETTERS and long.startswith(short))
 
 
 def _same(word: str, other: str) -> bool:
@@ -221,7 +259,7 @@ def _same(word: str, other: str) -> bool:
 def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician | None:
     """One from a version's payload, JSON or a row of the CSV; None for whom no disclosure can be of."""
     if "name" in row:
-        name, terms = row["name"], row.get("terms") or []
+        name, terms = row["name"], [term for term in row.get("terms") or [] if isinstance(term, dict)]
         served = [term for term in terms if str(term.get("end") or "9") >= SERVED_SINCE]
         chambers = frozenset(str(term.get("type")) for term in served)
         middle, full = name.get("middle"), name.get("official_full")
@@ -235,17 +273,20 @@ def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician
     if not served or not last:
         return None
     first = names.folded(str(name.get("first") or "")).split()
-    known = (name.get("nickname"), middle)
-    given = {*first, *(word for text in known if text for word in names.folded(str(text)).split())}
+    middles = names.folded(str(middle or "")).split()
+    nicknames = names.folded(str(name.get("nickname") or "")).split()
     whole = [word for word in names.folded(str(full or "")).split() if word not in _SUFFIXES]
-    if tuple(whole[-len(last) :]) == last:
-        given |= set(whole[: -len(last)])
+    called = whole[: -len(last)] if tuple(whole[-len(last) :]) == last else []
+    leads = {*first[:1], *nicknames, *called[:1]}
+    if len("".join(first[:1])) == 1:  # C. Scott Franklin is called Scott
+        leads |= {*middles, *called}
     return Politician(
         person=person,
         version_id=version_id,
         last=last,
-        exact=frozenset({tuple(first), (*first, *names.folded(str(middle or "")).split())}),
-        given=frozenset(given),
+        exact=frozenset({tuple(first), (*first, *middles)}),
+        given=frozenset({*first, *middles, *nicknames, *called}),
+        leads=frozenset(leads),
         has_middle=bool(middle),
         suffix=names.folded(str(name.get("suffix") or "")),
         chambers=chambers,

@@ -10,6 +10,7 @@ it, the row says completed, failed, aborted (a signal) or, found dead by the nex
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -26,18 +27,27 @@ from types import TracebackType
 from typing import Any
 
 from tradelog import clock, ids
-from tradelog.errors import EmptyAnswer, RunInProgress, SchemaMismatch, ShrunkenAnswer, StoreError
+from tradelog.errors import (
+    EmptyAnswer,
+    RunInProgress,
+    SchemaMismatch,
+    ShrunkenAnswer,
+    StoreError,
+    StoreLocked,
+)
 from tradelog.ingest import people
-from tradelog.ingest.identity import BadRow, Record, digest, pack, unpack
+from tradelog.ingest.identity import BadRow, Record, digest, pack, unpack, whole
 from tradelog.ingest.staging import Counts, Staging
 from tradelog.store import journal
 from tradelog.store.process import boot_id
 from tradelog.store.reader import effective_status
-from tradelog.store.writer import Transaction, Writer
+from tradelog.store.writer import Writer
 
 # A filing older than this when first looked for is history that we imported, not news.
 BACKFILL_GRACE = timedelta(days=7)
 HEARTBEAT_SECONDS = 30.0
+# How long a source is asked again for what it listed and did not give.
+OWED_FOR = timedelta(days=30)
 # The kind whose rows name members of Congress.
 MEMBERS = "congress_trade"
 # A full listing that lost more than this share of its rows is rather broken than true.
@@ -80,6 +90,8 @@ class IngestionRun:
         self.data_source = data_source
         self.params = dict(params or {})
         self.empty_is_normal = empty_is_normal
+        # Where each row is an answer of its own, even all of them may fail, and are asked for again.
+        self.bad_is_normal = False
         self.complete = complete
         self.allow_shrink = allow_shrink
         self.dry = dry
@@ -105,8 +117,8 @@ class IngestionRun:
         return self
 
     def _begin(self) -> None:
+        bury_dead_runs(self._writer)
         with self._writer.transaction() as tx:
-            bury_dead_runs(tx)
             alive = tx.one(
                 "SELECT run_id, host, pid FROM data_ingestion_runs"
                 " WHERE status = 'running' AND task_name = ?",
@@ -131,7 +143,7 @@ class IngestionRun:
                     "heartbeat_at": tx.now,
                     "started_at": tx.now,
                     "status": "running",
-                    "params": json.dumps(self.params, ensure_ascii=False),
+                    "params": _json(self.params),
                     **_ZERO,
                     "api_calls": "[]",
                 },
@@ -148,7 +160,8 @@ class IngestionRun:
         if self.dry or time.monotonic() - self._last_beat < HEARTBEAT_SECONDS:
             return
         self._last_beat = time.monotonic()
-        with self._writer.transaction() as tx:
+        # Somebody who holds the lock for long is no reason to give up a fetch; the next beat comes.
+        with contextlib.suppress(StoreLocked), self._writer.transaction() as tx:
             tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, self._id))
 
     def api_call(self, endpoint: str, **facts: Any) -> None:
@@ -172,7 +185,8 @@ class IngestionRun:
         """The last completed run of this feed that asked such an endpoint for all that is new."""
         condition = (
             "data_source = ? AND instr(api_calls, ?) > 0"
-            " AND coalesce(json_extract(params, '$.since'), json_extract(params, '$.until')) IS NULL"
+            " AND coalesce(json_extract(params, '$.since'), json_extract(params, '$.until'),"
+            " json_extract(params, '$.symbol')) IS NULL"
         )
         return self._previous(condition, self.data_source, endpoint)
 
@@ -220,16 +234,28 @@ class IngestionRun:
         self._dates = previous.dates
 
     def held(self, kind: str, identity: tuple[str, ...]) -> int | None:
-        """The version that is held of a record of this feed, None where it is not held."""
+        """The current version of a record of this feed, None where it is not held or is gone."""
         with self._writer.reading() as connection:
             row = connection.execute(
-                "SELECT v.version_id FROM source_records r"
-                " JOIN record_versions v ON v.record_id = r.record_id AND v.gone = 0"
+                "SELECT v.version_id, v.gone FROM source_records r"
+                " JOIN record_versions v ON v.record_id = r.record_id"
                 " JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'"
                 " WHERE r.feed = ? AND r.kind = ? AND r.identity = ? ORDER BY v.version_id DESC LIMIT 1",
                 (self.data_source, kind, digest(identity)),
             ).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None or row[1] else int(row[0])
+
+    def owed(self) -> list[str]:
+        """The payloads of rows that runs of this feed could not read in the last while, newest first."""
+        since = clock.to_text(clock.now() - OWED_FOR)
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT q.payload FROM data_ingestion_runs d JOIN quarantined_rows q ON q.run = d.id"
+                " WHERE d.data_source = ? AND d.status = 'completed' AND d.started_at >= ?"
+                " ORDER BY d.id DESC, q.position",
+                (self.data_source, since),
+            ).fetchall()
+        return [row[0] for row in rows]
 
     def __exit__(
         self,
@@ -256,18 +282,19 @@ class IngestionRun:
             self._complete_kinds |= kinds.keys()
         self._refuse_unreadable()
         for kind in sorted(self._complete_kinds):
-            self._refuse_shrunken(kind, kinds.get(kind, 0))
+            self._refuse_shrunken(kind, kinds.get(kind, 0) + len(staging.bad))
         confirmed = list(itertools.chain.from_iterable(self._confirmed.values()))
         if self.dry:
-            self.counts = staging.plan(self.data_source)
-            self.counts.unchanged.extend(confirmed)
-            if self._complete_kinds and not staging.bad:
-                listed = sum(len(staging.listed(self.data_source, kind)) for kind in self._complete_kinds)
-                self.counts.gone = max(0, listed - len(self.counts.unchanged) - self.counts.updated)
+            unconfirmed = self._complete_kinds - self._confirmed.keys()
+            self.counts = staging.plan(self.data_source, unconfirmed)
+            self._confirm_counts(self.counts, confirmed)
+            with self._writer.reading() as connection:
+                names = staging.names(MEMBERS)
+                self.unresolved = people.plan(connection, 0, self.data_source, names).unresolved
             return
         found = journal.RunDigest()
         counts = staging.apply(self._writer, self._id, self.data_source, self._history_ends(), found)
-        counts.unchanged.extend(confirmed)
+        self._confirm_counts(counts, confirmed)
         if not staging.bad:
             self._mark_gone(counts, found)
         self.counts = counts
@@ -293,10 +320,15 @@ class IngestionRun:
                     "records_quarantined": counts.quarantined,
                     "records_gone": counts.gone,
                     "unchanged_ids": zlib.compress(pack(counts.unchanged).encode(), 9),
-                    "api_calls": json.dumps(self.api_calls, ensure_ascii=False),
+                    "api_calls": _json(self.api_calls),
                 },
             )
             tx.journal("run.completed", self.run_id, records=found.entry())
+
+    def _confirm_counts(self, counts: Counts, confirmed: list[int]) -> None:
+        """What was confirmed may have been sent as well: each version counts once."""
+        if confirmed:
+            counts.unchanged = array("q", sorted({*counts.unchanged, *confirmed}))
 
     def _mark_gone(self, counts: Counts, found: journal.RunDigest) -> None:
         for kind in sorted(self._complete_kinds):
@@ -308,13 +340,13 @@ class IngestionRun:
         staging = self._staging
         if staging.staged or any(self._confirmed.values()):
             return
-        if staging.bad:
+        if staging.bad and not self.bad_is_normal:
             first = staging.bad[0]
             raise SchemaMismatch(
                 f"none of {len(staging.bad)} rows could be read; row {first.position}: {first.reason}",
                 hint="check that this is the file or the source you meant",
             )
-        if not self.empty_is_normal:
+        if not self.empty_is_normal and not staging.bad:
             raise EmptyAnswer(
                 f"{self.data_source} answered with no rows, where rows are normal",
                 hint="try again later; nothing was changed",
@@ -345,6 +377,9 @@ class IngestionRun:
             "rows_read": self._staging.staged if hasattr(self, "_staging") else 0,
         }
         try:
+            # Taken before the lock: nobody else writes rows of this run.
+            with self._writer.reading() as connection:
+                records = journal.run_digest(connection, self._id)
             with self._writer.transaction() as tx:
                 tx.update(
                     "data_ingestion_runs",
@@ -352,16 +387,12 @@ class IngestionRun:
                     {
                         "status": "aborted" if stopped else "failed",
                         "failed_at": tx.now,
-                        "error_message": str(error) or kind.__name__,
-                        "error_details": json.dumps(details, ensure_ascii=False),
-                        "api_calls": json.dumps(self.api_calls, ensure_ascii=False),
+                        "error_message": whole(str(error)) or kind.__name__,
+                        "error_details": _json(details),
+                        "api_calls": _json(self.api_calls),
                     },
                 )
-                tx.journal(
-                    "run.aborted" if stopped else "run.failed",
-                    self.run_id,
-                    records=tx.run_digest(self._id),
-                )
+                tx.journal("run.aborted" if stopped else "run.failed", self.run_id, records=records)
         except (StoreError, sqlite3.Error) as second:
             # The first error is the one to hear of; the next writer will store the run as abandoned.
             error.add_note(f"and the run's end could not be written: {second}")
@@ -387,14 +418,25 @@ class Previous:
     params: dict[str, Any]
 
 
-def bury_dead_runs(tx: Transaction) -> None:
+def bury_dead_runs(writer: Writer) -> None:
     """Store ``abandoned`` for runs whose process has died; readers derive the same."""
     names = ("run_id", "host", "pid", "boot_id", "heartbeat_at", "started_at", "status", "id")
-    for row in tx.query(f"SELECT {', '.join(names)} FROM data_ingestion_runs WHERE status = 'running'"):
+    with writer.reading() as connection:
+        rows = connection.execute(
+            f"SELECT {', '.join(names)} FROM data_ingestion_runs WHERE status = 'running'"
+        ).fetchall()
+    for row in rows:
         run = dict(zip(names, row, strict=True))
-        if effective_status(run) != "abandoned":
-            continue
-        tx.update(
+        if effective_status(run) == "abandoned":
+            _bury(writer, run)
+
+
+def _bury(writer: Writer, run: dict[str, Any]) -> None:
+    # Taken before the lock: a dead process writes no more.
+    with writer.reading() as connection:
+        records = journal.run_digest(connection, run["id"])
+    with writer.transaction() as tx:
+        is_buried = tx.update(
             "data_ingestion_runs",
             run["run_id"],
             {
@@ -403,5 +445,11 @@ def bury_dead_runs(tx: Transaction) -> None:
                 "error_message": f"process {run['pid']} on {run['host']} died without a word",
                 "error_details": json.dumps({"class": "Abandoned", "last_heartbeat": run["heartbeat_at"]}),
             },
+            where="status = 'running'",
         )
-        tx.journal("run.abandoned", run["run_id"], records=tx.run_digest(run["id"]))
+        if is_buried:
+            tx.journal("run.abandoned", run["run_id"], records=records)
+
+
+def _json(value: Any) -> str:
+    return whole(json.dumps(value, ensure_ascii=False))

@@ -8,23 +8,26 @@ is written in short transactions, set by set. It stays invisible until the run h
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import sqlite3
+import time
 from array import array
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tradelog import money
-from tradelog.ingest.identity import BadRow, Record, digest
+from tradelog.ingest.identity import BadRow, Record, digest, whole
 from tradelog.store import journal
 from tradelog.store.writer import Transaction, Writer
 
-# Small enough that a chunk holds the write lock for a fraction of the 0.2 s it may.
+# A chunk may hold the write lock for 0.2 s. How many rows that is depends on how far the indexes have
+# grown beyond the cache: each chunk is sized by what the last one took.
 CHUNK_ROWS = 4000
+LEAST_ROWS = 250
+CHUNK_SECONDS = 0.08
 STAGE_ROWS = 1000
 _numbers = itertools.count(1)
 
@@ -61,25 +64,28 @@ class Counts:
         return self.created + self.updated + len(self.unchanged) + self.quarantined
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A staged row, by its number in the temporary table."""
 
     number: int
     content_hash: bytes
     filed_at: str | None
+    person: str | None
+    amount_high: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """A record of the feed and its current version; ``version_id`` is None where a dead run left it."""
 
     record_id: int
     occurrence: int
     version_id: int | None
     content_hash: bytes | None
-    gone: bool
-    backfill: int
+    gone: int | None
+    backfill: int | None
+    filed_at: str | None
+    person: str | None
+    amount_high: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +110,10 @@ class Staging:
         self._waiting: list[tuple[Any, ...]] = []
         self.staged = 0
         self.bad: list[BadRow] = []
+        self._bad_positions: set[int] = set()
         # A connection may have several runs open, of different tasks.
         self._name = f"staged_{next(_numbers)}"
+        self._chunk_rows = CHUNK_ROWS // 4
         connection.execute(f"CREATE TEMP TABLE {self._name} (n INTEGER PRIMARY KEY, {', '.join(_STAGED)})")
         connection.execute(f"CREATE TEMP TABLE {self._name}_asked (n INTEGER PRIMARY KEY, kind, identity)")
         connection.execute(
@@ -115,7 +123,7 @@ class Staging:
 
     def add(self, row: Record | BadRow) -> None:
         if isinstance(row, BadRow):
-            self.bad.append(row)
+            self._add_bad(row)
             return
         self._waiting.append(
             (
@@ -143,6 +151,14 @@ class Staging:
         if len(self._waiting) >= STAGE_ROWS:
             self._flush()
 
+    def _add_bad(self, row: BadRow) -> None:
+        """Each has a position of its own: it is what the row is found by."""
+        position = row.position
+        while position in self._bad_positions:
+            position += 1
+        self._bad_positions.add(position)
+        self.bad.append(BadRow(position, whole(row.reason), whole(row.payload)))
+
     def dates(self) -> tuple[str | None, str | None]:
         """The first and the last event date that really came."""
         self._flush()
@@ -166,17 +182,25 @@ class Staging:
         )
         return sorted(row[0] for row in found)
 
-    def plan(self, feed: str) -> Counts:
-        """What `apply` would do, written nowhere."""
+    def plan(self, feed: str, complete: Iterable[str] = ()) -> Counts:
+        """What `apply` and `mark_gone` would do, written nowhere."""
         counts = Counts(quarantined=len(self.bad))
+        touched: set[int] = set()
         for chunk in self._chunks():
             self._connection.execute("BEGIN")
             try:
                 for _, _, rows, known in self._with_known(chunk, feed):
                     for write in _pair(rows, known, "", counts):
                         _count(write, counts)
+                        if write.known is not None and write.known.version_id is not None:
+                            touched.add(write.known.version_id)
             finally:
                 self._connection.execute("COMMIT")
+        touched.update(counts.unchanged)
+        if not self.bad:
+            counts.gone = sum(
+                version not in touched for kind in complete for version in self.listed(feed, kind)
+            )
         return counts
 
     def apply(
@@ -185,6 +209,7 @@ class Staging:
         """Write what is new or changed; ``backfill_before`` is when a filing counts as history."""
         counts = Counts(quarantined=len(self.bad))
         for chunk in self._chunks():
+            began = time.monotonic()
             with writer.transaction() as tx:
                 _beat(tx, run)
                 writes = [
@@ -193,6 +218,7 @@ class Staging:
                     for write in _pair(rows, known, backfill_before, counts)
                 ]
                 first, last = self._write(tx, run, feed, writes)
+            self._size(time.monotonic() - began)
             for write in writes:
                 _count(write, counts)
             self._digest(found, first, last)
@@ -217,9 +243,8 @@ class Staging:
         """Listed versions of a kind that are neither ``seen`` nor superseded by this run."""
         self._connection.execute("CREATE TEMP TABLE seen (version_id INTEGER PRIMARY KEY)")
         try:
-            self._connection.execute("BEGIN")
-            self._connection.executemany("INSERT INTO seen VALUES (?)", ((item,) for item in seen))
-            self._connection.execute("COMMIT")
+            sql = "INSERT OR IGNORE INTO temp.seen VALUES (?)"
+            self._together(lambda: self._connection.executemany(sql, ((item,) for item in seen)))
             found = self._connection.execute(
                 f"SELECT version_id FROM ({_LISTED}) WHERE version_id NOT IN temp.seen AND record_id NOT IN"
                 " (SELECT record_id FROM record_versions WHERE run = :run)",
@@ -253,14 +278,21 @@ class Staging:
             self._digest(found, first, first + len(chunk))
 
     def close(self) -> None:
-        for suffix in ("", "_asked", "_new"):
+        for suffix in ("", "_asked", "_new", "_sorted"):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{self._name}{suffix}")
 
     def _flush(self) -> None:
         if self._waiting:
             marks = ", ".join("?" * len(_STAGED))
             sql = f"INSERT INTO temp.{self._name} ({', '.join(_STAGED)}) VALUES ({marks})"
-            self._together(lambda: self._connection.executemany(sql, self._waiting))
+            try:
+                self._together(lambda: self._connection.executemany(sql, self._waiting))
+            except UnicodeEncodeError:
+                waiting = [
+                    tuple(whole(value) if isinstance(value, str) else value for value in row)
+                    for row in self._waiting
+                ]
+                self._together(lambda: self._connection.executemany(sql, waiting))
             self._waiting.clear()
 
     def _replace(self, suffix: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -279,29 +311,46 @@ class Staging:
             raise
         self._connection.execute("COMMIT")
 
-    def _chunks(self) -> Iterator[list[tuple[str, bytes, list[_Row]]]]:
-        """Whole groups of one identity, until they hold about CHUNK_ROWS rows."""
-        self._flush()
-        # Closed whatever happens: an open cursor would keep the table from being dropped.
-        with contextlib.closing(self._groups()) as groups:
-            while True:
-                chunk, held = [], 0
-                for group in groups:
-                    chunk.append(group)
-                    held += len(group[2])
-                    if held >= CHUNK_ROWS:
-                        break
-                if not chunk:
-                    return
-                yield chunk
+    def _size(self, seconds: float) -> None:
+        """Size the next chunk so that it takes about as long as it should."""
+        wanted = self._chunk_rows * CHUNK_SECONDS / max(seconds, 0.001)
+        self._chunk_rows = max(LEAST_ROWS, min(CHUNK_ROWS, int(wanted), 2 * self._chunk_rows))
 
-    def _groups(self) -> Generator[tuple[str, bytes, list[_Row]], None, None]:
-        cursor = self._connection.execute(
-            f"SELECT kind, identity, n, content_hash, filed_at FROM temp.{self._name}"
+    def _chunks(self) -> Iterator[list[tuple[str, bytes, list[_Row]]]]:
+        """Whole groups of one identity, about as many rows at a time as one transaction may write.
+
+        No cursor stays open from chunk to chunk: an open one would keep the WAL from being reset.
+        """
+        self._flush()
+        table = f"temp.{self._name}_sorted"
+        self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self._connection.execute(
+            f"CREATE TEMP TABLE {self._name}_sorted AS SELECT n, kind, identity FROM temp.{self._name}"
             " ORDER BY kind, identity, n"
         )
-        for (kind, identity), rows in itertools.groupby(cursor, key=lambda row: (row[0], row[1])):
-            yield kind, identity, [_Row(row[2], row[3], row[4]) for row in rows]
+        last = 0
+        while True:
+            rows = self._sorted(last, self._chunk_rows)
+            if not rows:
+                return
+            last += len(rows)
+            while len(rows) >= self._chunk_rows and (more := self._sorted(last, 1)):
+                if more[0][:2] != rows[-1][:2]:
+                    break
+                rows += more
+                last += 1
+            yield [
+                (kind, identity, [_Row(*row[2:]) for row in group])
+                for (kind, identity), group in itertools.groupby(rows, key=lambda row: (row[0], row[1]))
+            ]
+
+    def _sorted(self, after: int, limit: int) -> list[Any]:
+        return self._connection.execute(
+            "SELECT o.kind, o.identity, s.n, s.content_hash, s.filed_at, s.person, s.amount_high"
+            f" FROM temp.{self._name}_sorted o CROSS JOIN temp.{self._name} s ON s.n = o.n"
+            " WHERE o.rowid > ? ORDER BY o.rowid LIMIT ?",
+            (after, limit),
+        ).fetchall()
 
     def _with_known(
         self, chunk: list[tuple[str, bytes, list[_Row]]], feed: str
@@ -313,15 +362,14 @@ class Staging:
         ).fetchone():
             self._replace("_asked", ((n, kind, identity) for n, (kind, identity, _) in enumerate(chunk)))
             for row in self._connection.execute(
-                f"SELECT a.n, r.record_id, r.occurrence, v.version_id, v.content_hash, v.gone, v.backfill"
+                f"SELECT a.n, r.record_id, r.occurrence, v.version_id, v.content_hash, v.gone, v.backfill,"
+                " v.filed_at, v.person, v.amount_high"
                 f" FROM temp.{self._name}_asked a"
                 " CROSS JOIN source_records r ON r.feed = ? AND r.kind = a.kind AND r.identity = a.identity"
                 f" LEFT JOIN record_versions v ON v.version_id = ({_NEWEST}) ORDER BY a.n, r.occurrence",
                 (feed,),
             ):
-                known.setdefault(row[0], []).append(
-                    _Known(row[1], row[2], row[3], row[4], bool(row[5]), row[6])
-                )
+                known.setdefault(row[0], []).append(_Known(*row[1:]))
         for n, (kind, identity, rows) in enumerate(chunk):
             yield kind, identity, rows, known.get(n, [])
 
@@ -389,33 +437,67 @@ _number = lru_cache(maxsize=8192)(money.to_text)
 
 
 def _pair(rows: list[_Row], known: list[_Known], backfill_before: str, counts: Counts) -> Iterator[_Write]:
-    """Pair the rows of one identity with its records: first what is equal, then in order."""
-    left: list[_Row] = []
+    """Pair the rows of one identity with its records, in three rounds.
+
+    First what is equal; then what is equal but was gone or said less; what is left in order, records
+    that are listed before those that are gone.
+    """
     occurrence = max((item.occurrence for item in known), default=0)
+    by_hash: dict[bytes | None, list[_Known]] = {}
+    for item in reversed(known):
+        by_hash.setdefault(item.content_hash, []).append(item)
+    taken: set[int] = set()
+    second: list[_Row] = []
     for row in rows:
-        equal = next((k for k in known if k.content_hash == row.content_hash and not k.gone), None)
+        same = by_hash.get(row.content_hash, ())
+        equal = next((item for item in reversed(same) if not item.gone and not _adds(row, item)), None)
         if equal is None:
-            left.append(row)
-        else:
-            known.remove(equal)
-            assert equal.version_id is not None
-            counts.unchanged.append(equal.version_id)
-    for row in left:
-        # What was filed long before anybody looked is history, not news.
-        backfill = int(row.filed_at is None or row.filed_at < backfill_before)
-        if not known:
-            occurrence += 1
-            yield _Write(row, None, occurrence, backfill)
+            second.append(row)
             continue
-        best = min(known, key=lambda item: _preference(item, row))
-        known.remove(best)
-        yield _Write(row, best, best.occurrence, backfill if best.version_id is None else best.backfill)
+        by_hash[row.content_hash].remove(equal)
+        taken.add(equal.record_id)
+        assert equal.version_id is not None
+        counts.unchanged.append(equal.version_id)
+    third: list[_Row] = []
+    for row in second:
+        alike = by_hash.get(row.content_hash)
+        if alike:
+            best = min(alike, key=lambda item: (bool(item.gone), item.occurrence))
+            alike.remove(best)
+            taken.add(best.record_id)
+            yield _changed(row, best, backfill_before)
+        else:
+            third.append(row)
+    left = [item for item in known if item.record_id not in taken]
+    left.sort(key=lambda item: (bool(item.gone), item.occurrence))
+    for row, item in itertools.zip_longest(third, left[: len(third)]):
+        if item is None:
+            occurrence += 1
+            yield _Write(row, None, occurrence, _is_backfill(row, backfill_before))
+        else:
+            yield _changed(row, item, backfill_before)
 
 
-def _preference(known: _Known, row: _Row) -> tuple[bool, bool, int]:
-    """A record that was gone and is back as it was comes before one that changed."""
-    is_back = known.gone and known.content_hash == row.content_hash
-    return not is_back, known.gone, known.occurrence
+def _changed(row: _Row, known: _Known, backfill_before: str) -> _Write:
+    """A correction of history stays history."""
+    is_backfill = _is_backfill(row, backfill_before) if known.backfill is None else known.backfill
+    return _Write(row, known, known.occurrence, is_backfill)
+
+
+def _is_backfill(row: _Row, backfill_before: str) -> int:
+    """What was filed long before anybody looked is history, not news."""
+    return int(row.filed_at is None or row.filed_at < backfill_before)
+
+
+def _adds(row: _Row, known: _Known) -> bool:
+    """Whether a row of the same content says more: one form of a feed has what another lacks.
+
+    Never the other way round, so that two forms taken in turn settle on the richer one.
+    """
+    is_earlier = row.filed_at is not None and (known.filed_at is None or row.filed_at < known.filed_at)
+    is_named = row.person is not None and known.person is None
+    is_bounded = row.amount_high is not None and known.amount_high is None
+    return is_earlier or is_named or is_bounded
 
 
 def _count(write: _Write, counts: Counts) -> None:

@@ -26,29 +26,31 @@ _KNOWN = """
 FROM (SELECT DISTINCT record_id FROM record_versions WHERE symbol = :symbol) t
 JOIN record_versions v ON v.version_id = ({newest})
 JOIN data_ingestion_runs d ON d.id = v.run
+JOIN source_records s ON s.record_id = v.record_id
 WHERE v.symbol = :symbol
 """
-# A filing is found by its document; an amendment of it says in ``amends`` what the other has as
-# ``reference``. Two reports of a member and a day share one: then it amends one of several.
-_FILINGS = """
-    (SELECT group_concat(document, ' ') FROM (
-        SELECT DISTINCT o.document FROM record_versions f
-        JOIN record_versions o ON o.{other} = f.{own} AND o.{other} IS NOT NULL
-        JOIN data_ingestion_runs c ON c.id = o.run AND c.status = 'completed' AND c.completed_at <= :at
-        WHERE f.document = v.document AND f.document IS NOT NULL ORDER BY o.document))"""
-_COLUMNS = f"""
-SELECT v.version_id, v.record_id, d.run_id, d.data_source, d.completed_at AS known_since, v.first_seen_at,
-       v.actor AS member, coalesce(v.person, (
+_COLUMNS = """
+SELECT v.version_id, v.record_id, s.kind, d.run_id, d.data_source, d.completed_at AS known_since,
+       v.first_seen_at, v.actor AS member, coalesce(v.person, (
            SELECT n.person FROM name_resolutions n JOIN data_ingestion_runs e ON e.id = n.run
-           JOIN source_records r ON r.feed = n.feed
-           WHERE r.record_id = v.record_id AND n.name = v.actor
-             AND e.status = 'completed' AND e.completed_at <= :at
+           WHERE n.feed = s.feed AND n.name = v.actor
+             AND e.status = 'completed' AND e.completed_at <= :linked
            ORDER BY n.resolution_id DESC LIMIT 1)) AS person,
        v.side, v.event_date, v.filed_at, v.filed_as_given, v.amount_low, v.amount_high,
-       v.flags, v.backfill, v.gone, v.document,
-       {_FILINGS.format(own="amends", other="reference")} AS amends,
-       {_FILINGS.format(own="reference", other="amends")} AS amended_by
+       v.flags, v.backfill, v.gone, v.document
 """
+# A filing is found by its document; an amendment of it says in ``amends`` what the other has as
+# ``reference``. Two reports of a member and a day share one: then it amends one of several. Both are
+# taken as they were last known by then.
+_LINKED = """
+SELECT DISTINCT o.document FROM record_versions f JOIN record_versions o ON o.{other} = f.{own}
+WHERE f.document = :document AND f.{own} IS NOT NULL AND o.{other} IS NOT NULL
+  AND f.gone = 0 AND f.version_id = ({newest_f}) AND o.gone = 0 AND o.version_id = ({newest_o})
+ORDER BY o.document
+"""
+_NEWEST_OF = """
+SELECT max(w.version_id) FROM record_versions w JOIN data_ingestion_runs r ON r.id = w.run
+WHERE w.record_id = {row}.record_id AND r.status = 'completed' AND r.completed_at <= :linked"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +66,35 @@ class Known:
 
 def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, limit: int = NEWEST) -> Known:
     """Newest first, at most ``limit`` rows (-1: all). Raises NotFound for a symbol never seen at all."""
-    asked = {"symbol": symbol.strip().upper(), "at": clock.to_text(at), "limit": limit}
+    asked = {
+        "symbol": symbol.strip().upper(),
+        "at": clock.to_text(at),
+        # Who a name is and what amends what: as we knew it then, or where that does not matter, now.
+        "linked": clock.now_text() if as_filed else clock.to_text(at),
+        "limit": limit,
+    }
     chosen = _KNOWN.format(newest=_AS_FILED if as_filed else _BY_US)
     rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", asked)
     if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", asked):
         raise NotFound(f"nothing is known of {asked['symbol']}", hint="tradelog runs lists what was fetched")
     for row in rows:
         row["flags"] = json.loads(row["flags"]) if row["flags"] else []
-        for key in ("amends", "amended_by"):
-            row[key] = row[key].split() if row[key] else []
+        row["amends"] = _linked(reader, row["document"], asked, own="amends", other="reference")
+        row["amended_by"] = _linked(reader, row["document"], asked, own="reference", other="amends")
         row["disclosure_lag_days"] = _lag(row["event_date"], row["filed_at"])
     total = reader.value(f"SELECT count(*) {chosen}", asked)
     return Known(str(asked["symbol"]), str(asked["at"]), as_filed, rows, int(total))
+
+
+def _linked(reader: Reader, document: str | None, asked: Row, *, own: str, other: str) -> list[str]:
+    """The documents that a filing amends, or that amend it."""
+    if document is None:
+        return []
+    newest = {f"newest_{row}": _NEWEST_OF.format(row=row) for row in ("f", "o")}
+    found = reader.rows(
+        _LINKED.format(own=own, other=other, **newest), {"document": document, "linked": asked["linked"]}
+    )
+    return [str(row["document"]) for row in found]
 
 
 def _lag(event_date: str | None, filed_at: str | None) -> int | None:

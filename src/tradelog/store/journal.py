@@ -302,9 +302,10 @@ RUN_DIGEST_VERSION = 2
 _AS_READ = {"content_hash": "lower(hex(content_hash))"}
 _RUN_ORDER = {
     "record_versions": "version_id",
-    # In the order of the versions that they belong to, in which both are written.
+    # In the order of the versions that they belong to, in which both are written. The plus keeps SQLite
+    # from looking for them by run, which would be every version of it for every link.
     "ingestion_records": "(SELECT v.version_id FROM record_versions v WHERE v.record_id = t.record_id"
-    " AND v.run = t.run)",
+    " AND +v.run = t.run)",
     "quarantined_rows": "position",
     "name_resolutions": "resolution_id",
 }

@@ -130,16 +130,12 @@ class Transaction:
         return self._connection.execute(sql, parameters).rowcount
 
     def bulk(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of an ingestion run, which the entry that ends the run covers by `run_digest`."""
+        """Rows of an ingestion run, which the entry that ends the run covers by `journal.RunDigest`."""
         self._connection.executemany(sql, rows)
 
     def bulk_from(self, sql: str, parameters: Sequence[Any] | Row = ()) -> None:
         """INSERT ... SELECT of such rows: one statement for many rows opens one statement journal."""
         self._connection.execute(sql, parameters)
-
-    def run_digest(self, run: int) -> list[Any]:
-        """What the entry that ends a run says of its rows: see `journal.RunDigest`."""
-        return journal.run_digest(self._connection, run)
 
     def journal(self, event: str, subject: str, **extra: Any) -> int:
         """Write the entry for all rows changed since the last one; returns its sequence."""

@@ -5,11 +5,12 @@ A package adds one with an entry point of the group ``tradelog.sources`` whose v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Protocol
 
+from tradelog import clock
 from tradelog.ingest.run import IngestionRun
 
 
@@ -60,16 +61,30 @@ class Request:
 class Source:
     """``fetch`` brings what was asked for into the run, and raises SourceError where it cannot.
 
-    ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` those of
-    since, until, symbol and history that it knows. ``key`` is the environment variable of its secret.
+    ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` what each of
+    them can be asked for: since, until, symbol, history. ``key`` is the environment variable of its secret.
     ``settings`` is a dataclass with a default for every key.
     """
 
     name: str
-    commands: dict[str, str]
+    commands: Mapping[str, str]
     origin: str
     terms: str
     fetch: Callable[[IngestionRun, Request], None]
     settings: type[Any]
     key: str | None = None
-    options: frozenset[str] = frozenset()
+    options: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def resume(run: IngestionRun, endpoint: str, last: date, back_days: int) -> date:
+    """The first day to ask for: where the last run that asked for all that is new left off.
+
+    Always ``back_days`` before ``last`` at the least, and as many before the day of that run: what
+    comes again is seen unchanged.
+    """
+    back = last - timedelta(days=back_days)
+    previous = run.last_unbounded(endpoint)
+    if previous is None:
+        return back
+    looked = clock.from_text(previous.started_at).astimezone(clock.zone(clock.MARKET_ZONE)).date()
+    return min(back, looked - timedelta(days=back_days))

@@ -60,6 +60,7 @@ def read_json(run: IngestionRun, text: str, where: str, latest: date) -> Iterato
 def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[Record | BadRow]:
     """Senate eFD reports and their trades, given as (report, its text), in the order of the file."""
     position = 0
+    seen: set[str] = set()
     for report, text in reports:
         position += 1
         try:
@@ -68,6 +69,12 @@ def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[R
         except (TypeError, KeyError, AttributeError):
             yield BadRow(position, "not a report with tables of rows", text)
             continue
+        known_as = str(head["report_id"] or "")
+        if not known_as or known_as in seen:
+            why = f"the report {known_as} is there twice" if known_as else "a report without report_id"
+            yield BadRow(position, why, text)
+            continue
+        seen.add(known_as)
         yield forms.read_row(_EFD_HEAD, position, head, json.dumps(head), latest)
         for line, row in enumerate(rows, 1):
             position += 1
@@ -102,8 +109,13 @@ def _dates(event: str, filed: str, latest: date) -> _Dates:
     elif happened is not None and happened > disclosed:
         flags.append("traded_after_filed")
     when = None if happened is None else happened.isoformat()
-    filed_given = filed.strip() if disclosed is None else disclosed.isoformat()
-    return _Dates(when, event.strip() if when is None else when, disclosed, filed_given, tuple(flags))
+    return _Dates(when, _as_iso(event), disclosed, _as_iso(filed), tuple(flags))
+
+
+def _as_iso(text: str) -> str:
+    """A day as ISO, also one that cannot be yet: what a record is known by must not change with time."""
+    found = fields.day(text, date.max)
+    return text.strip() if found is None else found.isoformat()
 
 
 def _record(
@@ -178,10 +190,16 @@ def _quiver(name: str, traded: str, filed: str, side: str, amounts: tuple[str, .
             actor=member,
             side=kind,
             amount=amount,
-            person=forms.text(row, "BioGuideID").strip() or None,
+            person=_bioguide(forms.text(row, "BioGuideID")),
         )
 
     return read
+
+
+@lru_cache(maxsize=8192)
+def _bioguide(text: str) -> str | None:
+    found = text.strip().upper()
+    return found if re.fullmatch(r"[A-Z]\d{6}", found) else None
 
 
 @lru_cache(maxsize=8192)

@@ -6,16 +6,28 @@ requests a second in all. A filing never changes, so one that is held is not dow
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
+from typing import Any
 
 from tradelog import clock
 from tradelog.config import EdgarConfig
-from tradelog.errors import ConfigError, EmptyAnswer, NotAuthorised, NotFound, SourceError, Throttled
+from tradelog.errors import (
+    ConfigError,
+    EmptyAnswer,
+    NotAuthorised,
+    NotFound,
+    SchemaMismatch,
+    SourceError,
+    Throttled,
+    UnexpectedType,
+    VendorFault,
+)
 from tradelog.ingest import http
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources import files, listings, ownership
-from tradelog.ingest.sources.base import Request, Source
+from tradelog.ingest.sources.base import Request, Source, resume
 from tradelog.ingest.sources.listings import Listed
 
 # Ten a second is the most; a little less leaves room for the clock.
@@ -23,6 +35,8 @@ PACE_SECONDS = 0.105
 BLOCK_SECONDS = 600.0
 # An index appears late in the evening, and a filing of the evening in the next one.
 LOOK_BACK_DAYS = 3
+# So many filings in a row that cannot be had are no accident.
+MOST_FAILURES = 5
 # S3, behind EDGAR, says 403 for what does not exist.
 NO_INDEX = (403, 404)
 MOST_DAYS_WITHOUT = 5
@@ -46,41 +60,65 @@ def fetch(run: IngestionRun, request: Request) -> None:
         explain=_explain,
     ) as client:
         listed = _of_symbol(client, request) if request.symbol else _of_days(run, client, request)
+        is_plain = not (request.symbol or request.since or request.until)
+        listed = _with_owed(run, listed) if is_plain else listed
         request.progress.expect(len(listed))
-        position = 0
-        for item in listed:
-            position = _take(run, client, request, item, position)
-            request.progress.advance()
-    run.empty_is_normal = not listed
+        _take_all(run, client, request, listed)
+    run.empty_is_normal, run.bad_is_normal = not listed, True
 
 
-def _take(run: IngestionRun, client: http.Client, request: Request, item: Listed, position: int) -> int:
-    """One filing: confirmed where it is held, else downloaded and read; returns the last position."""
-    held = run.held(ownership.FILING, (item.accession,))
-    if held is not None:
-        run.confirm(ownership.FILING, [held])
-        return position
-    url = _document_url(request.settings, item)
-    answer = client.get(url, missing=(404,))
+def _with_owed(run: IngestionRun, listed: list[Listed | BadRow]) -> list[Listed | BadRow]:
+    """What is listed now, and what was listed in the last while and could not be had."""
+    known = {item.accession for item in listed if isinstance(item, Listed)}
+    owed = {item.accession: item for text in run.owed() if (item := listings.from_text(text)) is not None}
+    return [*listed, *(item for accession, item in owed.items() if accession not in known)]
+
+
+def _take_all(
+    run: IngestionRun, client: http.Client, request: Request, listed: list[Listed | BadRow]
+) -> None:
+    """Each filing: confirmed where it is held, else downloaded and read.
+
+    One that cannot be had or read costs only itself, and is asked for again. Raises the error of the
+    last one where several in a row fail: then it is not the filing.
+    """
+    position = failures = 0
+    for item in listed:
+        request.progress.advance()
+        if isinstance(item, BadRow):
+            run.add(item)
+            continue
+        held = run.held(ownership.FILING, (item.accession,))
+        if held is not None:
+            run.confirm(ownership.FILING, [held])
+            continue
+        try:
+            found = _read(run, client, request.settings, item, position + 1)
+            failures = 0
+        except (VendorFault, UnexpectedType, SchemaMismatch) as error:
+            failures += 1
+            if failures >= MOST_FAILURES or (isinstance(error, VendorFault) and error.passing):
+                raise
+            run.add(BadRow(position + 1, error.message, listings.as_text(item)))
+            position += 1
+            continue
+        for record in found:
+            run.add(record)
+            position = record.position
+
+
+def _read(
+    run: IngestionRun, client: http.Client, settings: EdgarConfig, item: Listed, position: int
+) -> list[Record]:
+    """The records of one filing. Raises SourceError."""
+    url = _document_url(settings, item)
+    answer = client.get(url)
     run.api_calls[-1]["headers"] = {"date": answer.headers.get("date")}
-    for record in _read(answer, url, item, position + 1):
-        run.add(record)
-        position = record.position
-    return position
-
-
-def _read(answer: http.Answer, url: str, item: Listed, position: int) -> list[Record | BadRow]:
-    """The records of a filing; one that cannot be had or read costs only itself, and is asked again."""
-    if answer.status == 404:
-        return [BadRow(position, f"{url} is listed but not there (HTTP 404)", "")]
     text = http.no_html(answer, "XML")
-    try:
-        if ownership.is_submission(text):
-            return list(ownership.read_submission(text, url, position))
-        envelope = ownership.Envelope(item.accession, item.filed_at, item.filed_as_given, item.filed_day)
-        return list(ownership.read_document(text, envelope, url, position))
-    except SourceError as error:
-        return [BadRow(position, error.message, text)]
+    if ownership.is_submission(text):
+        return ownership.read_submission(text, url, position, item.accession)
+    envelope = ownership.Envelope(item.accession, item.filed_at, item.filed_as_given, item.filed_day)
+    return ownership.read_document(text, envelope, url, position)
 
 
 def _document_url(settings: EdgarConfig, item: Listed) -> str:
@@ -90,12 +128,12 @@ def _document_url(settings: EdgarConfig, item: Listed) -> str:
     return f"{settings.base_url.rstrip('/')}/Archives/edgar/data/{cik}/{item.path}"
 
 
-def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[Listed]:
+def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[Listed | BadRow]:
     """The filings of each day's index. Weekends have none; holidays and today may have none."""
     today = clock.market_today()
     last = request.until or today
-    first = request.since or _resume(run, last)
-    found: list[Listed] = []
+    first = request.since or resume(run, "/daily-index/", last, LOOK_BACK_DAYS)
+    found: list[Listed | BadRow] = []
     without: list[date] = []
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
@@ -106,7 +144,7 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
             without.append(day)
             continue
         without.clear()
-        listed = listings.read_index(http.no_html(answer, "an index"), answer.url)
+        listed = listings.index(http.no_html(answer, "an index"), answer.url)
         run.api_calls[-1]["records"] = len(listed)
         if not listed:
             raise EmptyAnswer(f"{answer.url} lists no Form 4, where some are normal", hint="try again later")
@@ -116,17 +154,7 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
             f"EDGAR has no daily index for {len(without)} working days up to {last}",
             hint="check [sources.sec-edgar] base_url",
         )
-    return listings.merged(found)
-
-
-def _resume(run: IngestionRun, last: date) -> date:
-    """Where the last run left off, and always a few days back: what is held costs no download."""
-    previous = run.last_unbounded("/daily-index/")
-    back = last - timedelta(days=LOOK_BACK_DAYS)
-    if previous is None:
-        return back
-    looked = clock.from_text(previous.started_at).astimezone(clock.zone(clock.MARKET_ZONE)).date()
-    return min(back, looked - timedelta(days=LOOK_BACK_DAYS))
+    return list(listings.merged(found))
 
 
 def _index_url(settings: EdgarConfig, day: date) -> str:
@@ -135,22 +163,34 @@ def _index_url(settings: EdgarConfig, day: date) -> str:
     return f"{base}/{day.year}/QTR{quarter}/form.{day:%Y%m%d}.idx"
 
 
-def _of_symbol(client: http.Client, request: Request) -> list[Listed]:
+def _of_symbol(client: http.Client, request: Request) -> list[Listed | BadRow]:
     """The filings about one issuer, its older parts where the bounds reach back to them."""
     settings, data = request.settings, request.settings.data_url.rstrip("/")
     assert request.symbol is not None
     cik = _cik(client, settings, request.symbol)
     url = f"{data}/submissions/CIK{cik}.json"
-    answer = client.get(url)
-    whole = files.json_object(http.no_html(answer, "JSON"), url)
-    found = listings.read_submissions(whole, url)
-    filings = whole.get("filings") or {}
-    for part in filings.get("files") or () if request.since is not None else ():
-        if request.since is not None and str(part.get("filingTo", "9")) >= request.since.isoformat():
-            older = f"{data}/submissions/{part['name']}"
-            rows = files.json_object(http.no_html(client.get(older), "JSON"), older)
-            found += listings.read_submissions({**rows, "cik": cik, "name": whole.get("name")}, older)
-    return [item for item in listings.merged(found) if request.covers(item.filed_day)]
+    whole = files.json_object(http.no_html(client.get(url), "JSON"), url)
+    found = listings.submissions(whole, url)
+    for name in _older_parts(whole, request.since):
+        older = f"{data}/submissions/{name}"
+        rows = files.json_object(http.no_html(client.get(older), "JSON"), older)
+        found += listings.submissions({**rows, "cik": cik, "name": whole.get("name")}, older)
+    return [
+        item for item in listings.merged(found) if isinstance(item, BadRow) or request.covers(item.filed_day)
+    ]
+
+
+def _older_parts(whole: dict[str, Any], since: date | None) -> list[str]:
+    """The names of the older parts of a submissions file that reach up to a day."""
+    parts = whole["filings"].get("files") if since is not None and "filings" in whole else None
+    return [
+        str(part["name"])
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, dict)
+        and re.fullmatch(r"[\w.-]+", str(part.get("name")))
+        and since is not None
+        and str(part.get("filingTo", "9")) >= since.isoformat()
+    ]
 
 
 def _cik(client: http.Client, settings: EdgarConfig, symbol: str) -> str:
@@ -186,5 +226,5 @@ SOURCE = Source(
     terms="public record; ten requests a second, and a contact in the User-Agent",
     fetch=fetch,
     settings=EdgarConfig,
-    options=frozenset({"since", "until", "symbol"}),
+    options={"insider": frozenset({"since", "until", "symbol"})},
 )

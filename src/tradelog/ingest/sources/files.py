@@ -87,6 +87,8 @@ def examine(path: Path, expected: str) -> TextFile:
         raise NotFound(f"no file at {path}", hint="check the path") from None
     except OSError as error:
         raise UnexpectedType(f"cannot read {path}: {error.strerror}") from error
+    if not path.is_file():
+        raise UnexpectedType(f"{path} is a pipe, which cannot be read twice", hint="save it to a file first")
     if is_zip:
         return TextFile(path, "zip", size, digest.hexdigest(), True, ZIP)
     if not first:
@@ -143,7 +145,7 @@ def csv_rows(
             )
         form = forms_.recognise(forms, frozenset(header), file.path, expected)
         run.recognised(form.feed)
-        rows = forms_.read_rows(form, _whole_rows(file, header, reader), latest, file.path)
+        rows = forms_.read_rows(form, whole_rows(file, header, reader), latest, file.path)
         yield from rows if file.ends_in_newline else _with_whole_date(rows, file)
 
 
@@ -160,7 +162,7 @@ def _with_whole_date(rows: Iterable[Record | BadRow], file: TextFile) -> Iterato
         yield held
 
 
-def _whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Given]:
+def whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Given]:
     """Each row, with its fields by name; refuses a file whose last row was cut."""
     width = len(header)
     payload = _payload(header)
@@ -175,6 +177,8 @@ def _whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Give
         end = fields[-1]
         if isinstance(fields, str):
             held = Given(position, None, "", fields)
+        elif fields == header:
+            held = Given(position, None, _encode(fields), "the header again")
         elif len(fields) != width:
             held = Given(
                 position, None, _encode(fields), f"{len(fields)} fields where the header has {width}"
@@ -253,7 +257,7 @@ def elements(text: str, where: object, expected: str) -> list[tuple[Any, str]]:
 
 
 def _elements(text: str, where: object, expected: str) -> Iterator[tuple[Any, str]]:
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
     skip = json.decoder.WHITESPACE.match  # type: ignore[attr-defined]
     at = skip(text, 0).end()
     if text[at : at + 1] != "[":
@@ -262,6 +266,8 @@ def _elements(text: str, where: object, expected: str) -> Iterator[tuple[Any, st
     while text[at : at + 1] != "]":
         try:
             value, end = decoder.raw_decode(text, at)
+        except DuplicateField as error:
+            raise UnexpectedType(f"{where} has the field {error} twice at character {at}") from error
         except (ValueError, RecursionError) as error:
             raise truncated(where, f"no JSON at character {at}") from error
         yield value, text[at:end]
@@ -274,15 +280,44 @@ def _elements(text: str, where: object, expected: str) -> Iterator[tuple[Any, st
         raise UnexpectedType(f"{where} goes on after its JSON ends, at character {at + 1}")
 
 
-def json_object(text: str, where: object) -> dict[str, Any]:
-    """A JSON object as a whole. Raises UnexpectedType."""
+def json_value(text: str, where: object) -> Any:
+    """A JSON text as a whole. Raises UnexpectedType, also for a field that is there twice."""
     try:
-        value = json.loads(text.removeprefix("\ufeff"))
+        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique)
+    except DuplicateField as error:
+        raise UnexpectedType(f"{where} has the field {error} twice", hint="get the file again") from error
     except (ValueError, RecursionError) as error:
         raise truncated(where, str(error)) from error
+
+
+def json_object(text: str, where: object) -> dict[str, Any]:
+    """A JSON object as a whole. Raises UnexpectedType."""
+    value = json_value(text, where)
     if not isinstance(value, dict):
         raise UnexpectedType(f"{where} is no JSON object")
     return value
+
+
+def whole_lines(file: TextFile) -> str:
+    """The text of a file whose last line has its end: one that has not may have been cut in it.
+
+    Raises UnexpectedType.
+    """
+    if not file.ends_in_newline:
+        raise truncated(file.path, "its last line has no end")
+    return file.read()
+
+
+class DuplicateField(ValueError):
+    """A field that an object has twice: which of them is meant nobody can say."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DuplicateField(repr(next(name for name in names if names.count(name) > 1)))
+    return found
 
 
 def truncated(where: object, what: str) -> UnexpectedType:

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from tradelog.errors import SchemaMismatch
-from tradelog.ingest.identity import BadRow, Record
+from tradelog.ingest.identity import BadRow, Record, whole
 
 Row = Mapping[str, Any]
 Reader = Callable[[int, Row, str, date], Record]
@@ -100,10 +100,7 @@ def text(row: Row, key: str) -> str:
     value = row.get(key)
     if type(value) is str and value.isascii():
         return value
-    if value is None:
-        return ""
-    # Half of a surrogate pair is no text that can be kept; the payload still has it as it was given.
-    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return "" if value is None else whole(str(value))
 
 
 def name(row: Row, key: str) -> str:

@@ -7,10 +7,10 @@ filing with text, 8 and 9 are scanned paper.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date
 
@@ -26,6 +26,8 @@ KIND = "house_filing"
 FEED = "house-clerk"
 COLUMNS = ("Prefix", "Last", "First", "Suffix", "FilingType", "StateDst", "Year", "FilingDate", "DocID")
 PERIODIC_TRANSACTION_REPORT = "P"
+MOST_BYTES = 100_000_000
+_MEMBER = re.compile(r"(?:(?!__MACOSX/)[^/]+/)*(\d{4}FD)\.(?:txt|xml)", re.IGNORECASE)
 
 
 def is_table(file: TextFile) -> bool:
@@ -37,44 +39,62 @@ def is_table(file: TextFile) -> bool:
 def read(run: IngestionRun, file: TextFile, latest: date) -> Iterator[Record | BadRow]:
     """The filings of an index. Raises UnexpectedType or SchemaMismatch."""
     run.recognised(FEED)
-    name, text = _unpacked(file) if file.first == files.ZIP else (str(file.path), file.read())
-    given = _from_xml(text, name) if text.lstrip("\ufeff \r\n").startswith("<") else _from_table(text)
-    yield from forms.read_rows(_FORM, given, latest, name)
+    if file.first == files.ZIP:
+        texts = _unpacked(file)
+    else:
+        texts = [(str(file.path), file.read() if file.first == "<" else files.whole_lines(file))]
+    start = 0
+    for where, text in texts:
+        is_xml = text.lstrip("\ufeff \r\n").startswith("<")
+        given = _from_xml(text, where, start) if is_xml else _from_table(text, where, start)
+        for row in forms.read_rows(_FORM, given, latest, where):
+            yield row
+            start = row.position
 
 
-def _unpacked(file: TextFile) -> tuple[str, str]:
-    """(name, text) of the index in a ZIP; the XML where it holds both forms."""
+def _unpacked(file: TextFile) -> list[tuple[str, str]]:
+    """(name, text) of each index in a ZIP; the XML where it holds both forms of a year."""
     try:
         with zipfile.ZipFile(file.path) as archive:
-            found = sorted(name for name in archive.namelist() if name.lower().endswith((".xml", ".txt")))
+            found = {}
+            for name in sorted(archive.namelist()):
+                if match := _MEMBER.fullmatch(name):
+                    # XML sorts behind TXT, and takes its place.
+                    found[match[1]] = name
             if not found:
-                raise SchemaMismatch(f"{file.path} holds no index in XML or TXT")
-            name = found[-1]
-            if archive.getinfo(name).file_size > 100_000_000:
-                raise UnexpectedType(f"{name} in {file.path} is far too large for an index")
-            return f"{file.path}:{name}", archive.read(name).decode("utf-8-sig")
-    except (zipfile.BadZipFile, UnicodeDecodeError, EOFError, OSError) as error:
+                raise SchemaMismatch(
+                    f"{file.path} holds no yearly index", hint="it is named such as 2021FD.xml or 2021FD.txt"
+                )
+            texts = []
+            for name in found.values():
+                if archive.getinfo(name).file_size > MOST_BYTES:
+                    raise UnexpectedType(f"{name} in {file.path} is far too large for an index")
+                text = archive.read(name).decode("utf-8-sig")
+                if not text.endswith(("\n", ">")):
+                    raise files.truncated(f"{file.path}:{name}", "its last line has no end")
+                texts.append((f"{file.path}:{name}", text))
+            return texts
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, UnicodeDecodeError, EOFError, OSError) as error:
         raise files.truncated(file.path, str(error)) from error
 
 
-def _from_xml(text: str, where: str) -> Iterator[Given]:
+def _from_xml(text: str, where: str, start: int) -> Iterator[Given]:
     root = xml.parse(text, where)
     if root.tag != "FinancialDisclosure":
         raise SchemaMismatch(
             f"{where} is no known form of trades: its root is <{root.tag}>",
             hint="ownership filings are read by: tradelog fetch insider --file PATH",
         )
-    for position, item in enumerate(root, 1):
+    for position, item in enumerate(root, start + 1):
         row = {child.tag: child.text or "" for child in item}
         yield Given(position, row, json.dumps(row, ensure_ascii=False))
 
 
-def _from_table(text: str) -> Iterator[Given]:
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    next(rows)
-    for position, values in enumerate(rows, 1):
-        if not values:
-            continue
+def _from_table(text: str, where: str, start: int) -> Iterator[Given]:
+    rows = (line.split("\t") for line in text.replace("\r\n", "\n").rstrip("\n").split("\n"))
+    if tuple(next(rows)) != COLUMNS:
+        raise SchemaMismatch(f"{where} is no known form", hint=f"expected the columns {', '.join(COLUMNS)}")
+    for position, values in enumerate(rows, start + 1):
         if len(values) != len(COLUMNS):
             reason = f"{len(values)} fields where there are {len(COLUMNS)}"
             yield Given(position, None, json.dumps(values, ensure_ascii=False), reason)

@@ -8,7 +8,7 @@ the two that it can be, because a filing must never count as known too early.
 from __future__ import annotations
 
 import csv
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
@@ -40,10 +40,11 @@ def read_file(run: IngestionRun, path: Path) -> None:
         elements = files.elements(file.read(), path, EXPECTED)
         files.add_all(run, files.json_rows(run, elements, FORMS, EXPECTED, path, latest))
     elif _first_line(file).startswith("Description:"):
-        _add_listing(run, listings.INDEX, listings.read_index(file.read(), path))
+        run.recognised(listings.INDEX)
+        files.add_all(run, listings.read_index(files.whole_lines(file), path))
     elif file.first == "{":
-        answer = files.json_object(file.read(), path)
-        _add_listing(run, listings.SUBMISSIONS, listings.read_submissions(answer, path))
+        run.recognised(listings.SUBMISSIONS)
+        files.add_all(run, listings.read_submissions(files.json_object(file.read(), path), path))
     elif file.first in "<-":
         _read_markup(run, file)
     else:
@@ -56,23 +57,22 @@ def _read_markup(run: IngestionRun, file: TextFile) -> None:
         run.recognised(ownership.FEED)
         files.add_all(run, ownership.read_many(text, file.path))
     else:
-        _add_listing(run, listings.LATEST, listings.read_atom(text, file.path))
+        run.recognised(listings.LATEST)
+        files.add_all(run, listings.read_atom(text, file.path))
 
 
 def _read_csv(run: IngestionRun, file: TextFile, latest: date) -> None:
     with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
-        header = frozenset(next(csv.reader(stream), []))
-        if header >= _FEED_COLUMNS:
-            stream.seek(0)
-            rows = [row for row in csv.DictReader(stream) if None not in row and None not in row.values()]
-            _add_listing(run, listings.LATEST, listings.read_feed_rows(rows))
+        try:
+            header = next(csv.reader(stream), [])
+        except csv.Error:
+            header = []
+        if frozenset(header) >= _FEED_COLUMNS:
+            run.recognised(listings.LATEST)
+            rows = files.whole_rows(file, header, csv.reader(stream, strict=True))
+            files.add_all(run, listings.read_feed_rows(rows))
             return
     files.add_all(run, files.csv_rows(run, file, FORMS, EXPECTED, latest))
-
-
-def _add_listing(run: IngestionRun, feed: str, found: list[listings.Listed]) -> None:
-    run.recognised(feed)
-    files.add_all(run, listings.records(found))
 
 
 def _first_line(file: TextFile) -> str:
@@ -87,14 +87,16 @@ def _form4_entry(position: int, row: Row, payload: str, latest: date) -> Record:
     day = fields.day(traded, latest)
     filed = forms.text(row, "fileDate")
     cost = None
-    flags = [] if day else [f"impossible_event_date: {traded or 'none given'}"]
     if code in ownership.OPEN_MARKET:
-        if shares is None or not price:
-            flags.append("unknown_amount")
-        else:
-            cost = shares * price
-    filed_at = _filed(filed)
-    flags.append("filed_zone_assumed" if filed_at else "no_filed_date")
+        cost = ownership.product(forms.text(row, "Shares"), forms.text(row, "PricePerShare"))
+    flags = [] if day else [f"impossible_event_date: {traded or 'none given'}"]
+    if code in ownership.OPEN_MARKET and cost is None:
+        flags.append("unknown_amount")
+    filed_at = _filed(filed, latest)
+    if filed_at is None:
+        flags.append("impossible_filed_date" if filed else "no_filed_date")
+    else:
+        flags.append("filed_zone_assumed")
     if day and filed[:10] and day.isoformat() > filed[:10]:
         flags.append("traded_after_filed")
     roles = ("isDirector", "isOfficer", "isTenPercentOwner", "isOther")
@@ -141,11 +143,17 @@ def _as_given(text: str) -> str:
     return text.strip() if number is None else money.to_text(number)
 
 
-def _filed(text: str) -> str | None:
+def _filed(text: str, latest: date) -> str | None:
+    """When it was filed at the latest; a bare date, or midnight, counts as the end of that day."""
+    day = fields.day(text.strip()[:10], latest)
+    if day is None:
+        return None
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        return None
+        return clock.end_of_day(day)
+    if at.time() == time(0):
+        return clock.end_of_day(day)
     return clock.to_text(at if at.tzinfo else at.replace(tzinfo=clock.zone(clock.MARKET_ZONE)))
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from tradelog import clock
 from tradelog.config import LegislatorsConfig
-from tradelog.errors import SchemaMismatch
+from tradelog.errors import SchemaMismatch, UnexpectedType
 from tradelog.ingest import http, people
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
@@ -54,7 +54,7 @@ def read_file(run: IngestionRun, path: Path) -> None:
     if path.suffix.lower() in (".yaml", ".yml"):
         value = _yaml(file)
     elif file.first in "[{":
-        value = _json(file.read(), path)
+        value = files.json_value(file.read(), path)
     else:
         value = _csv(file)
     files.add_all(run, read(run, value, path))
@@ -88,7 +88,7 @@ def fetch(run: IngestionRun, request: Request) -> None:
     for answer, (url, _) in zip(answers, urls, strict=True):
         if answer.text is None:
             continue
-        for row in read(run, _json(http.no_html(answer, "JSON"), url), url, position):
+        for row in read(run, files.json_value(http.no_html(answer, "JSON"), url), url, position):
             run.add(row)
             position = row.position
 
@@ -96,7 +96,12 @@ def fetch(run: IngestionRun, request: Request) -> None:
 def _validators(run: IngestionRun) -> dict[str, dict[str, str]]:
     """What the feed's last run got for each file: only it says what the store holds."""
     last = run.last_of_feed()
-    return {} if last is None else {call["endpoint"]: http.validators(call) for call in last.api_calls}
+    # A row that could not be read is looked at again, and what it may have hidden is not confirmed.
+    return (
+        {}
+        if last is None or last.quarantined
+        else {call["endpoint"]: http.validators(call) for call in last.api_calls}
+    )
 
 
 def data_age(run: IngestionRun) -> timedelta | None:
@@ -113,20 +118,25 @@ def data_age(run: IngestionRun) -> timedelta | None:
 
 def read(run: IngestionRun, value: Any, where: object, start: int = 0) -> Iterator[Record | BadRow]:
     """The records of one file. Raises SchemaMismatch for a shape that is none of them."""
-    if isinstance(value, dict) and all(isinstance(seats, list) for seats in value.values()):
+    if isinstance(value, dict) and (not value or any(isinstance(seats, list) for seats in value.values())):
         if not value:
             run.lists_all(SEAT)
         return _seats(value, start)
-    first = value[0] if isinstance(value, list) and value else None
-    if isinstance(first, dict) and ("id" in first or first.keys() >= _CSV_NEEDS):
+    told = [item for item in value[:50] if isinstance(item, dict)] if isinstance(value, list) else []
+    if any("id" in item or item.keys() >= _CSV_NEEDS for item in told):
         return _politicians(value, start)
-    if isinstance(first, dict) and "thomas_id" in first:
+    if any("thomas_id" in item for item in told):
         return _committees(value, start)
     raise SchemaMismatch(f"{where} is no known form", hint=f"expected one of: {EXPECTED}")
 
 
-def _seats(value: dict[str, list[Any]], position: int) -> Iterator[Record | BadRow]:
+def _seats(value: dict[str, Any], position: int) -> Iterator[Record | BadRow]:
     for code, seats in value.items():
+        if not isinstance(code, str) or not isinstance(seats, list):
+            position += 1
+            text = json.dumps({str(code): seats}, ensure_ascii=False, default=str)
+            yield BadRow(position, f"{code} is no committee with a list of seats", text)
+            continue
         for seat in seats:
             position += 1
             payload = json.dumps({"committee": code, "seat": seat}, ensure_ascii=False)
@@ -154,7 +164,12 @@ def _committees(value: list[Any], position: int) -> Iterator[Record | BadRow]:
         code = str(committee["thomas_id"])
         alone = {key: item for key, item in committee.items() if key != "subcommittees"}
         yield _committee(position, code, "", alone)
-        for part in committee.get("subcommittees") or ():
+        parts = committee.get("subcommittees") or []
+        if not isinstance(parts, list):
+            position += 1
+            yield BadRow(position, f"the subcommittees of {code} are no list", payload)
+            continue
+        for part in parts:
             position += 1
             if not isinstance(part, Mapping) or not part.get("thomas_id") or not part.get("name"):
                 text = json.dumps(part, ensure_ascii=False)
@@ -182,19 +197,21 @@ def _politicians(value: list[Any], position: int) -> Iterator[Record | BadRow]:
         if person is None:
             yield BadRow(position, "a legislator without a BioGuide id or a name", payload)
             continue
-        name, term = (row["name"], (row.get("terms") or [{}])[-1]) if "name" in row else _from_csv(row)
-        told = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
+        try:
+            name, term = (row["name"], (row.get("terms") or [{}])[-1]) if "name" in row else _from_csv(row)
+            bio = row.get("bio") or row
+            told = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
+            said = [_text(bio.get(key)) for key in ("birthday", "gender")]
+            said += [_text(term.get(key)) for key in ("type", "state", "district", "party", "start", "end")]
+        except (TypeError, AttributeError, KeyError):
+            yield BadRow(position, f"the legislator {person} with a field of another type", payload)
+            continue
         full = _text(name.get("official_full")) or f"{told[0]} {told[2]}"
-        bio = row.get("bio") or row
         yield Record(
             kind=POLITICIAN,
             position=position,
             identity=(person,),
-            content=(
-                *told,
-                *(_text(bio.get(key)) for key in ("birthday", "gender")),
-                *(_text(term.get(key)) for key in ("type", "state", "district", "party", "start", "end")),
-            ),
+            content=(*told, *said),
             payload=payload,
             actor=full,
             person=person,
@@ -215,7 +232,12 @@ def _bioguide(row: Any) -> str | None:
 def _from_csv(row: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """(name, last term) of a CSV row, which has no dates of the term."""
     name = {key: row.get(f"{key}_name") for key in ("first", "middle", "last")}
-    return {**name, "suffix": row.get("suffix"), "nickname": row.get("nickname"), "official_full": None}, row
+    return {
+        **name,
+        "suffix": row.get("suffix"),
+        "nickname": row.get("nickname"),
+        "official_full": row.get("full_name"),
+    }, row
 
 
 def _text(value: Any) -> str:
@@ -223,39 +245,54 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _json(text: str, where: object) -> Any:
-    try:
-        return json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise files.truncated(where, str(error)) from error
-
-
 def _yaml(file: TextFile) -> Any:
-    """Every scalar but null as text: YAML would make dates and numbers of some, and JSON has neither."""
+    """Every scalar but null as text: YAML would make dates and numbers of some, and JSON has neither.
+
+    Aliases and tags, which these files do not use, are refused: a few of them can fill any memory.
+    """
     import yaml
 
+    text = files.whole_lines(file)
+    try:
+        for token in yaml.scan(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(token, yaml.AliasToken | yaml.TagToken):
+                raise UnexpectedType(
+                    f"{file.path} has an alias or a tag on line {token.start_mark.line + 1}",
+                    hint="these files have none; get it again",
+                )
+        return yaml.load(text, Loader=_loader(yaml))  # noqa: S506 -- a safe loader, below
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise files.truncated(file.path, " ".join(str(error).split())) from error
+
+
+def _loader(yaml: Any) -> Any:
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            found = super().construct_mapping(node, deep=deep)
+            if len(found) < len(node.value):
+                raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+            return found
+
     Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-    try:
-        return yaml.load(file.read(), Loader=Loader)  # noqa: S506 -- a safe loader, above
-    except (yaml.YAMLError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise files.truncated(file.path, said) from error
+    return Loader
 
 
-def _csv(file: TextFile) -> list[dict[str, str]]:
+def _csv(file: TextFile) -> list[Any]:
     with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
         try:
-            rows = list(csv.DictReader(stream, strict=True))
-        except csv.Error as error:
-            raise files.truncated(file.path, str(error)) from error
-    if not rows or not rows[0].keys() >= _CSV_NEEDS:
-        raise SchemaMismatch(f"{file.path} is no known form", hint=f"expected one of: {EXPECTED}")
-    if any(None in row or None in row.values() for row in rows):
-        raise files.truncated(file.path, "a row has more or fewer fields than the header")
-    return rows
+            header = next(reader, [])
+        except csv.Error:
+            header = []
+        if not set(header) >= _CSV_NEEDS:
+            raise SchemaMismatch(f"{file.path} is no known form", hint=f"expected one of: {EXPECTED}")
+        # A row that is none stands as what it is, and is found to be no legislator.
+        rows = list(files.whole_rows(file, header, reader))
+    if not file.ends_in_newline:
+        raise files.truncated(file.path, "its last line has no end")
+    return [given.payload if given.reason else given.row for given in rows]
 
 
 SOURCE = Source(

@@ -1,6 +1,6 @@
 """EDGAR's lists of filings: daily indexes, the latest-filings feed, one entity's submissions.
 
-They name a filing once for every entity in it: an accession is one record here, with its entities as
+They name a filing once for every entity in it: an accession is one filing here, with its entities as
 a list. Asking EDGAR for type 4 matches by prefix, so forms that merely begin alike are left out.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tradelog import clock
 from tradelog.errors import SchemaMismatch
-from tradelog.ingest import xml
-from tradelog.ingest.identity import Record
+from tradelog.ingest import fields, xml
+from tradelog.ingest.identity import BadRow, Record
+from tradelog.ingest.sources.forms import Given
 from tradelog.ingest.sources.ownership import accession_in, iso_day
 
 KIND = "insider_filing_listing"
@@ -27,6 +27,7 @@ _TAIL = re.compile(r"^(.+?)\s+(\d{1,10})\s+(\d{8}|\d{4}-\d{2}-\d{2})\s+(edgar/da
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _TITLE = re.compile(r"^(?P<form>\S+) - (?P<name>.*) \((?P<cik>\d{10})\) \((?P<role>[^)]*)\)$", re.DOTALL)
 _FILED = re.compile(r"Filed:</b>\s*(\d{4}-\d{2}-\d{2})")
+_COLUMNS = ("accessionNumber", "form", "filingDate", "acceptanceDateTime", "primaryDocument")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +39,21 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A filing as a list names it. ``filed_at`` is store text (UTC); ``path`` is under /Archives/."""
+    """A filing as a list names it. ``filed_at`` is store text (UTC), None where no such day can be.
+
+    ``path`` is where the filing is: under /Archives/, or under the entity's folder there.
+    """
 
     accession: str
     form: str
     filed_day: str
-    filed_at: str
+    filed_at: str | None
     filed_as_given: str
     path: str
     entities: tuple[Entity, ...]
 
 
-def read_index(text: str, where: object) -> list[Listed]:
+def index(text: str, where: object) -> list[Listed | BadRow]:
     """A daily index in any of its orders: by form, by company, or separated by bars.
 
     Raises SchemaMismatch where there is no list in it.
@@ -60,20 +64,27 @@ def read_index(text: str, where: object) -> list[Listed]:
             f"{where} is no EDGAR index", hint="form.*.idx, company.*.idx and master.*.idx are"
         )
     is_by_form = "by Form Type" in head
-    found = []
-    for line in body.splitlines()[1:]:
-        if "|" in line:
-            cik, name, form, day, path = [*line.split("|"), *[""] * 5][:5]
-        elif match := _TAIL.match(line):
-            label, cik, day, path = match.groups()
-            form, name = _form_and_name(label, is_by_form)
-        else:
-            continue
-        if form in FORMS and (accession := accession_in(path)):
-            found.append(
-                _listed(accession, form, iso_day(day), path.strip(), Entity("", cik.zfill(10), name))
-            )
-    return merged(found)
+    return list(
+        merged(
+            _index_line(number, line, is_by_form)
+            for number, line in enumerate(body.splitlines()[1:], 1)
+            if line.strip()
+        )
+    )
+
+
+def _index_line(number: int, line: str, is_by_form: bool) -> Listed | BadRow | None:
+    if line.count("|") == 4:
+        cik, name, form, day, path = (part.strip() for part in line.split("|"))
+    elif match := _TAIL.match(line):
+        label, cik, day, path = match.groups()
+        form, name = _form_and_name(label, is_by_form)
+    else:
+        return BadRow(number, "no line of an index", line)
+    if form not in FORMS:
+        return None
+    entity = Entity("", cik.zfill(10), name)
+    return _listed(number, line, path, form, iso_day(day), entity, path=path)
 
 
 def _form_and_name(label: str, is_by_form: bool) -> tuple[str, str]:
@@ -84,75 +95,109 @@ def _form_and_name(label: str, is_by_form: bool) -> tuple[str, str]:
     return (parts[0], " ".join(parts[1:])) if is_by_form else (parts[-1], " ".join(parts[:-1]))
 
 
-def read_atom(text: str, where: object) -> list[Listed]:
+def read_index(text: str, where: object) -> Iterator[Record | BadRow]:
+    """The filings of a daily index as records. Raises SchemaMismatch."""
+    return records(index(text, where))
+
+
+def read_atom(text: str, where: object) -> Iterator[Record | BadRow]:
     """A page of the latest-filings feed. Raises UnexpectedType, SchemaMismatch."""
     root = xml.parse(text, where)
     if root.tag != f"{_ATOM}feed":
-        raise SchemaMismatch(f"{where} is no feed of EDGAR but <{root.tag}>")
-    found = []
-    for entry in root.iter(f"{_ATOM}entry"):
-        title = _TITLE.match((entry.findtext(f"{_ATOM}title") or "").strip())
-        accession = accession_in(entry.findtext(f"{_ATOM}id") or "")
-        category = entry.find(f"{_ATOM}category")
-        form = "" if category is None else category.get("term", "")
-        if title is None or accession is None or form not in FORMS:
-            continue
-        day = _FILED.search(entry.findtext(f"{_ATOM}summary") or "")
-        updated = (entry.findtext(f"{_ATOM}updated") or "").strip()
-        entity = Entity(title["role"], title["cik"], title["name"])
-        listed = _listed(accession, form, "" if day is None else day[1], "", entity)
-        found.append(_updated(listed, updated))
-    return merged(found)
+        raise SchemaMismatch(
+            f"{where} is no feed of EDGAR: its root is <{root.tag}>", hint="see tradelog fetch insider --help"
+        )
+    return records(merged(_entry(n, entry) for n, entry in enumerate(root.iter(f"{_ATOM}entry"), 1)))
 
 
-def read_feed_rows(rows: Iterable[dict[str, str]]) -> list[Listed]:
+def _entry(number: int, entry: Any) -> Listed | BadRow | None:
+    def told(tag: str) -> str:
+        return (entry.findtext(f"{_ATOM}{tag}") or "").strip()
+
+    category = entry.find(f"{_ATOM}category")
+    title = _TITLE.match(told("title"))
+    text = json.dumps({tag: told(tag) for tag in ("title", "id", "updated", "summary")}, ensure_ascii=False)
+    form = "" if category is None else category.get("term", "").strip()
+    if title is None or title["form"] != form:
+        return BadRow(number, "an entry whose title does not say form, entity and role", text)
+    if form not in FORMS:
+        return None
+    day = _FILED.search(told("summary"))
+    entity = Entity(title["role"], title["cik"], title["name"])
+    filed = "" if day is None else day[1]
+    return _listed(number, text, told("id"), form, filed, entity, moment=told("updated"))
+
+
+def read_feed_rows(rows: Iterable[Given]) -> Iterator[Record | BadRow]:
     """The latest-filings feed, written out as a table: form, accession, filed, updated, role, cik, name."""
-    found = []
-    for row in rows:
-        accession = accession_in(row["accession"])
-        if row["form"] in FORMS and accession is not None:
-            entity = Entity(row.get("role", ""), row["cik"].zfill(10), row["name"])
-            found.append(_updated(_listed(accession, row["form"], row["filed"], "", entity), row["updated"]))
-    return merged(found)
+    return records(merged(_feed_row(given) for given in rows))
 
 
-def read_submissions(answer: dict[str, Any], where: object) -> list[Listed]:
-    """The recent filings of one entity; ``filings`` of a submissions file or one of its older parts.
+def _feed_row(given: Given) -> Listed | BadRow | None:
+    if given.reason:
+        return BadRow(given.position, given.reason, given.payload)
+    row = given.row
+    if row["form"].strip() not in FORMS:
+        return None
+    entity = Entity(row.get("role", ""), row["cik"].zfill(10), row["name"])
+    return _listed(
+        *(given.position, given.payload, row["accession"], row["form"].strip(), row["filed"], entity),
+        moment=row["updated"],
+    )
+
+
+def submissions(answer: Mapping[str, Any], where: object) -> list[Listed | BadRow]:
+    """The recent filings of one entity: a submissions file, or one of its older parts.
 
     ``acceptanceDateTime`` is UTC, and ``primaryDocument`` the rendering of the XML, one folder down.
     Raises SchemaMismatch.
     """
-    columns = answer.get("filings", {}).get("recent", answer) if "filings" in answer else answer
-    names = ("accessionNumber", "form", "filingDate", "acceptanceDateTime", "primaryDocument")
-    if not isinstance(columns, dict) or not all(isinstance(columns.get(name), list) for name in names):
-        raise SchemaMismatch(f"{where} holds no list of submissions")
-    if len({len(columns[name]) for name in names}) > 1:
-        raise SchemaMismatch(f"{where} has columns of different lengths")
+    filings = answer.get("filings", {"recent": answer})
+    columns = filings.get("recent") if isinstance(filings, dict) else None
+    if not isinstance(columns, dict) or not all(isinstance(columns.get(name), list) for name in _COLUMNS):
+        raise SchemaMismatch(f"{where} holds no list of submissions", hint="see data.sec.gov/submissions")
+    if len({len(columns[name]) for name in _COLUMNS}) > 1:
+        raise SchemaMismatch(f"{where} has columns of different lengths", hint="get it again")
     entity = Entity("", str(answer.get("cik", "")).zfill(10), str(answer.get("name", "")))
-    found = []
-    for accession, form, day, accepted, document in zip(*(columns[name] for name in names), strict=True):
-        if form in FORMS:
-            raw = str(document).rpartition("/")[2]
-            listed = _listed(accession, form, day, f"{accession.replace('-', '')}/{raw}", entity)
-            found.append(_updated(listed, accepted))
-    return merged(found)
+    rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
+    return list(merged(_submission(number, row, entity) for number, row in enumerate(rows, 1)))
 
 
-def merged(found: Iterable[Listed]) -> list[Listed]:
+def _submission(number: int, row: tuple[Any, ...], entity: Entity) -> Listed | BadRow | None:
+    text = json.dumps(dict(zip(_COLUMNS, row, strict=True)), ensure_ascii=False)
+    if not all(isinstance(value, str) for value in row):
+        return BadRow(number, "a submission with a field that is no text", text)
+    accession, form, day, accepted, document = row
+    if form not in FORMS:
+        return None
+    path = f"{accession.replace('-', '')}/{document.rpartition('/')[2]}"
+    return _listed(number, text, accession, form, day, entity, path=path, moment=accepted)
+
+
+def read_submissions(answer: Mapping[str, Any], where: object) -> Iterator[Record | BadRow]:
+    """The filings of one entity as records. Raises SchemaMismatch."""
+    return records(submissions(answer, where))
+
+
+def merged(found: Iterable[Listed | BadRow | None]) -> Iterator[Listed | BadRow]:
     """Each accession once, with all its entities, in the order in which they were first named."""
     by_accession: dict[str, Listed] = {}
     for item in found:
-        known = by_accession.get(item.accession)
-        if known is None:
-            by_accession[item.accession] = item
-        elif item.entities[0] not in known.entities:
-            by_accession[item.accession] = replace(known, entities=known.entities + item.entities)
-    return list(by_accession.values())
+        if isinstance(item, BadRow):
+            yield item
+        elif item is not None:
+            known = by_accession.setdefault(item.accession, item)
+            if item.entities[0] not in known.entities:
+                by_accession[item.accession] = replace(known, entities=known.entities + item.entities)
+    yield from by_accession.values()
 
 
-def records(found: Iterable[Listed]) -> Iterator[Record]:
+def records(found: Iterable[Listed | BadRow]) -> Iterator[Record | BadRow]:
     """The filings of a list as records of their own: that they were listed, not what they say."""
     for position, item in enumerate(found, 1):
+        if isinstance(item, BadRow):
+            yield item
+            continue
         entities = sorted((entity.role, entity.cik, entity.name) for entity in item.entities)
         yield Record(
             kind=KIND,
@@ -170,25 +215,47 @@ def records(found: Iterable[Listed]) -> Iterator[Record]:
                 ensure_ascii=False,
             ),
             filed_at=item.filed_at,
-            filed_as_given=item.filed_as_given,
+            filed_as_given=item.filed_as_given or None,
             actor="; ".join(dict.fromkeys(entity.name for entity in item.entities)),
+            flags=() if item.filed_at else ("no_filed_date",),
             document=item.accession,
         )
 
 
-def _listed(accession: str, form: str, day: str, path: str, entity: Entity) -> Listed:
-    """A filing with a bare date, which counts as the end of that day."""
-    return Listed(accession, form, day, _end_of(day), day, path, (entity,))
+def as_text(item: Listed) -> str:
+    """A filing to be asked for again, as JSON."""
+    return json.dumps({"listed": asdict(item)}, ensure_ascii=False)
 
 
-def _updated(item: Listed, moment: str) -> Listed:
-    """The same, filed at the moment that the list names."""
-    at = clock.read_moment(moment)
-    return item if at is None else replace(item, filed_at=at, filed_as_given=moment)
-
-
-def _end_of(day: str) -> str:
+def from_text(text: str) -> Listed | None:
+    """The inverse of `as_text`; None for any other text."""
     try:
-        return clock.end_of_day(date.fromisoformat(day))
-    except ValueError:
-        return ""
+        told = json.loads(text)["listed"]
+        entities = tuple(Entity(**entity) for entity in told["entities"])
+        return Listed(**{**told, "entities": entities})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _listed(
+    number: int,
+    text: str,
+    accession: str,
+    form: str,
+    day: str,
+    entity: Entity,
+    *,
+    path: str = "",
+    moment: str = "",
+) -> Listed | BadRow:
+    """A filing: at the moment that the list names, or at the end of the day, for a bare date."""
+    found = accession_in(accession)
+    if found is None:
+        return BadRow(number, f"no accession number in {accession!r}", text)
+    latest = clock.market_today()
+    at = clock.read_moment(moment)
+    if at is not None and fields.day(at[:10], clock.now().date()) is not None:
+        return Listed(found, form, day, at, moment, path, (entity,))
+    if (filed := fields.day(day, latest)) is None:
+        return BadRow(number, f"no filing date but {day!r}", text)
+    return Listed(found, form, day, clock.end_of_day(filed), day, path, (entity,))

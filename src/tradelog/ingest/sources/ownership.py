@@ -7,12 +7,13 @@ sec.gov/files/forms-3-4-5.pdf. Only P and S are open-market trades; an award is 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from hashlib import sha256
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -21,6 +22,7 @@ from tradelog import clock, money
 from tradelog.errors import SchemaMismatch
 from tradelog.ingest import fields, xml
 from tradelog.ingest.identity import Record
+from tradelog.ingest.sources.files import truncated
 
 FEED = "sec-edgar"
 FILING = "insider_filing"
@@ -81,10 +83,19 @@ def is_submission(text: str) -> bool:
     return text.lstrip("\ufeff \r\n").startswith(("<SEC-DOCUMENT>", "<SUBMISSION>", "-----BEGIN PRIVACY"))
 
 
-def read_submission(text: str, where: object, position: int = 1) -> list[Record]:
-    """The records of a full submission. Raises UnexpectedType, SchemaMismatch."""
+def read_submission(
+    text: str, where: object, position: int = 1, accession: str | None = None
+) -> list[Record]:
+    """The records of a full submission, under the accession that it was asked for by, or else its own.
+
+    Raises UnexpectedType, SchemaMismatch.
+    """
     envelope = _envelope(text)
+    if accession is not None:
+        envelope = replace(envelope, accession=accession)
     documents = [body for body in _XML.findall(text) if "<ownershipDocument" in body]
+    if envelope.accession is not None and not documents and "<ownershipDocument" in text:
+        raise truncated(where, "the document in it has no end")
     if envelope.accession is None or len(documents) != 1:
         raise SchemaMismatch(
             f"{where} is a submission with {len(documents)} ownership documents"
@@ -96,8 +107,11 @@ def read_submission(text: str, where: object, position: int = 1) -> list[Record]
 
 def read_xml(text: str, where: object, position: int = 1) -> list[Record]:
     """The records of an ownership XML alone; its accession number is taken from the name of the file."""
-    accession = _ACCESSION.search(str(where).rpartition("/")[2])
-    found = None if accession is None else accession[0]
+    # EDGAR names the folder by the accession number without its dashes.
+    name = "/".join(str(where).split("/")[-2:])
+    found = accession_in(name)
+    if found is None and (bare := re.search(r"(?<!\d)(\d{10})(\d{2})(\d{6})(?!\d)", name)):
+        found = "-".join(bare.groups())
     return read_document(text, Envelope(found, None, None, None), where, position)
 
 
@@ -107,20 +121,28 @@ def read_document(text: str, envelope: Envelope, where: object, position: int = 
     if root.tag != "ownershipDocument":
         raise SchemaMismatch(f"{where} is no ownership document but <{root.tag}>")
     head = _head(root)
-    if not head["form"] or not head["issuer"]["cik"] or not head["owners"]:
-        raise SchemaMismatch(f"{where} names no form, no issuer or no owner")
+    _refuse_nameless(head, where)
     document = envelope.accession or "sha256:" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     flags = _filing_flags(head, envelope)
     records = [_filing(text, head, envelope, document, flags, position)]
     for tag, table, kind, transaction, holding in _TABLES:
-        found = root.find(tag)
-        for number, line in enumerate(() if found is None else found, 1):
+        lines = itertools.chain.from_iterable(root.findall(tag))
+        for number, line in enumerate(lines, 1):
             if line.tag not in (transaction, holding):
                 continue
             what = HOLDING if line.tag == holding else kind
             at = position + len(records)
             records.append(_line(line, (what, table, number), head, envelope, document, flags, at))
     return records
+
+
+def _refuse_nameless(head: dict[str, Any], where: object) -> None:
+    """Raise SchemaMismatch for a document that does not say what it is, of whom and by whom."""
+    if head["form"].removesuffix("/A") not in ("3", "4", "5"):
+        raise SchemaMismatch(f"{where} is no Form 3, 4 or 5 but {head['form'] or 'of no form'!r}")
+    people = [head["issuer"], *head["owners"]]
+    if not head["owners"] or not all(item["cik"].strip("0") and item["name"] for item in people):
+        raise SchemaMismatch(f"{where} does not name its issuer and its owners by CIK and name")
 
 
 def accession_in(text: str) -> str | None:
@@ -133,6 +155,8 @@ def accepted_at(stamp: str) -> str | None:
     try:
         at = datetime.strptime(stamp, "%Y%m%d%H%M%S")  # noqa: DTZ007 -- the zone is put on below
     except ValueError:
+        return None
+    if fields.day(at.date().isoformat(), clock.market_today()) is None:
         return None
     return clock.to_text(at.replace(tzinfo=clock.zone(clock.MARKET_ZONE)))
 
@@ -147,8 +171,9 @@ def _envelope(text: str) -> Envelope:
     found = {name: match[1] for name, pattern in _HEADER.items() if (match := pattern.search(head))}
     filed_day = iso_day(found["filed"]) if "filed" in found else None
     accepted = found.get("accepted")
-    if accepted is not None:
-        return Envelope(found.get("accession"), accepted_at(accepted), accepted, filed_day)
+    moment = None if accepted is None else accepted_at(accepted)
+    if moment is not None:
+        return Envelope(found.get("accession"), moment, accepted, filed_day)
     # A bare date counts as the end of that day: EDGAR takes filings until 22:00 Eastern.
     day = None if filed_day is None else fields.day(filed_day, clock.market_today())
     end = None if day is None else clock.end_of_day(day)
@@ -220,7 +245,7 @@ def _filing(
         event_date=_day(head["period"]),
         filed_at=envelope.filed_at,
         filed_as_given=envelope.filed_as_given,
-        symbol=symbol(head["issuer"]["symbol"]),
+        # No symbol: its lines have it, and a filing is no trade to be listed beside them.
         actor=_names(head),
         flags=flags,
         document=document,
@@ -274,13 +299,20 @@ def _line(
         filed_as_given=envelope.filed_as_given,
         symbol=symbol(head["issuer"]["symbol"]),
         actor=_names(head),
-        side="holding" if kind == HOLDING else SIDES.get(code, "other"),
+        side=_side(kind, code),
         amount_low=cost,
         amount_high=cost,
         flags=(*filing_flags, *flags),
         document=document,
         person=head["owners"][0]["cik"] if len(head["owners"]) == 1 else None,
     )
+
+
+def _side(kind: str, code: str) -> str:
+    if kind == HOLDING:
+        return "holding"
+    found = SIDES.get(code, "other")
+    return f"derivative {found}" if kind == DERIVATIVE else found
 
 
 def _told(line: Element) -> dict[str, Any]:
@@ -317,11 +349,22 @@ def _cost(told: dict[str, Any], kind: str) -> tuple[Decimal | None, list[str]]:
     """Dollars that a trade on the open market cost or brought; for anything else there is no such sum."""
     if kind != TRADE or told["code"] not in OPEN_MARKET:
         return None, []
+    cost = product(told["shares"], told["price"])
+    if cost is not None:
+        return cost, []
+    return None, ["price_in_footnote" if told["price_is_in_a_footnote"] else "unknown_amount"]
+
+
+def product(shares: str, price: str) -> Decimal | None:
+    """Dollars, exactly; None where one of the two is no number above 0, or their product no sum of money."""
     try:
-        shares, price = money.parse(told["shares"]), money.parse(told["price"])
+        left, right = money.parse(shares), money.parse(price)
+        with localcontext() as context:
+            context.prec = 80
+            cost = money.parse(left * right)
     except ValueError:
-        return None, ["price_in_footnote" if told["price_is_in_a_footnote"] else "unknown_amount"]
-    return (shares * price, []) if price > 0 else (None, ["unknown_amount"])
+        return None
+    return cost if left > 0 and right > 0 else None
 
 
 def symbol(text: str) -> str | None:

@@ -1,22 +1,22 @@
 """QuiverQuant's API (api.quiverquant.com/docs; field lists as of November 2026).
 
 Parameters that it does not know it ignores, so bounds of time are applied here, and both counts are
-kept. Pages are counted from 1, and end with one that is shorter than it may be.
+kept. Pages are counted from 1, and end with an empty one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
 from tradelog import clock
 from tradelog.config import QuiverConfig
+from tradelog.errors import VendorFault
 from tradelog.ingest import http
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources import congress, files, insider
-from tradelog.ingest.sources.base import Request, Source
+from tradelog.ingest.sources.base import Request, Source, resume
 
 # Newest first, at most 500 trades of each chamber.
 LIVE_CONGRESS = "/beta/live/congresstrading"
@@ -27,6 +27,7 @@ LIVE_INSIDERS = "/beta/live/insiders"
 PAGE_SIZE = 500
 # A fetch that was missed is made up for; what was there before is seen again, unchanged.
 LOOK_BACK_DAYS = 5
+MOST_PAGES = 1000
 # A list that moves while it is read is read again, so often; then what came is taken together.
 PASSES = 3
 
@@ -37,7 +38,9 @@ def fetch(run: IngestionRun, request: Request) -> None:
     """Trades of Congress or of insiders into the run. Raises SourceError of the kind that fits."""
     headers = {"Authorization": f"Bearer {request.key}", "Accept": "application/json"}
     timeout = float(request.settings.timeout_seconds)
-    with http.Client(run, headers=headers, timeout_seconds=timeout, key_name="QUIVER_API_KEY") as client:
+    with http.Client(
+        run, headers=headers, timeout_seconds=timeout, key=request.key, key_name="QUIVER_API_KEY"
+    ) as client:
         read = _congress if request.command == "congress" else _insiders
         read(run, client, request)
 
@@ -52,7 +55,7 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
     else:
         url = base + LIVE_CONGRESS
     run.recognised(congress.QUIVER_V1.feed)
-    if request.history and request.since is None and request.until is None:
+    if request.history and not (request.symbol or request.since or request.until):
         run.lists_all(congress.KIND)
     text = http.rows(client.get(url, params))
     came = taken = 0
@@ -62,7 +65,8 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
             taken += 1
             run.add(row)
     run.api_calls[-1] |= {"records": came, "records_in_bounds": taken}
-    run.empty_is_normal = came > 0
+    # A ticker that no member traded, or days on which nobody filed, are an answer.
+    run.empty_is_normal = came > 0 or request.symbol is not None
 
 
 def _filed_day(row: Record) -> str | None:
@@ -74,7 +78,7 @@ def _insiders(run: IngestionRun, client: http.Client, request: Request) -> None:
     url = request.settings.base_url.rstrip("/") + LIVE_INSIDERS
     run.recognised(insider.QUIVER_INSIDERS.feed)
     # A holiday has no trades; a week without any is no answer to be trusted.
-    days: list[date | None] = [*_days(request)]
+    days: list[date | None] = [*_days(run, request)]
     run.empty_is_normal = request.symbol is not None or len(days) < LOOK_BACK_DAYS
     request.progress.expect(max(1, len(days)))
     came: Elements = []
@@ -98,37 +102,38 @@ def _uploaded(value: Any) -> str | None:
     return text[:10] or None
 
 
-def _days(request: Request) -> list[date]:
+def _days(run: IngestionRun, request: Request) -> list[date]:
     """The days of upload that are asked for; none for all that one symbol has."""
     if request.symbol is not None and request.since is None and request.until is None:
         return []
     last = request.until or clock.market_today()
-    first = request.since or last - timedelta(days=LOOK_BACK_DAYS - 1)
+    first = request.since or resume(run, LIVE_INSIDERS, last, LOOK_BACK_DAYS - 1)
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def _pages(run: IngestionRun, client: http.Client, url: str, params: dict[str, str]) -> Elements:
     """All rows of a paged list, each once, also where the list moves while it is read."""
-    passes: list[Elements] = []
-    for _ in range(PASSES):
-        pages = list(_one_pass(client, url, params))
-        # The first page again: where it is as it was, no row has moved from page to page, and what two
+    passes: list[list[Elements]] = []
+    while len(passes) < PASSES:
+        passes.append(_one_pass(client, url, params))
+        # One page cannot be torn, and a list that reads the same twice stood still: what two of its
         # pages have alike at their seam are two rows.
-        if len(pages) == 1 or _page(client, url, params, 1) == pages[0]:
-            return [row for page in pages for row in page]
-        passes.append(_joined(pages))
+        if len(passes[-1]) < 2 or (len(passes) > 1 and passes[-1] == passes[-2]):
+            return [row for page in passes[-1] for row in page]
     run.api_calls[-1]["moving"] = True
-    return _union(passes)
+    return _union([_joined(pages) for pages in passes])
 
 
-def _one_pass(client: http.Client, url: str, params: dict[str, str]) -> Iterator[Elements]:
-    number = 1
-    while True:
+def _one_pass(client: http.Client, url: str, params: dict[str, str]) -> list[Elements]:
+    """Page after page until an empty one: how long a page may be is the source's to say."""
+    pages: list[Elements] = []
+    for number in range(1, MOST_PAGES + 1):
         page = _page(client, url, params, number)
-        yield page
-        if len(page) < PAGE_SIZE:
-            return
-        number += 1
+        # The same page again: this source does not know of pages, and has sent all that it has.
+        if not page or (pages and page == pages[-1]):
+            return pages
+        pages.append(page)
+    raise VendorFault(f"{url} goes on after {MOST_PAGES} pages", hint="ask for fewer days: --since, --until")
 
 
 def _page(client: http.Client, url: str, params: dict[str, str], number: int) -> Elements:
@@ -169,5 +174,8 @@ SOURCE = Source(
     fetch=fetch,
     settings=QuiverConfig,
     key="QUIVER_API_KEY",
-    options=frozenset({"since", "until", "symbol", "history"}),
+    options={
+        "congress": frozenset({"since", "until", "symbol", "history"}),
+        "insider": frozenset({"since", "until", "symbol"}),
+    },
 )
