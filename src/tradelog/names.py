@@ -1,4 +1,4 @@
-"""Comparing the names of people across spellings."""
+"""Comparing the names of people and of shares across spellings."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def folded(text: str) -> str:
     plain = unicodedata.normalize("NFKD", re.sub(r"\([^)]*\)", " ", text)).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9 ]", " ", plain.casefold().replace("'", "")).split()
     return " ".join(word for word in words if word not in _HONORIFICS)
+
+
+@lru_cache(maxsize=8192)
+def ticker(text: str) -> str:
+    """A ticker in one spelling: upper-case, a class of shares behind a dot (BRK-B is BRK.B)."""
+    return re.sub(r"^([A-Z]{1,5})-([A-Z])$", r"\1.\2", text.strip().upper())

@@ -13,11 +13,15 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tests import filings as f
-from tests.conftest import Cli
+from tests.conftest import Cli, scalar
 from tests.disclosures import write
 from tests.store.test_journal import check_complete
 from tradelog.config import Config
+from tradelog.ingest import people as people_
+from tradelog.ingest.identity import Record
+from tradelog.ingest.run import IngestionRun
 from tradelog.store.reader import Reader
+from tradelog.store.writer import Writer
 
 PEOPLE = [
     f.legislator("F000472", "C.", "Franklin", middle="Scott", official_full="Scott Franklin"),
@@ -338,3 +342,34 @@ def test_a_person_counts_once_in_a_consensus(cli: Cli, tmp_path: Path, config: C
             " JOIN source_records r USING (record_id) GROUP BY 1 ORDER BY 1"
         )
     assert [(row["kind"], row["n"]) for row in kinds] == [("congress_trade", 4), ("politician", 2)]
+
+
+def test_names_and_people_fetched_side_by_side_find_each_other(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that was looked up while the people were on their way is looked up again."""
+    politician = {"kind": "politician", "identity": ("E000001",), "content": ("x",), "person": "E000001"}
+    payload = f.as_json(f.legislator("E000001", "Ann", "Example"))
+    trade = {"kind": "congress_trade", "identity": ("1",), "content": ("1",), "actor": "Ann Example"}
+
+    def person() -> Any:
+        return scalar(writer, "SELECT person FROM name_resolutions ORDER BY resolution_id DESC LIMIT 1")
+
+    members = IngestionRun(writer, "data_fetch:committees", "congress-legislators")
+    members.__enter__()
+    members.add(Record(position=1, payload=payload, **politician))  # type: ignore[arg-type]
+    resolve = people_.resolve
+
+    def side_by_side(*arguments: Any, **named: Any) -> list[str]:
+        monkeypatch.setattr(people_, "resolve", resolve)
+        found = resolve(*arguments, **named)
+        members.__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(people_, "resolve", side_by_side)
+    with IngestionRun(writer, "data_fetch:congress", "quiver-congress") as run:
+        run.add(Record(position=1, payload="{}", **trade))  # type: ignore[arg-type]
+    assert (run.unresolved, person()) == (["Ann Example"], None)
+    with IngestionRun(writer, "data_fetch:congress", "quiver-congress") as again:
+        again.add(Record(position=1, payload="{}", **trade))  # type: ignore[arg-type]
+    assert (again.unresolved, person()) == ([], "E000001")

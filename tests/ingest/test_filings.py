@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -12,8 +13,13 @@ import pytest
 
 from tests import disclosures as d
 from tests.conftest import Cli
+from tradelog import clock
 from tradelog.config import Config
+from tradelog.ingest.identity import Record
+from tradelog.ingest.run import IngestionRun
+from tradelog.report.known import known
 from tradelog.store.reader import Reader
+from tradelog.store.writer import Writer
 
 INDEX = [
     ("Hon.", "Sample", "Ann", "", "P", "XX01", "2021", "2/22/2021", "20018000"),
@@ -175,3 +181,72 @@ def test_a_stock_watcher_row_names_the_filing_behind_it(cli: Cli, tmp_path: Path
     row["ptr_link"] = "https://disclosures-clerk.house.gov/public_disc/ptr-pdfs/2021/20019557.pdf"
     fetch(cli, d.write(tmp_path / "h.csv", d.house_csv([row])))
     assert list(links(cli)) == ["20019557"]
+
+
+def test_a_link_is_as_it_was_known_then_and_ends_with_what_is_gone(writer: Writer, config: Config) -> None:
+    """No later version, no run that failed and nothing withdrawn makes an amendment."""
+
+    def load(*rows: Record, fail: bool = False) -> str:
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            IngestionRun(writer, "data_fetch:x", "x", complete=True, allow_shrink=True) as run,
+        ):
+            for row in rows:
+                run.add(row)
+            if fail:
+                _ = 1 // 0
+        return clock.now_text()
+
+    def filing(document: str, content: str, **link: str) -> Record:
+        return Record("filing", 1, (document,), (content,), "{}", document=document, symbol="ABC", **link)
+
+    original = filing("O", "o", reference="key")
+    first = load(original, filing("M", "1"))
+    load(original, filing("M", "2", amends="key"), fail=True)
+    second = load(original, filing("M", "3", amends="key"))
+    third = load(original, filing("M", "4"))
+    fourth = load(original, filing("M", "5", amends="key"))
+    fifth = load(original)
+
+    def links(at: str) -> tuple[list[str], list[str]]:
+        with Reader(config.store_path) as reader:
+            found = {row["document"]: row for row in known(reader, "ABC", clock.from_text(at)).versions}
+        return found["O"]["amended_by"], found["M"]["amends"]
+
+    assert [links(at) for at in (first, second, third, fourth)] == [
+        ([], []),
+        (["M"], ["O"]),
+        ([], []),
+        (["M"], ["O"]),
+    ]
+    assert links(fifth)[0] == []
+
+
+def test_as_filed_asks_what_amends_what_whenever_we_learned_it(cli: Cli, tmp_path: Path) -> None:
+    fetch(cli, d.write(tmp_path / "r.json", d.as_json([d.efd_report(1), amendment(1, AMENDED)])))
+    found = json.loads(cli("known", "IBM", "--as-filed", "--at", "2018-12-31", "--json").out)["versions"]
+    assert {row["document"]: row["amended_by"] for row in found} == {ORIGINAL: [AMENDED], AMENDED: []}
+
+
+def test_a_later_and_richer_form_adds_what_the_first_lacked(cli: Cli, tmp_path: Path) -> None:
+    """The Senate JSON has no filing dates and the CSV has: that is a new version, and settles."""
+    row = d.senate_row(ticker="IBM")
+    plain = {key: value for key, value in row.items() if key != "disclosure_date"}
+    for name, text, counts in (
+        ("a.json", d.as_json([plain]), (1, 0, 0)),
+        ("b.csv", d.senate_csv([row]), (0, 1, 0)),
+        ("c.json", d.as_json([plain]) + " ", (0, 0, 1)),
+        ("d.csv", d.senate_csv([row]) + "\n", (0, 0, 1)),
+    ):
+        found = fetch(cli, d.write(tmp_path / name, text))
+        assert tuple(found[f"records_{key}"] for key in ("created", "updated", "skipped")) == counts, name
+    found = json.loads(cli("known", "IBM", "--as-filed", "--json").out)["versions"]
+    assert [row["filed_as_given"] for row in found] == ["04/20/2022"]
+
+
+def test_a_class_of_shares_has_one_symbol(cli: Cli, tmp_path: Path) -> None:
+    rows = [d.house_row("A B", "BRK-B", "10/04/2021"), d.house_row("C D", "BRK.B", "10/04/2021")]
+    fetch(cli, d.write(tmp_path / "h.csv", d.house_csv(rows)))
+    for spelling in ("BRK.B", "brk-b"):
+        assert json.loads(cli("known", spelling, "--json").out)["total"] == 2
+        assert json.loads(cli("report", spelling, "--json").out)["symbol"] == "BRK.B"

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,13 @@ from tests.conftest import Cli, process_environment, scalar
 from tests.store.test_journal import check_complete
 from tradelog.config import Config
 from tradelog.errors import EmptyAnswer, RunInProgress
+from tradelog.ingest import run as run_module
+from tradelog.ingest import staging
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.staging import Staging
 from tradelog.report import runs as report
+from tradelog.store import journal
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -279,3 +284,160 @@ def test_killed_at_any_commit_the_next_run_brings_everything_once(
             again.add(record(number))
     assert len(again.counts.unchanged) == 100
     writer.close()
+
+
+def test_an_error_with_a_text_that_no_store_can_keep_is_still_recorded(
+    config: Config, writer: Writer
+) -> None:
+    """Invariant 10: half of a surrogate pair in an answer must not silence the end of the run."""
+    run = IngestionRun(writer, "data_fetch:x", "x", {"file": "bad\udcff.csv"})
+    with pytest.raises(ValueError, match="said"), run:
+        run.api_call("https://x.example", error="\ud800")
+        raise ValueError("it said \ud800")
+    with Reader(config.store_path) as reader:
+        found = report.run(reader, run.run_id)
+    assert (found["status"], found["error_details"]["class"]) == ("failed", "ValueError")
+    assert len(found["api_calls"]) == 1
+
+
+def test_rows_with_such_a_text_are_kept_without_it(writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        run.add(record(1, actor="a\ud800", payload='"\ud800"'))
+        run.add(BadRow(2, "bad \ud800", "\ud800"))
+        run.add(BadRow(2, "again", ""))
+    assert (run.counts.created, run.counts.quarantined) == (1, 2)
+    assert scalar(writer, "SELECT actor FROM record_versions") == "a\ufffd"
+
+
+def test_an_interrupt_at_any_statement_leaves_a_connection_that_works(
+    config: Config, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is interrupted, the run says aborted and the next one runs."""
+    for after in range(40):
+        run = IngestionRun(writer, "data_fetch:x", "x", complete=True)
+        left = after
+        original = Staging._together
+
+        def interrupted(self: Staging, change: Any, original: Any = original) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+
+                def stop() -> None:
+                    change()
+                    raise KeyboardInterrupt
+
+                original(self, stop)
+            original(self, change)
+
+        monkeypatch.setattr(Staging, "_together", interrupted)
+        ended = "completed"
+        try:
+            with run:
+                for number in range(3):
+                    run.add(record(number))
+        except KeyboardInterrupt:
+            ended = "aborted"
+        monkeypatch.setattr(Staging, "_together", original)
+        assert not writer.connection.in_transaction
+        assert status(config, run) == ended
+        if ended == "completed":
+            assert after >= 2
+            return
+    pytest.fail("never completed")
+
+
+def test_what_was_confirmed_and_sent_counts_once(writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as run:
+        run.add(record(1))
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as again:
+        again.add(record(1))
+        again.confirm("thing", again._staging.listed("x", "thing"))
+    assert (again.counts.fetched, again.counts.gone) == (1, 0)
+
+
+def test_what_is_gone_is_not_held(writer: Writer) -> None:
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as run:
+        for number in range(20):
+            run.add(record(number))
+    with IngestionRun(writer, "data_fetch:x", "x", complete=True) as again:
+        assert again.held("thing", ("5",)) is not None
+        assert again.held("thing", ("99",)) is None
+        for number in range(20):
+            if number != 5:
+                again.add(record(number))
+    with IngestionRun(writer, "data_fetch:x", "x") as last:
+        assert last.held("thing", ("5",)) is None
+        last.add(record(5))
+    assert (again.counts.gone, last.counts.updated) == (1, 1)
+
+
+def test_a_heartbeat_that_finds_the_store_locked_is_no_end(
+    config: Config, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "HEARTBEAT_SECONDS", 0.0)
+    writer.connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(config.store_path, isolation_level=None)
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        other.execute("BEGIN IMMEDIATE")
+        run.add(record(1))
+        other.execute("ROLLBACK")
+    other.close()
+    assert status(config, run) == "completed"
+
+
+@pytest.mark.parametrize("table", ["ingestion_records", "record_versions"])
+def test_the_digest_of_a_run_is_taken_in_one_pass(writer: Writer, table: str) -> None:
+    """A dead run's digest must not take the square of its rows: each link is found by its record."""
+    plan = writer.connection.execute(
+        "EXPLAIN QUERY PLAN " + journal.run_select(table, "t.run = ?"), (1,)
+    ).fetchall()
+    steps = [row[3] for row in plan]
+    assert not any(step.startswith("SCAN") for step in steps), steps
+    inner = [step for step in steps if "SEARCH v" in step]
+    assert all("ix_versions_record (record_id=?" in step for step in inner), steps
+
+
+def test_many_rows_of_one_identity_are_paired_in_one_pass(writer: Writer) -> None:
+    """Counted in comparisons, not in seconds: 2000 equal rows, the other way round, all unchanged."""
+    rows = [record(n, identity=("same",), content=(str(n),)) for n in range(2000)]
+    with IngestionRun(writer, "data_fetch:x", "x") as run:
+        for row in rows:
+            run.add(row)
+    calls = 0
+    original = staging._adds
+
+    def counted(row: Any, known: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        return original(row, known)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, "_adds", counted)
+        with IngestionRun(writer, "data_fetch:x", "x") as again:
+            for row in reversed(rows):
+                again.add(row)
+    assert (len(again.counts.unchanged), again.counts.updated) == (2000, 0)
+    assert calls == 2000
+    assert run.counts.created == 2000
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_record_that_comes_back_is_itself_in_whatever_order(writer: Writer, order: Any) -> None:
+    def load(*contents: str, **how: bool) -> IngestionRun:
+        with IngestionRun(writer, "data_fetch:x", "x", complete=True, allow_shrink=True, **how) as run:
+            for number, content in enumerate(contents):
+                run.add(record(number, identity=("same",), content=(content,)))
+        return run
+
+    load("A", "B")
+    load("A")
+    dry = load(*(("C", "D", "B")[n] for n in order), dry=True).counts
+    real = load(*(("C", "D", "B")[n] for n in order)).counts
+    found = [(c.created, c.updated, len(c.unchanged), c.gone) for c in (dry, real)]
+    assert found == [(1, 2, 0, 0)] * 2
+    back = writer.connection.execute(
+        "SELECT count(DISTINCT record_id) FROM record_versions"
+        " WHERE content_hash = (SELECT content_hash FROM record_versions WHERE gone = 1)"
+    ).fetchone()
+    assert back == (1,), "B is the record that was gone"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
+from tradelog import money, names
 from tradelog.errors import NotFound
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
@@ -102,7 +102,7 @@ def report(
 ) -> SymbolReport:
     """Newest first, at most ``limit`` rows a list (-1: all). Raises NotFound for an unknown symbol."""
     broker, environment, name = account
-    wanted = symbol.strip().upper()
+    wanted = names.ticker(symbol)
     asked = {
         "symbol": wanted,
         "broker": broker,
