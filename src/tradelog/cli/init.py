@@ -34,6 +34,8 @@ def command(
     has_key = bool(os.environ.get("QUIVER_API_KEY") or os.environ.get("QUIVER_API_KEY_FILE"))
     key = "QUIVER_API_KEY is set" if has_key else "needs QUIVER_API_KEY; without it, use --file PATH"
     line(f"congress trades: {congress} ({key})")
+    line("insider trades: sec-edgar (no key; set contact in [sources.sec-edgar])")
+    line("committees and members: congress-legislators (no key)")
     line("broker: simulated, paper; change [broker] to send orders to Alpaca's paper account")
     line("next: tradelog fetch congress")
 
