@@ -92,6 +92,16 @@ def test_the_api_form_and_the_file_form_are_one_feed(cli: Cli, tmp_path: Path) -
         assert found["records_skipped"] == int(number > 0)
 
 
+def test_one_byte_of_another_encoding_spoils_no_other_name(cli: Cli, tmp_path: Path) -> None:
+    """Half of a file in UTF-8, half in cp1252, as two exports put together make it."""
+    names = ("Raúl Example", "Linda Sánchez")
+    rows = [d.QUIVER_ROWS[0].replace("Ann Example", name) for name in names]
+    first, second = d.quiver_csv([rows[0]]).encode("cp1252"), (rows[1] + "\n").encode()
+    fetch_json(cli, d.write(tmp_path / "mixed.csv", first + second))
+    found = json.loads(cli("known", "AAPL", "--json").out)["versions"]
+    assert {row["member"] for row in found} == set(names)
+
+
 def test_cp1252_is_read(cli: Cli, tmp_path: Path) -> None:
     row = d.QUIVER_ROWS[0].replace("Ann Example", "Raúl Example")
     path = d.write(tmp_path / "latin.csv", d.quiver_csv([row], newline="\r\n").encode("cp1252"))

@@ -1,4 +1,4 @@
-"""Files of rows: CSV with a header, or JSON. UTF-8, else cp1252; refused where they are no text.
+"""Files of rows: CSV with a header, or JSON. UTF-8, and bytes that are none as cp1252; else refused.
 
 A CSV is read as a stream. What cannot be a whole file (an open quote or half a row at its end,
 JSON that stops) is refused as a whole; a row with the wrong number of fields costs only itself.
@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tradelog.errors import NotFound, SchemaMismatch, UnexpectedType
 from tradelog.ingest.identity import BadRow, Record
@@ -33,6 +33,17 @@ ZIP = "PK"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    """One byte of an older encoding does not make the rest of a file one: Sánchez stays Sánchez."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+_FALLBACK = "tradelog.cp1252"
+codecs.register_error(_FALLBACK, _as_cp1252)
+
+
 @dataclass(frozen=True, slots=True)
 class TextFile:
     """What a look at every byte told. ``ends_in_newline`` is False for a file cut in a line.
@@ -47,8 +58,13 @@ class TextFile:
     ends_in_newline: bool
     first: str
 
+    def open(self) -> TextIO:
+        """The text as a stream, its line ends as they are."""
+        return self.path.open(encoding="utf-8-sig", errors=_FALLBACK, newline="")
+
     def read(self) -> str:
-        return self.path.read_text(encoding=self.encoding, errors="replace")
+        with self.path.open(encoding="utf-8-sig", errors=_FALLBACK) as stream:
+            return stream.read()
 
 
 def examine(path: Path, expected: str) -> TextFile:
@@ -93,7 +109,7 @@ def examine(path: Path, expected: str) -> TextFile:
         return TextFile(path, "zip", size, digest.hexdigest(), True, ZIP)
     if not first:
         raise UnexpectedType(f"{path} is empty", hint=f"known forms: {expected}")
-    encoding = "utf-8-sig" if is_utf8 else "cp1252"
+    encoding = "utf-8" if is_utf8 else "utf-8, and bytes that are none as cp1252"
     return TextFile(path, encoding, size, digest.hexdigest(), last == b"\n", first.decode("latin-1"))
 
 
@@ -132,7 +148,7 @@ def csv_rows(
     run: IngestionRun, file: TextFile, forms: Iterable[Form], expected: str, latest: date
 ) -> Iterator[Record | BadRow]:
     """The rows of a CSV of a known form. Raises UnexpectedType or SchemaMismatch."""
-    with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
+    with file.open() as stream:
         reader = csv.reader(stream, strict=True)
         try:
             header = next(reader)

@@ -32,7 +32,7 @@ _MEMBER = re.compile(r"(?:(?!__MACOSX/)[^/]+/)*(\d{4}FD)\.(?:txt|xml)", re.IGNOR
 
 def is_table(file: TextFile) -> bool:
     """Whether a text file is the index in its tab-separated form."""
-    with file.path.open(encoding=file.encoding, errors="replace") as stream:
+    with file.open() as stream:
         return tuple(stream.readline().rstrip("\r\n").split("\t")) == COLUMNS
 
 

@@ -62,7 +62,7 @@ def _read_markup(run: IngestionRun, file: TextFile) -> None:
 
 
 def _read_csv(run: IngestionRun, file: TextFile, latest: date) -> None:
-    with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
+    with file.open() as stream:
         try:
             header = next(csv.reader(stream), [])
         except csv.Error:
@@ -76,7 +76,7 @@ def _read_csv(run: IngestionRun, file: TextFile, latest: date) -> None:
 
 
 def _first_line(file: TextFile) -> str:
-    with file.path.open(encoding=file.encoding, errors="replace") as stream:
+    with file.open() as stream:
         return stream.readline()
 
 

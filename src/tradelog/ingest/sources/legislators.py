@@ -280,7 +280,7 @@ def _loader(yaml: Any) -> Any:
 
 
 def _csv(file: TextFile) -> list[Any]:
-    with file.path.open(encoding=file.encoding, errors="replace", newline="") as stream:
+    with file.open() as stream:
         reader = csv.reader(stream, strict=True)
         try:
             header = next(reader, [])
