@@ -158,6 +158,19 @@ def test_sources_are_listed_with_what_one_must_know(cli: Cli, house: Path) -> No
     assert found["congress-legislators"]["last_run"]["status"] == "completed"
 
 
+def test_on_a_narrow_terminal_nothing_of_it_is_missing(home: Path) -> None:
+    ours, theirs = pty.openpty()
+    environment = process_environment(home, TERM="xterm", COLUMNS="80")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", "sources"], stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    said = read_all(ours).decode()
+    assert process.wait(timeout=30) == 0
+    for text in ("U.S. Securities", "public record", "QUIVER_API_KEY (not set)", "never"):
+        assert text in said
+
+
 PLUGIN = """
 from dataclasses import dataclass
 from tradelog.ingest.identity import Record
@@ -215,6 +228,20 @@ def test_a_broken_plugin_is_named(cli: Cli, plugin: Path, code: str) -> None:
     assert "Traceback" not in ended.err
 
 
+def read_all(descriptor: int) -> bytes:
+    said = b""
+    while True:
+        try:
+            block = os.read(descriptor, 4096)
+        except OSError:  # the other end of a terminal was closed
+            break
+        if not block:
+            break
+        said += block
+    os.close(descriptor)
+    return said
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_bar_on_a_terminal_and_none_elsewhere(
     home: Path, httpserver: HTTPServer, is_terminal: bool
@@ -246,16 +273,7 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(
         env=process_environment(home, QUIVER_API_KEY="k", TERM="xterm"),
     )
     os.close(theirs)
-    said = b""
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # the other end of a terminal was closed
-            break
-        if not block:
-            break
-        said += block
-    os.close(ours)
+    said = read_all(ours)
     assert process.wait(timeout=30) == 0, said
     assert process.stdout is not None
     process.stdout.close()

@@ -8,18 +8,19 @@ import typer
 
 from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
-from tradelog.cli.render import Column, as_json, note, table
+from tradelog.cli.render import Column, as_json, heading, is_terminal, note, pairs, table
 from tradelog.config import Config, secret
 from tradelog.errors import StoreMissing
 
+# On a terminal one block a source: no line is wide enough for an origin and its terms side by side.
 COLUMNS = (
     Column("name", "source"),
     Column("serves", "serves"),
     Column("used", "used for"),
-    Column("origin", "origin", flex=True, drop=3),
-    Column("terms", "terms", flex=True, drop=2),
+    Column("origin", "origin"),
+    Column("terms", "terms"),
     Column("key", "key"),
-    Column("last", "last run", drop=1),
+    Column("last", "last run"),
 )
 
 
@@ -49,7 +50,12 @@ def command(output_json: Annotated[bool, typer.Option("--json", help="Print JSON
         return
     for row in found:
         _decorate(row, config.report.timezone)
-    table(COLUMNS, found)
+    if is_terminal():
+        for row in found:
+            heading(row["name"])
+            pairs([(column.title, row[column.key]) for column in COLUMNS[1:]])
+    else:
+        table(COLUMNS, found)
     note("which source a command asks: [sources.COMMAND] use in tradelog.toml; any form of file: --file PATH")
 
 
