@@ -52,7 +52,7 @@ def command(output_json: Annotated[bool, typer.Option("--json", help="Print JSON
         _decorate(row, config.report.timezone)
     if is_terminal():
         for row in found:
-            heading(row["name"])
+            heading(str(row["name"]))
             pairs([(column.title, row[column.key]) for column in COLUMNS[1:]])
     else:
         table(COLUMNS, found)

@@ -111,7 +111,7 @@ class Client:
     ) -> Answer:
         self._keep_pace()
         began = time.monotonic()
-        facts: dict[str, Any] = {"params": params}
+        facts: dict[str, Any] = {"params": params} if params else {}
         try:
             response, content = self._read(url, params, since)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
