@@ -120,11 +120,22 @@ class Throttled(SourceError):
 
 
 class VendorFault(SourceError):
-    """``passing`` is whether asking again may help: no answer at all, or one of 5xx."""
+    """``passing`` is whether asking again may help: no answer at all, or one of 5xx.
 
-    def __init__(self, message: str, *, passing: bool = False, hint: str | None = None) -> None:
+    ``wait_seconds`` is what the source asked for, None where it named nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        passing: bool = False,
+        wait_seconds: float | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
+        self.wait_seconds = wait_seconds
 
 
 class UnexpectedType(SourceError):

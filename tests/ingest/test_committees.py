@@ -257,10 +257,36 @@ def test_what_could_not_be_read_is_asked_for_again(cli: Cli, pages: Pages) -> No
     pages.files["legislators-current.json"] = f.as_json(bad)
     first = live(cli)
     assert (first["records_quarantined"], first["records_gone"]) == (1, 0)
+    assert "nothing was marked gone" in cli("fetch", "committees").err
     again = live(cli)
     assert (again["records_quarantined"], again["records_gone"]) == (1, 0)
     pages.files["legislators-current.json"] = f.as_json(PEOPLE[:1])
     assert live(cli, "--allow-shrink")["records_gone"] == 1
+
+
+def test_a_file_that_collapsed_is_not_hidden_by_the_other(cli: Cli, pages: Pages) -> None:
+    """The members of today are few beside those of all time: each file is measured by itself."""
+    many = [f.legislator(f"N{n:06d}", "Old", f"Name{n}", end="2015-01-03") for n in range(600)]
+    today = [f.legislator(f"T{n:06d}", "New", f"Name{n}") for n in range(40)]
+    pages.files["legislators-historical.json"] = f.as_json(many)
+    pages.files["legislators-current.json"] = f.as_json(today)
+    live(cli)
+    live(cli)
+    pages.files["legislators-current.json"] = f.as_json(today[:5])
+    ended = cli("fetch", "committees")
+    assert ended.code == 1
+    assert "legislators-current.json listed 40 records, and now only 5" in ended.err
+    pages.files["legislators-current.json"] = f.as_json(f.COMMITTEES)
+    assert "does not hold politician records" in cli("fetch", "committees").err
+
+
+def test_table_and_json_of_the_same_people_settle(cli: Cli, tmp_path: Path) -> None:
+    """Invariant 12: the table has no dates of a term, and that is no change."""
+    table, text = f.legislators_csv(PEOPLE), f.as_json(PEOPLE)
+    assert counts(fetch(cli, write(tmp_path / "a.csv", table))) == (2, 0, 0, 0)
+    for number in range(2):
+        assert counts(fetch(cli, write(tmp_path / "a.json", text + " " * number)))[2:] == (2, 0)
+        assert counts(fetch(cli, write(tmp_path / "a.csv", table + "\n" * number)))[2:] == (2, 0)
 
 
 def test_a_file_between_two_fetches_makes_the_etag_worthless(cli: Cli, pages: Pages, tmp_path: Path) -> None:
@@ -325,7 +351,7 @@ def test_one_member_under_several_spellings(cli: Cli, tmp_path: Path, politician
 def test_a_fetch_says_how_many_names_fit_nobody(cli: Cli, tmp_path: Path) -> None:
     assert "2 names of members are not resolved" in house(cli, tmp_path, ["A B", "C D"])
     assert "nobody's" in cli("people").err
-    assert cli("people", "nosuch").out == "no such name\n"
+    assert cli("people", "nosuch").code == 3
 
 
 def test_a_person_counts_once_in_a_consensus(cli: Cli, tmp_path: Path, config: Config) -> None:

@@ -87,6 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(args=list(arguments), prog_name="tradelog")
     except SystemExit as end:
+        if end.code == 130:  # how typer ends what a signal interrupted
+            return _report(end, "interrupted", None, 130)
         return end.code if isinstance(end.code, int) else 1
     except TradelogError as error:
         return _report(error, error.message, error.hint, error.exit_code)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from tradelog.errors import CredentialsMissing, UsageError
 
 if TYPE_CHECKING:
     from tradelog.ingest.run import IngestionRun
-    from tradelog.ingest.sources.base import Progress, Source
+    from tradelog.ingest.sources.base import Progress, Request, Source
     from tradelog.store.writer import Writer
 
 WHAT = tuple(DEFAULT_SOURCES)
@@ -67,44 +68,47 @@ def command(
         raise UsageError(f"--{next(iter(given))} does not go with --file", hint="a file is read as a whole")
     config = load_config()
     from tradelog.ingest import sources
+    from tradelog.ingest.sources.base import Request
 
     sources.check_sections(config.sources)
-    source = None if file is not None else _source(config, what, given)
-    key = None if source is None else _key(source)
-    with _writer(config, dry=dry_run) as writer, _progress(quiet=quiet) as progress:
-        run = _run(
-            writer,
-            what,
-            source,
-            {"file": _readable(file), "complete": complete} if file is not None else {**_written(given)},
-            complete=complete,
-            allow_shrink=allow_shrink,
-            dry=dry_run,
-        )
-        with run:
-            if source is None:
-                assert file is not None
+    how = {"allow_shrink": allow_shrink, "dry": dry_run}
+    if file is not None:
+        params = {"file": _readable(file), "complete": complete}
+        with _writer(config, dry=dry_run) as writer:
+            with _run(writer, what, "file", params, complete=complete, **how) as run:
                 sources.file_reader(what)(run, file)
-            else:
-                from tradelog.ingest.sources.base import Request
-
-                settings = config.sources.settings(source.name, source.settings)
-                request = Request(what, settings, key, progress=progress, **asked)  # type: ignore[arg-type]
-                source.fetch(run, request)
+            _report([run], quiet=quiet, output_json=output_json)
+        return
+    source = _source(config, what, given)
+    settings = config.sources.settings(source.name, source.settings)
+    request = Request(what, settings, _key(source), **asked)  # type: ignore[arg-type]
+    runs = []
+    with _writer(config, dry=dry_run) as writer, _progress(quiet=quiet) as progress:
+        for part in source.parts(writer, replace(request, progress=progress)):
+            params = {"source": source.name, **_written(part)}
+            with _run(writer, what, source.commands[what], params, **how) as run:
+                source.fetch(run, part)
+            runs.append(run)
+            if not output_json:
+                _report([run], quiet=quiet, output_json=False)
     if output_json:
-        as_json(_summary(run))
+        _report(runs, quiet=quiet, output_json=True)
+
+
+def _report(runs: list[IngestionRun], *, quiet: bool, output_json: bool) -> None:
+    """What was brought: one run as it is, several as a list of them."""
+    if output_json:
+        found = [_summary(run) for run in runs]
+        as_json(found[0] if len(found) == 1 else {"runs": found})
     elif not quiet:
-        _tell(run)
+        for run in runs:
+            _tell(run)
 
 
-def _run(
-    writer: Writer, what: str, source: Source | None, params: dict[str, Any], **how: bool
-) -> IngestionRun:
+def _run(writer: Writer, what: str, feed: str, params: dict[str, Any], **how: bool) -> IngestionRun:
     from tradelog.ingest.run import IngestionRun
 
-    feed = "file" if source is None else source.commands[what]
-    named = {} if source is None else {"source": source.name}
-    return IngestionRun(writer, f"data_fetch:{what}", feed, {**named, **params}, **how)
+    return IngestionRun(writer, f"data_fetch:{what}", feed, params, **how)
 
 
 def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
@@ -160,8 +164,15 @@ def _readable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _written(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in given.items()}
+def _written(request: Request) -> dict[str, Any]:
+    """What was asked for, without what was not."""
+    names = ("since", "until", "symbol", "history", "goes_on")
+    given = {name: getattr(request, name) for name in names}
+    return {
+        name: value.isoformat() if isinstance(value, date) else value
+        for name, value in given.items()
+        if value
+    }
 
 
 @contextmanager
@@ -238,7 +249,7 @@ def _tell(run: IngestionRun) -> None:
     same = run.api_calls[-1].get("same_as") if run.api_calls else None
     if same:
         note(f"the file is byte for byte what {same} read")
-    if run.complete and counts.quarantined:
+    if run.marks_gone and counts.quarantined:
         note("some rows could not be read, so nothing was marked gone")
     if run.unresolved:
         note(

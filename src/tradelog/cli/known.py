@@ -14,16 +14,16 @@ from tradelog.report import known as report
 
 COLUMNS = (
     Column("since", "known since"),
-    Column("version_id", "version", right=True, drop=3),
-    Column("run_id", "run", style="id", drop=4),
+    Column("version_id", "version", right=True, drop=5),
+    Column("run_id", "run", style="id", drop=1),
     Column("member", "who", flex=True),
-    Column("person", "person", drop=5),
+    Column("person", "person", drop=6),
     Column("side", "type"),
     Column("event_date", "traded"),
-    Column("filed_as_given", "disclosed"),
+    Column("filed_as_given", "disclosed", drop=2),
     Column("disclosure_lag_days", "lag, days", right=True),
-    Column("amount", "amount, $", right=True, drop=2),
-    Column("remarks", "remarks", flex=True, drop=1),
+    Column("amount", "amount, $", right=True, drop=3),
+    Column("remarks", "remarks", flex=True),
 )
 
 

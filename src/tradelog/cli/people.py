@@ -8,6 +8,7 @@ import typer
 
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.errors import NotFound
 
 COLUMNS = (
     Column("name", "name as given", flex=True),
@@ -30,11 +31,13 @@ def command(
 
     with open_reader(load_config()) as reader:
         found = report.people(reader, text, unresolved=unresolved)
+    if not found and text is not None:
+        raise NotFound(f"no name of a member holds {text!r}", hint="tradelog people lists all")
     if output_json:
         as_json({"names": found})
         return
     if not found:
-        line("no such name")
+        line("none")
         return
     table(COLUMNS, found)
     open_ = sum(row["person"] is None for row in found)

@@ -9,6 +9,7 @@ import typer
 from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.errors import NotFound
 
 COLUMNS = (
     Column("run_id", "run", style="id"),
@@ -16,9 +17,9 @@ COLUMNS = (
     Column("data_source", "source", flex=True),
     Column("status", "status", style="status"),
     Column("started", "started"),
-    Column("records_fetched", "fetched", right=True, drop=1),
-    Column("records_created", "created", right=True),
-    Column("records_updated", "updated", right=True),
+    Column("records_fetched", "fetched", right=True),
+    Column("records_created", "created", right=True, drop=1),
+    Column("records_updated", "updated", right=True, drop=1),
     Column("records_skipped", "unchanged", right=True, drop=2),
     Column("records_quarantined", "bad", right=True, drop=3),
     Column("dates", "dates", drop=4),
@@ -37,6 +38,10 @@ def command(
     config = load_config()
     with open_reader(config) as reader:
         found, total = report.runs(reader, task=task, limit=-1 if show_all else report.NEWEST)
+    if not found and task is not None:
+        raise NotFound(
+            f"no run of the task {task!r}", hint="tradelog runs lists all; data_fetch:congress is one"
+        )
     if output_json:
         as_json({"total": total, "runs": found})
         return

@@ -183,16 +183,19 @@ class Client:
             return PlanTooSmall(
                 f"{url}: {said}", hint="this data set needs a larger plan, or use --file PATH"
             )
+        wait = retry_after(response.headers.get("retry-after"))
+        text = "" if wait is None else f"; it asks to wait {wait:g} s"
         if status == 429:
-            wait = retry_after(response.headers.get("retry-after"))
-            text = "" if wait is None else f"; it asks to wait {wait:g} s"
             return Throttled(f"{url} is throttling us{text}", wait_seconds=wait, hint="try again after that")
         if status == 304:
             return VendorFault(f"{url} says that nothing has changed, though that was not asked (HTTP 304)")
         if 300 <= status < 400:
             return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
         return VendorFault(
-            f"{url} failed with HTTP {status}: {said}", passing=status >= 500, hint="try again later"
+            f"{url} failed with HTTP {status}: {said}{text}",
+            passing=status >= 500,
+            wait_seconds=wait,
+            hint="try again later",
         )
 
 
@@ -245,13 +248,15 @@ def retry_after(value: str | None) -> float | None:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, Throttled):
         return error.wait_seconds is not None and error.wait_seconds <= LONGEST_WAIT_SECONDS
-    return isinstance(error, VendorFault) and error.passing
+    if isinstance(error, VendorFault) and error.passing:
+        return error.wait_seconds is None or error.wait_seconds <= LONGEST_WAIT_SECONDS
+    return False
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
     """What the source asked for, else a second or two with jitter."""
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Throttled) and error.wait_seconds is not None:
+    if isinstance(error, Throttled | VendorFault) and error.wait_seconds is not None:
         return error.wait_seconds
     return tenacity.wait_random_exponential(multiplier=0.5, max=5)(state)
 

@@ -40,6 +40,11 @@ WHERE n.resolution_id = (
     SELECT max(m.resolution_id) FROM name_resolutions m JOIN data_ingestion_runs d ON d.id = m.run
     WHERE m.feed = n.feed AND m.name = n.name AND d.status = 'completed')
 """
+_NAMES = """
+SELECT DISTINCT r.feed, v.actor FROM record_versions v JOIN source_records r USING (record_id)
+JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'
+WHERE r.kind = 'congress_trade' AND v.actor IS NOT NULL AND v.person IS NULL
+"""
 # When the politicians last changed.
 _TOLD = """
 SELECT max(completed_at) FROM data_ingestion_runs
@@ -134,7 +139,8 @@ def plan(
         if (feed, name) not in current or (current[feed, name].person is None and since[feed, name] <= told)
     }
     if everybody:
-        wanted |= current.keys()
+        # A store from before names were resolved has them in its records only.
+        wanted |= current.keys() or {(row[0], row[1]) for row in connection.execute(_NAMES)}
     politicians = index(read(connection, run)) if wanted else {}
     changed = []
     for key in sorted(wanted):

@@ -173,6 +173,11 @@ class IngestionRun:
         """Name the feed, where only its content tells: a file is one of its forms."""
         self.data_source = data_source
 
+    @property
+    def marks_gone(self) -> bool:
+        """Whether the run lists everything of a kind, so that what it lacks is gone."""
+        return bool(self._complete_kinds)
+
     def lists_all(self, kind: str) -> None:
         """The source lists everything it has of this kind: a declaration of its endpoint."""
         self._complete_kinds.add(kind)
@@ -180,6 +185,10 @@ class IngestionRun:
     def last_of_feed(self) -> Previous | None:
         """The last completed run of this feed, None before the first."""
         return self._previous("data_source = ?", self.data_source)
+
+    def last_asking(self, endpoint: str) -> Previous | None:
+        """The last completed run of this feed that asked an endpoint."""
+        return self._previous("data_source = ? AND instr(api_calls, ?) > 0", self.data_source, endpoint)
 
     def last_unbounded(self, endpoint: str) -> Previous | None:
         """The last completed run of this feed that asked such an endpoint for all that is new."""

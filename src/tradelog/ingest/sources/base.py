@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from tradelog import clock
 from tradelog.ingest.run import IngestionRun
+from tradelog.store.writer import Writer
 
 
 class Progress(Protocol):
@@ -36,6 +37,8 @@ class Unwatched:
 class Request:
     """What was asked for. ``since`` and ``until`` are days of the source, inclusive, each alone or both.
 
+    ``goes_on`` says that its bounds were found by the source, going on where an earlier fetch ended.
+
     ``settings`` is the source's own dataclass, from ``[sources.NAME]``; ``key`` the secret that it
     needs, None where it needs none.
     """
@@ -47,6 +50,7 @@ class Request:
     until: date | None = None
     symbol: str | None = None
     history: bool = False
+    goes_on: bool = False
     progress: Progress = field(default_factory=Unwatched)
 
     def covers(self, day: str | None) -> bool:
@@ -57,13 +61,18 @@ class Request:
         return after and (self.until is None or day <= self.until.isoformat())
 
 
+def _one_part(_: Writer, request: Request) -> list[Request]:
+    return [request]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """``fetch`` brings what was asked for into the run, and raises SourceError where it cannot.
 
     ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` what each of
     them can be asked for: since, until, symbol, history. ``key`` is the environment variable of its secret.
-    ``settings`` is a dataclass with a default for every key.
+    ``settings`` is a dataclass with a default for every key. ``parts`` divides a long fetch into runs of
+    their own, so that what one has brought is kept whatever becomes of the next.
     """
 
     name: str
@@ -74,6 +83,7 @@ class Source:
     settings: type[Any]
     key: str | None = None
     options: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    parts: Callable[[Writer, Request], list[Request]] = _one_part
 
 
 def resume(run: IngestionRun, endpoint: str, last: date, back_days: int) -> date:

@@ -297,14 +297,16 @@ QUIVER_V1 = Form(
     "quiver-congress",
     frozenset(("ReportDate", "TransactionDate", "Ticker", "Representative", "Transaction", "Range")),
     _quiver("Representative", "TransactionDate", "ReportDate", "Transaction", ("Range", "Amount"), "House"),
-    frozenset(("ReportDate", "TransactionDate", "Ticker", "Transaction")),
+    frozenset(("ReportDate", "TransactionDate", "Ticker", "Transaction", "Range")),
+    dated=True,
 )
 QUIVER_V2 = Form(
     "Quiver V2",
     "quiver-congress",
     frozenset(("Traded", "Filed", "Ticker", "Name", "Transaction", "Trade_Size_USD")),
     _quiver("Name", "Traded", "Filed", "Transaction", ("Trade_Size_USD",), "Chamber"),
-    frozenset(("Traded", "Filed", "Ticker", "Transaction")),
+    frozenset(("Traded", "Filed", "Ticker", "Transaction", "Trade_Size_USD")),
+    dated=True,
 )
 HOUSE_STOCK_WATCHER = Form(
     "House Stock Watcher",
@@ -316,14 +318,16 @@ HOUSE_STOCK_WATCHER = Form(
         )
     ),
     _stock_watcher("representative", ("district", "cap_gains_over_200_usd")),
-    frozenset(("disclosure_date", "transaction_date", "type")),
+    frozenset(("disclosure_date", "transaction_date", "type", "amount")),
+    dated=True,
 )
 SENATE_STOCK_WATCHER = Form(
     "Senate Stock Watcher",
     "senate-stock-watcher",
     frozenset(["transaction_date", "owner", "ticker", "asset_type", "type", "amount", "senator", "ptr_link"]),
     _stock_watcher("senator", ("asset_type", "comment")),
-    frozenset(("transaction_date", "type")),
+    frozenset(("transaction_date", "type", "amount")),
+    dated=True,
 )
 SENATE_EFD = Form(
     "Senate eFD reports",

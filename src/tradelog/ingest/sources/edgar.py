@@ -7,7 +7,9 @@ requests a second in all. A filing never changes, so one that is held is not dow
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from tradelog import clock
@@ -27,19 +29,22 @@ from tradelog.ingest import http
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources import files, listings, ownership
-from tradelog.ingest.sources.base import Request, Source, resume
+from tradelog.ingest.sources.base import Request, Source
 from tradelog.ingest.sources.listings import Listed
+from tradelog.store.writer import Writer
 
 # Ten a second is the most; a little less leaves room for the clock.
 PACE_SECONDS = 0.105
 BLOCK_SECONDS = 600.0
-# An index appears late in the evening, and a filing of the evening in the next one.
-LOOK_BACK_DAYS = 3
+# An index appears late in the evening, and a filing of the evening in the next one. So many days hold
+# three working days that have passed at the least: enough to tell a holiday from a wrong address.
+LOOK_BACK_DAYS = 5
 # So many filings in a row that cannot be had are no accident.
 MOST_FAILURES = 5
+DAYS_A_RUN = 5
 # S3, behind EDGAR, says 403 for what does not exist.
 NO_INDEX = (403, 404)
-MOST_DAYS_WITHOUT = 5
+MOST_DAYS_WITHOUT = 3
 TICKERS = "/files/company_tickers.json"
 
 
@@ -60,8 +65,7 @@ def fetch(run: IngestionRun, request: Request) -> None:
         explain=_explain,
     ) as client:
         listed = _of_symbol(client, request) if request.symbol else _of_days(run, client, request)
-        is_plain = not (request.symbol or request.since or request.until)
-        listed = _with_owed(run, listed) if is_plain else listed
+        listed = _with_owed(run, listed) if request.goes_on else listed
         request.progress.expect(len(listed))
         _take_all(run, client, request, listed)
     run.empty_is_normal, run.bad_is_normal = not listed, True
@@ -79,10 +83,11 @@ def _take_all(
 ) -> None:
     """Each filing: confirmed where it is held, else downloaded and read.
 
-    One that cannot be had or read costs only itself, and is asked for again. Raises the error of the
-    last one where several in a row fail: then it is not the filing.
+    One that cannot be had or read costs only itself, and is asked for again. Where several in a row
+    fail, or all of two and more, it is not the filing: raises the error of the last one. A filing that
+    is not there (404) says nothing about the others.
     """
-    position = failures = 0
+    position = in_a_row = failed = had = 0
     for item in listed:
         request.progress.advance()
         if isinstance(item, BadRow):
@@ -94,17 +99,21 @@ def _take_all(
             continue
         try:
             found = _read(run, client, request.settings, item, position + 1)
-            failures = 0
         except (VendorFault, UnexpectedType, SchemaMismatch) as error:
-            failures += 1
-            if failures >= MOST_FAILURES or (isinstance(error, VendorFault) and error.passing):
+            is_there = run.api_calls[-1].get("status") != HTTPStatus.NOT_FOUND
+            in_a_row, failed = in_a_row + is_there, failed + is_there
+            last = error
+            if in_a_row >= MOST_FAILURES:
                 raise
             run.add(BadRow(position + 1, error.message, listings.as_text(item)))
             position += 1
             continue
+        in_a_row, had = 0, had + 1
         for record in found:
             run.add(record)
             position = record.position
+    if failed > 1 and not had:
+        raise last
 
 
 def _read(
@@ -130,31 +139,89 @@ def _document_url(settings: EdgarConfig, item: Listed) -> str:
 
 def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[Listed | BadRow]:
     """The filings of each day's index. Weekends have none; holidays and today may have none."""
-    today = clock.market_today()
-    last = request.until or today
-    first = request.since or resume(run, "/daily-index/", last, LOOK_BACK_DAYS)
+    assert request.since is not None
+    assert request.until is not None
     found: list[Listed | BadRow] = []
     without: list[date] = []
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
-        if day.weekday() >= 5:
-            continue
-        answer = client.get(_index_url(request.settings, day), missing=NO_INDEX)
+    for day in _working_days(request.since, request.until):
+        url = _index_url(request.settings, day)
+        answer = client.get(url, since=_validators(run, url), missing=NO_INDEX)
         if answer.status in NO_INDEX:
-            without.append(day)
+            _refuse_page(answer)
+            # The index of today comes in the evening.
+            without += [day] if day < clock.market_today() else []
+            if len(without) >= MOST_DAYS_WITHOUT:
+                raise EmptyAnswer(
+                    f"EDGAR has no daily index for {len(without)} working days up to {day}",
+                    hint="check [sources.sec-edgar] base_url",
+                )
             continue
         without.clear()
+        if answer.text is None:
+            continue
         listed = listings.index(http.no_html(answer, "an index"), answer.url)
         run.api_calls[-1]["records"] = len(listed)
-        if not listed:
-            raise EmptyAnswer(f"{answer.url} lists no Form 4, where some are normal", hint="try again later")
+        _refuse_unread(listed, answer.url)
         found += listed
-    if len(without) >= MOST_DAYS_WITHOUT:
-        raise EmptyAnswer(
-            f"EDGAR has no daily index for {len(without)} working days up to {last}",
-            hint="check [sources.sec-edgar] base_url",
-        )
     return list(listings.merged(found))
+
+
+def _validators(run: IngestionRun, url: str) -> dict[str, str]:
+    """What an index was like when all its filings were last taken: unchanged, it has no new ones."""
+    previous = run.last_asking(url)
+    if previous is None or previous.quarantined:
+        return {}
+    calls = [call for call in previous.api_calls if call["endpoint"] == url]
+    return http.validators(calls[-1]) if calls else {}
+
+
+def _refuse_page(answer: http.Answer) -> None:
+    """What is not there has no page: S3 says so in XML. Raises VendorFault for a page that blocks us."""
+    text = (answer.text or "").lstrip()[:15].lower()
+    if answer.status == HTTPStatus.FORBIDDEN and text.startswith(("<!doctype html", "<html")):
+        raise VendorFault(f"{answer.url} blocked the request (HTTP 403, HTML)", hint="try again later")
+
+
+def _refuse_unread(listed: list[Listed | BadRow], url: str) -> None:
+    """Raise EmptyAnswer for a list without filings, SchemaMismatch for one of which none can be read."""
+    if not listed:
+        raise EmptyAnswer(f"{url} lists no Form 4, where some are normal", hint="try again later")
+    if not any(isinstance(item, Listed) for item in listed):
+        first = next(item for item in listed if isinstance(item, BadRow))
+        raise SchemaMismatch(
+            f"{url}: none of {len(listed)} lines could be read; the first: {first.reason}",
+            hint="its form has changed; nothing was changed here",
+        )
+
+
+def parts(writer: Writer, request: Request) -> list[Request]:
+    """A week of indexes a run: thousands of filings, which a later failure must not take along."""
+    if request.symbol is not None:
+        return [request]
+    last = request.until or clock.market_today()
+    first = request.since or _resume(writer, last)
+    goes_on = request.since is None and request.until is None
+    days = _working_days(first, last)
+    weeks = [days[at : at + DAYS_A_RUN] for at in range(0, len(days), DAYS_A_RUN)]
+    bounds = [(week[0], week[-1]) for week in weeks] or [(first, last)]
+    return [replace(request, since=since, until=until, goes_on=goes_on) for since, until in bounds]
+
+
+def _working_days(first: date, last: date) -> list[date]:
+    every = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return [day for day in every if day.weekday() < 5]
+
+
+def _resume(writer: Writer, last: date) -> date:
+    """Where the last fetch ended, and always a few days back: what is held costs no download."""
+    with writer.reading() as connection:
+        until = connection.execute(
+            "SELECT max(json_extract(params, '$.until')) FROM data_ingestion_runs"
+            " WHERE data_source = ? AND status = 'completed' AND json_extract(params, '$.goes_on')",
+            (ownership.FEED,),
+        ).fetchone()[0]
+    ended = last if until is None else min(last, date.fromisoformat(until))
+    return ended - timedelta(days=LOOK_BACK_DAYS)
 
 
 def _index_url(settings: EdgarConfig, day: date) -> str:
@@ -171,7 +238,9 @@ def _of_symbol(client: http.Client, request: Request) -> list[Listed | BadRow]:
     url = f"{data}/submissions/CIK{cik}.json"
     whole = files.json_object(http.no_html(client.get(url), "JSON"), url)
     found = listings.submissions(whole, url)
-    for name in _older_parts(whole, request.since):
+    if found:
+        _refuse_unread(found, url)
+    for name in _older_parts(whole, request):
         older = f"{data}/submissions/{name}"
         rows = files.json_object(http.no_html(client.get(older), "JSON"), older)
         found += listings.submissions({**rows, "cik": cik, "name": whole.get("name")}, older)
@@ -180,16 +249,20 @@ def _of_symbol(client: http.Client, request: Request) -> list[Listed | BadRow]:
     ]
 
 
-def _older_parts(whole: dict[str, Any], since: date | None) -> list[str]:
-    """The names of the older parts of a submissions file that reach up to a day."""
-    parts = whole["filings"].get("files") if since is not None and "filings" in whole else None
+def _older_parts(whole: dict[str, Any], request: Request) -> list[str]:
+    """The names of the older parts of a submissions file that hold days which are asked for."""
+    parts_ = whole["filings"].get("files") if isinstance(whole.get("filings"), dict) else None
+    if not isinstance(parts_, list) or (request.since is None and request.until is None):
+        return []
+    since = "" if request.since is None else request.since.isoformat()
+    until = "9" if request.until is None else request.until.isoformat()
     return [
         str(part["name"])
-        for part in (parts if isinstance(parts, list) else ())
+        for part in parts_
         if isinstance(part, dict)
         and re.fullmatch(r"[\w.-]+", str(part.get("name")))
-        and since is not None
-        and str(part.get("filingTo", "9")) >= since.isoformat()
+        and str(part.get("filingTo") or "9") >= since
+        and str(part.get("filingFrom") or "") <= until
     ]
 
 
@@ -227,4 +300,5 @@ SOURCE = Source(
     fetch=fetch,
     settings=EdgarConfig,
     options={"insider": frozenset({"since", "until", "symbol"})},
+    parts=parts,
 )

@@ -25,7 +25,7 @@ ENOUGH_ROWS = 10
 class Form:
     """``needs`` are the columns that make the form; ``read`` turns one row of it into a record.
 
-    ``filled`` are those that some row must hold a value in.
+    ``filled`` are those that some row must hold a value in; of a ``dated`` form some row has a day.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Form:
     needs: frozenset[str]
     read: Reader
     filled: frozenset[str] = frozenset()
+    dated: bool = False
 
 
 class Given(NamedTuple):
@@ -66,15 +67,22 @@ def read_rows(form: Form, rows: Iterable[Given], latest: date, where: object) ->
     Raises SchemaMismatch at the end where a field that the form requires was empty in all rows.
     """
     empty = set(form.filled)
-    count = 0
+    count, is_dated = 0, not form.dated
     for given in rows:
         if given.reason:
             yield BadRow(given.position, given.reason, given.payload)
             continue
         if empty and isinstance(given.row, Mapping):
-            empty = {name for name in empty if given.row.get(name) in (None, "")}
+            empty = {name for name in empty if not str(given.row.get(name) or "").strip()}
         count += 1
-        yield read_row(form, given.position, given.row, given.payload, latest)
+        row = read_row(form, given.position, given.row, given.payload, latest)
+        is_dated = is_dated or (isinstance(row, Record) and row.event_date is not None)
+        yield row
+    if not is_dated and count >= ENOUGH_ROWS:
+        raise SchemaMismatch(
+            f"{where} has no day that can be read in any of {count} rows: its form has changed",
+            hint="nothing was changed; look at the source",
+        )
     if empty and count >= ENOUGH_ROWS:
         raise SchemaMismatch(
             f"{where} has no {sorted(empty)[0]} in any of {count} rows: its form has changed",

@@ -163,6 +163,7 @@ QUIVER_INSIDERS = Form(
     frozenset(("Ticker", "Date", "Name", "AcquiredDisposedCode", "TransactionCode", "Shares", "fileDate")),
     _form4_entry,
     frozenset(("Ticker", "Date", "TransactionCode", "fileDate")),
+    dated=True,
 )
 FORMS = (QUIVER_INSIDERS,)
 EXPECTED = (

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 from tradelog import clock
 from tradelog.config import LegislatorsConfig
-from tradelog.errors import SchemaMismatch, UnexpectedType
+from tradelog.errors import SchemaMismatch, ShrunkenAnswer, UnexpectedType
 from tradelog.ingest import http, people
 from tradelog.ingest.identity import BadRow, Record
-from tradelog.ingest.run import IngestionRun
+from tradelog.ingest.run import MOST_SHRINK, IngestionRun
 from tradelog.ingest.sources import files
 from tradelog.ingest.sources.base import Request, Source
 from tradelog.ingest.sources.files import TextFile
@@ -37,6 +37,7 @@ FILES = (
     ("legislators-current.json", POLITICIAN),
     ("legislators-historical.json", POLITICIAN),
 )
+FEW = 10
 _CSV_NEEDS = {"last_name", "first_name", "bioguide_id", "type"}
 
 
@@ -85,12 +86,40 @@ def fetch(run: IngestionRun, request: Request) -> None:
                 if answers[number].text is None:
                     answers[number] = client.get(urls[number][0])
     position = 0
-    for answer, (url, _) in zip(answers, urls, strict=True):
+    for answer, (url, kind) in zip(answers, urls, strict=True):
         if answer.text is None:
+            _note(run, url, _listed_before(run, url))
             continue
-        for row in read(run, files.json_value(http.no_html(answer, "JSON"), url), url, position):
+        rows = list(read(run, files.json_value(http.no_html(answer, "JSON"), url), url, position))
+        _refuse_other(run, url, kind, rows)
+        _note(run, url, len(rows))
+        for row in rows:
             run.add(row)
             position = row.position
+
+
+def _refuse_other(run: IngestionRun, url: str, kind: str, rows: list[Record | BadRow]) -> None:
+    """Raise SchemaMismatch for another file's content, ShrunkenAnswer where this file lost many rows."""
+    if any(isinstance(row, Record) and row.kind != kind for row in rows):
+        raise SchemaMismatch(f"{url} does not hold {kind.replace('_', ' ')} records", hint="try again later")
+    before = _listed_before(run, url)
+    # A file of a handful of rows has no share to speak of.
+    if before >= FEW and 0 < len(rows) < before * (1 - MOST_SHRINK) and not run.allow_shrink:
+        raise ShrunkenAnswer(
+            f"{url} listed {before} records, and now only {len(rows)}",
+            hint="look at the source; accept it with --allow-shrink, and the rest is marked gone",
+        )
+
+
+def _listed_before(run: IngestionRun, url: str) -> int:
+    """How many rows the file had in the last completed run that asked for it."""
+    previous = run.last_asking(url)
+    calls = [] if previous is None else [call for call in previous.api_calls if call["endpoint"] == url]
+    return int(calls[-1].get("records") or 0) if calls else 0
+
+
+def _note(run: IngestionRun, url: str, records: int) -> None:
+    next(call for call in reversed(run.api_calls) if call["endpoint"] == url)["records"] = records
 
 
 def _validators(run: IngestionRun) -> dict[str, dict[str, str]]:
@@ -202,7 +231,8 @@ def _politicians(value: list[Any], position: int) -> Iterator[Record | BadRow]:
             bio = row.get("bio") or row
             told = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
             said = [_text(bio.get(key)) for key in ("birthday", "gender")]
-            said += [_text(term.get(key)) for key in ("type", "state", "district", "party", "start", "end")]
+            # Only what all forms of the file have: the table has no dates of a term.
+            said += [_text(term.get(key)) for key in ("type", "state", "district", "party")]
         except (TypeError, AttributeError, KeyError):
             yield BadRow(position, f"the legislator {person} with a field of another type", payload)
             continue

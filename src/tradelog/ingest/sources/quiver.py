@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from tradelog import clock
+from tradelog import clock, names
 from tradelog.config import QuiverConfig
 from tradelog.errors import VendorFault
 from tradelog.ingest import http
@@ -51,7 +51,7 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
     if request.symbol is not None:
         url = base + SYMBOL_CONGRESS + request.symbol
     elif request.history:
-        url, params = base + BULK_CONGRESS, {"version": "V2"}
+        url, params = base + BULK_CONGRESS, {"version": "V2", "nonstock": "true"}
     else:
         url = base + LIVE_CONGRESS
     run.recognised(congress.QUIVER_V1.feed)
@@ -61,12 +61,17 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
     came = taken = 0
     for row in congress.read_json(run, text, url, clock.market_today()):
         came += 1
-        if isinstance(row, BadRow) or request.covers(_filed_day(row)):
+        if isinstance(row, BadRow) or (request.covers(_filed_day(row)) and _is_of(request, row)):
             taken += 1
             run.add(row)
     run.api_calls[-1] |= {"records": came, "records_in_bounds": taken}
     # A ticker that no member traded, or days on which nobody filed, are an answer.
     run.empty_is_normal = came > 0 or request.symbol is not None
+
+
+def _is_of(request: Request, row: Record) -> bool:
+    """Whether a row is of the ticker that was asked for: a parameter that is not known is ignored."""
+    return request.symbol is None or row.symbol == names.ticker(request.symbol)
 
 
 def _filed_day(row: Record) -> str | None:
@@ -91,9 +96,12 @@ def _insiders(run: IngestionRun, client: http.Client, request: Request) -> None:
         came += rows
         found += [row for row in rows if day is None or _uploaded(row[0]) in (None, day.isoformat())]
         request.progress.advance()
+    taken = 0
     for record in files.json_rows(run, found, insider.FORMS, insider.EXPECTED, url, clock.market_today()):
-        run.add(record)
-    run.api_calls[-1] |= {"records": len(came), "records_in_bounds": len(found)}
+        if isinstance(record, BadRow) or _is_of(request, record):
+            taken += 1
+            run.add(record)
+    run.api_calls[-1] |= {"records": len(came), "records_in_bounds": taken}
 
 
 def _uploaded(value: Any) -> str | None:
