@@ -195,6 +195,7 @@ def test_sigterm_ends_a_fetch_as_aborted(home: Path, cli: Cli, tmp_path: Path) -
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
+    assert said == "error: interrupted\n"
     assert json.loads(cli("runs", "--json").out)["runs"][0]["status"] == "aborted"
 
 

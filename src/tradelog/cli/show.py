@@ -13,6 +13,16 @@ from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
 from tradelog.report import runs, trail
 
+# An EDGAR run makes a thousand of them.
+MOST_CALLS = 20
+CALLS = (
+    Column("at", "at", drop=2),
+    Column("answer", "answer"),
+    Column("size", "bytes", right=True, drop=3),
+    Column("records", "rows", right=True),
+    Column("seconds", "seconds", right=True, drop=1),
+    Column("endpoint", "asked", flex=True),
+)
 RECORDS = (
     Column("version_id", "version", right=True),
     Column("outcome", "outcome", drop=2),
@@ -86,8 +96,7 @@ def _run(run: dict[str, Any], zone: str) -> None:
             ("error class", (run["error_details"] or {}).get("class")),
         ]
     )
-    for call in run["api_calls"]:
-        render.line(f"  call  {json.dumps(call, ensure_ascii=False)}")
+    _calls(run["api_calls"], zone)
     for record in run["records"]:
         record["remarks"] = ", ".join(flag.replace("_", " ") for flag in record["flags"])
     if run["records"]:
@@ -104,6 +113,21 @@ def _run(run: dict[str, Any], zone: str) -> None:
         render.heading("Quarantined rows")
         for row in run["quarantined"]:
             render.line(f"  row {row['position']}: {row['reason']}: {row['payload']}")
+
+
+def _calls(calls: list[dict[str, Any]], zone: str) -> None:
+    """The first requests of a run, and how many there were."""
+    if not calls:
+        return
+    render.line()
+    render.heading("Requests and files")
+    for call in calls[:MOST_CALLS]:
+        call["at"] = clock.local(call["timestamp"], zone)
+        call["answer"] = call.get("error") or call.get("status")
+        call["size"] = call.get("bytes", call.get("size"))
+    render.table(CALLS, calls[:MOST_CALLS])
+    if len(calls) > MOST_CALLS:
+        render.note(f"  the first {MOST_CALLS} of {len(calls)}; --json shows all, with what each said")
 
 
 def _decision(found: dict[str, Any], zone: str) -> None:

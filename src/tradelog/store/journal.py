@@ -352,6 +352,27 @@ def run_digest(connection: sqlite3.Connection, run: int) -> list[Any]:
 _encode_row = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
+# Version 1, for runs that ended before schema 0002: the tables and columns that there were then.
+_FIRST_RUN_TABLES = {
+    "record_versions": (RUN_TABLES["record_versions"][:-4], "version_id"),
+    "ingestion_records": (RUN_TABLES["ingestion_records"], "record_id"),
+    "quarantined_rows": (RUN_TABLES["quarantined_rows"], "position"),
+}
+
+
+def first_run_digest(connection: sqlite3.Connection, run: int) -> str:
+    """The digest of version 1: one SHA-256, as hex, over the rows of all tables, a line each."""
+    digest = hashlib.sha256()
+    for table, (columns, order) in _FIRST_RUN_TABLES.items():
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        sql = f"SELECT {', '.join(columns)} FROM {table} WHERE run = ? ORDER BY {order}"
+        for row in cursor.execute(sql, (run,)):
+            digest.update(row_text(row).encode())
+            digest.update(b"\n")
+    return digest.hexdigest()
+
+
 def row_text(values: Sequence[Any]) -> str:
     """A row as canonical JSON: an array in the order of its column list, bytes as hex."""
     return _encode_row([value.hex() if isinstance(value, bytes) else value for value in values])
