@@ -250,3 +250,22 @@ def test_a_class_of_shares_has_one_symbol(cli: Cli, tmp_path: Path) -> None:
     for spelling in ("BRK.B", "brk-b"):
         assert json.loads(cli("known", spelling, "--json").out)["total"] == 2
         assert json.loads(cli("report", spelling, "--json").out)["symbol"] == "BRK.B"
+
+
+def test_the_links_of_a_filing_are_asked_for_once(
+    cli: Cli, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filing may have a thousand lines; two questions find what amends it, not two a line."""
+    fetch(cli, d.write(tmp_path / "r.json", d.as_json([d.efd_report(30)])))
+    asked = 0
+    rows = Reader.rows
+
+    def counted(self: Reader, *arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return rows(self, *arguments)
+
+    monkeypatch.setattr(Reader, "rows", counted)
+    with Reader(config.store_path) as reader:
+        assert known(reader, "IBM", clock.now()).total == 30
+    assert asked == 3

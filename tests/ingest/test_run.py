@@ -19,8 +19,8 @@ from tests.conftest import Cli, process_environment, scalar
 from tests.store.test_journal import check_complete
 from tradelog.config import Config
 from tradelog.errors import EmptyAnswer, RunInProgress
+from tradelog.ingest import pairing
 from tradelog.ingest import run as run_module
-from tradelog.ingest import staging
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.staging import Staging
@@ -406,7 +406,7 @@ def test_many_rows_of_one_identity_are_paired_in_one_pass(writer: Writer) -> Non
         for row in rows:
             run.add(row)
     calls = 0
-    original = staging._adds
+    original = pairing.adds
 
     def counted(row: Any, known: Any) -> bool:
         nonlocal calls
@@ -414,7 +414,7 @@ def test_many_rows_of_one_identity_are_paired_in_one_pass(writer: Writer) -> Non
         return original(row, known)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "_adds", counted)
+        patch.setattr(pairing, "adds", counted)
         with IngestionRun(writer, "data_fetch:x", "x") as again:
             for row in reversed(rows):
                 again.add(row)

@@ -221,17 +221,11 @@ class _Bar:
 
 
 def _summary(run: IngestionRun) -> dict[str, Any]:
-    counts = run.counts
     age = _age(run)
     return {
         "run_id": None if run.dry else run.run_id,
         "data_source": run.data_source,
-        "records_fetched": counts.fetched,
-        "records_created": counts.created,
-        "records_updated": counts.updated,
-        "records_skipped": len(counts.unchanged),
-        "records_quarantined": counts.quarantined,
-        "records_gone": counts.gone,
+        **run.counts.columns(),
         "unresolved_members": run.unresolved,
         "data_age_days": None if age is None else age.days,
     }

@@ -37,7 +37,8 @@ from tradelog.errors import (
 )
 from tradelog.ingest import people
 from tradelog.ingest.identity import BadRow, Record, digest, pack, unpack, whole
-from tradelog.ingest.staging import Counts, Staging
+from tradelog.ingest.pairing import Counts
+from tradelog.ingest.staging import Staging
 from tradelog.store import journal
 from tradelog.store.process import boot_id
 from tradelog.store.reader import effective_status
@@ -52,15 +53,6 @@ OWED_FOR = timedelta(days=30)
 MEMBERS = "congress_trade"
 # A full listing that lost more than this share of its rows is rather broken than true.
 MOST_SHRINK = 0.1
-
-_ZERO = {
-    "records_fetched": 0,
-    "records_created": 0,
-    "records_updated": 0,
-    "records_skipped": 0,
-    "records_quarantined": 0,
-    "records_gone": 0,
-}
 
 
 class IngestionRun:
@@ -144,7 +136,7 @@ class IngestionRun:
                     "started_at": tx.now,
                     "status": "running",
                     "params": _json(self.params),
-                    **_ZERO,
+                    **Counts().columns(),
                     "api_calls": "[]",
                 },
             )
@@ -322,12 +314,7 @@ class IngestionRun:
                     "completed_at": tx.now,
                     "data_date_start": first_day,
                     "data_date_end": last_day,
-                    "records_fetched": counts.fetched,
-                    "records_created": counts.created,
-                    "records_updated": counts.updated,
-                    "records_skipped": len(counts.unchanged),
-                    "records_quarantined": counts.quarantined,
-                    "records_gone": counts.gone,
+                    **counts.columns(),
                     "unchanged_ids": zlib.compress(pack(counts.unchanged).encode(), 9),
                     "api_calls": _json(self.api_calls),
                 },

@@ -14,12 +14,12 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from tradelog import money
 from tradelog.ingest.identity import BadRow, Record, digest, whole
+from tradelog.ingest.pairing import Counts, Known, Row, Write, pair
 from tradelog.store import journal
 from tradelog.store.writer import Transaction, Writer
 
@@ -49,57 +49,6 @@ _LISTED = f"""
     WHERE r.feed = :feed AND r.kind = :kind AND v.gone = 0"""
 # A gone version repeats what was last said, without the payload: the source said nothing now.
 _REPEATED = ", ".join(name for name in _CARRIED if name not in ("position", "payload"))
-
-
-@dataclass(slots=True)
-class Counts:
-    created: int = 0
-    updated: int = 0
-    quarantined: int = 0
-    gone: int = 0
-    unchanged: array[int] = field(default_factory=lambda: array("q"))
-
-    @property
-    def fetched(self) -> int:
-        return self.created + self.updated + len(self.unchanged) + self.quarantined
-
-
-class _Row(NamedTuple):
-    """A staged row, by its number in the temporary table."""
-
-    number: int
-    content_hash: bytes
-    filed_at: str | None
-    person: str | None
-    amount_high: str | None
-
-
-class _Known(NamedTuple):
-    """A record of the feed and its current version; ``version_id`` is None where a dead run left it."""
-
-    record_id: int
-    occurrence: int
-    version_id: int | None
-    content_hash: bytes | None
-    gone: int | None
-    backfill: int | None
-    filed_at: str | None
-    person: str | None
-    amount_high: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """A version to be written; ``known`` is None for a record that is new itself."""
-
-    row: _Row
-    known: _Known | None
-    occurrence: int
-    backfill: int
-
-    @property
-    def is_created(self) -> bool:
-        return self.known is None or self.known.version_id is None
 
 
 class Staging:
@@ -189,9 +138,9 @@ class Staging:
         for chunk in self._chunks():
             self._connection.execute("BEGIN")
             try:
-                for _, _, rows, known in self._with_known(chunk, feed):
-                    for write in _pair(rows, known, "", counts):
-                        _count(write, counts)
+                for rows, known in self._with_known(chunk, feed):
+                    for write in pair(rows, known, "", counts):
+                        counts.take(write)
                         if write.known is not None and write.known.version_id is not None:
                             touched.add(write.known.version_id)
             finally:
@@ -214,13 +163,13 @@ class Staging:
                 _beat(tx, run)
                 writes = [
                     write
-                    for _, _, rows, known in self._with_known(chunk, feed)
-                    for write in _pair(rows, known, backfill_before, counts)
+                    for rows, known in self._with_known(chunk, feed)
+                    for write in pair(rows, known, backfill_before, counts)
                 ]
                 first, last = self._write(tx, run, feed, writes)
             self._size(time.monotonic() - began)
             for write in writes:
-                _count(write, counts)
+                counts.take(write)
             self._digest(found, first, last)
         if self.bad:
             with writer.transaction() as tx:
@@ -316,7 +265,7 @@ class Staging:
         wanted = self._chunk_rows * CHUNK_SECONDS / max(seconds, 0.001)
         self._chunk_rows = max(LEAST_ROWS, min(CHUNK_ROWS, int(wanted), 2 * self._chunk_rows))
 
-    def _chunks(self) -> Iterator[list[tuple[str, bytes, list[_Row]]]]:
+    def _chunks(self) -> Iterator[list[tuple[str, bytes, list[Row]]]]:
         """Whole groups of one identity, about as many rows at a time as one transaction may write.
 
         No cursor stays open from chunk to chunk: an open one would keep the WAL from being reset.
@@ -340,7 +289,7 @@ class Staging:
                 rows += more
                 last += 1
             yield [
-                (kind, identity, [_Row(*row[2:]) for row in group])
+                (kind, identity, [Row(*row[2:]) for row in group])
                 for (kind, identity), group in itertools.groupby(rows, key=lambda row: (row[0], row[1]))
             ]
 
@@ -353,10 +302,10 @@ class Staging:
         ).fetchall()
 
     def _with_known(
-        self, chunk: list[tuple[str, bytes, list[_Row]]], feed: str
-    ) -> Iterator[tuple[str, bytes, list[_Row], list[_Known]]]:
+        self, chunk: list[tuple[str, bytes, list[Row]]], feed: str
+    ) -> Iterator[tuple[list[Row], list[Known]]]:
         """Each group with the records that the feed already has of its identity."""
-        known: dict[int, list[_Known]] = {}
+        known: dict[int, list[Known]] = {}
         if self._connection.execute(
             "SELECT 1 FROM source_records WHERE feed = ? LIMIT 1", (feed,)
         ).fetchone():
@@ -369,11 +318,11 @@ class Staging:
                 f" LEFT JOIN record_versions v ON v.version_id = ({_NEWEST}) ORDER BY a.n, r.occurrence",
                 (feed,),
             ):
-                known.setdefault(row[0], []).append(_Known(*row[1:]))
-        for n, (kind, identity, rows) in enumerate(chunk):
-            yield kind, identity, rows, known.get(n, [])
+                known.setdefault(row[0], []).append(Known(*row[1:]))
+        for n, (_, _, rows) in enumerate(chunk):
+            yield rows, known.get(n, [])
 
-    def _write(self, tx: Transaction, run: int, feed: str, writes: list[_Write]) -> tuple[int, int]:
+    def _write(self, tx: Transaction, run: int, feed: str, writes: list[Write]) -> tuple[int, int]:
         """(first, one past the last) version id of what was written."""
         record = _next(tx, "source_records", "record_id")
         first = version = _next(tx, "record_versions", "version_id")
@@ -434,77 +383,6 @@ class Staging:
 
 
 _number = lru_cache(maxsize=8192)(money.to_text)
-
-
-def _pair(rows: list[_Row], known: list[_Known], backfill_before: str, counts: Counts) -> Iterator[_Write]:
-    """Pair the rows of one identity with its records, in three rounds.
-
-    First what is equal; then what is equal but was gone or said less; what is left in order, records
-    that are listed before those that are gone.
-    """
-    occurrence = max((item.occurrence for item in known), default=0)
-    by_hash: dict[bytes | None, list[_Known]] = {}
-    for item in reversed(known):
-        by_hash.setdefault(item.content_hash, []).append(item)
-    taken: set[int] = set()
-    second: list[_Row] = []
-    for row in rows:
-        same = by_hash.get(row.content_hash, ())
-        equal = next((item for item in reversed(same) if not item.gone and not _adds(row, item)), None)
-        if equal is None:
-            second.append(row)
-            continue
-        by_hash[row.content_hash].remove(equal)
-        taken.add(equal.record_id)
-        assert equal.version_id is not None
-        counts.unchanged.append(equal.version_id)
-    third: list[_Row] = []
-    for row in second:
-        alike = by_hash.get(row.content_hash)
-        if alike:
-            best = min(alike, key=lambda item: (bool(item.gone), item.occurrence))
-            alike.remove(best)
-            taken.add(best.record_id)
-            yield _changed(row, best, backfill_before)
-        else:
-            third.append(row)
-    left = [item for item in known if item.record_id not in taken]
-    left.sort(key=lambda item: (bool(item.gone), item.occurrence))
-    for row, item in itertools.zip_longest(third, left[: len(third)]):
-        if item is None:
-            occurrence += 1
-            yield _Write(row, None, occurrence, _is_backfill(row, backfill_before))
-        else:
-            yield _changed(row, item, backfill_before)
-
-
-def _changed(row: _Row, known: _Known, backfill_before: str) -> _Write:
-    """A correction of history stays history."""
-    is_backfill = _is_backfill(row, backfill_before) if known.backfill is None else known.backfill
-    return _Write(row, known, known.occurrence, is_backfill)
-
-
-def _is_backfill(row: _Row, backfill_before: str) -> int:
-    """What was filed long before anybody looked is history, not news."""
-    return int(row.filed_at is None or row.filed_at < backfill_before)
-
-
-def _adds(row: _Row, known: _Known) -> bool:
-    """Whether a row of the same content says more: one form of a feed has what another lacks.
-
-    Never the other way round, so that two forms taken in turn settle on the richer one.
-    """
-    is_earlier = row.filed_at is not None and (known.filed_at is None or row.filed_at < known.filed_at)
-    is_named = row.person is not None and known.person is None
-    is_bounded = row.amount_high is not None and known.amount_high is None
-    return is_earlier or is_named or is_bounded
-
-
-def _count(write: _Write, counts: Counts) -> None:
-    if write.is_created:
-        counts.created += 1
-    else:
-        counts.updated += 1
 
 
 def _beat(tx: Transaction, run: int) -> None:

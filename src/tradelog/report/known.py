@@ -80,24 +80,29 @@ def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, 
     rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", asked)
     if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", asked):
         raise NotFound(f"nothing is known of {asked['symbol']}", hint="tradelog runs lists what was fetched")
+    # Once a filing: it may have a thousand lines.
+    links = {document: _links(reader, document, asked) for document in {row["document"] for row in rows}}
     for row in rows:
         row["flags"] = json.loads(row["flags"]) if row["flags"] else []
-        row["amends"] = _linked(reader, row["document"], asked, own="amends", other="reference")
-        row["amended_by"] = _linked(reader, row["document"], asked, own="reference", other="amends")
+        row["amends"], row["amended_by"] = links[row["document"]]
         row["disclosure_lag_days"] = _lag(row["event_date"], row["filed_at"])
     total = reader.value(f"SELECT count(*) {chosen}", asked)
     return Known(str(asked["symbol"]), str(asked["at"]), as_filed, rows, int(total))
 
 
-def _linked(reader: Reader, document: str | None, asked: Row, *, own: str, other: str) -> list[str]:
-    """The documents that a filing amends, or that amend it."""
+def _links(reader: Reader, document: str | None, asked: Row) -> tuple[list[str], list[str]]:
+    """(the documents that a filing amends, those that amend it)."""
     if document is None:
-        return []
+        return [], []
     newest = {f"newest_{row}": _NEWEST_OF.format(row=row) for row in ("f", "o")}
-    found = reader.rows(
-        _LINKED.format(own=own, other=other, **newest), {"document": document, "linked": asked["linked"]}
+    amends, amended_by = (
+        reader.rows(
+            _LINKED.format(own=own, other=other, **newest),
+            {"document": document, "linked": asked["linked"]},
+        )
+        for own, other in (("amends", "reference"), ("reference", "amends"))
     )
-    return [str(row["document"]) for row in found]
+    return [str(row["document"]) for row in amends], [str(row["document"]) for row in amended_by]
 
 
 def _lag(event_date: str | None, filed_at: str | None) -> int | None:
