@@ -7,6 +7,7 @@ day, America/New_York unless configured.
 
 from __future__ import annotations
 
+import time as time_module
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -42,6 +43,11 @@ def from_text(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
+def later(moment: str, seconds: float) -> str:
+    """Store text, so many seconds after other store text."""
+    return to_text(from_text(moment) + timedelta(seconds=seconds))
+
+
 def read_moment(text: object) -> str | None:
     """Somebody else's time as store text; None where it cannot be read."""
     if not isinstance(text, str) or not text:
@@ -54,6 +60,12 @@ def read_moment(text: object) -> str | None:
 
 def now_text() -> str:
     return to_text(now())
+
+
+def running_seconds() -> float:
+    """Seconds on a clock that nobody sets, and that goes on while the machine sleeps where it can."""
+    # CLOCK_BOOTTIME is Linux's; elsewhere the monotonic clock stands still during sleep.
+    return time_module.clock_gettime(getattr(time_module, "CLOCK_BOOTTIME", time_module.CLOCK_MONOTONIC))
 
 
 @lru_cache(maxsize=64)

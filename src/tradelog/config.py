@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -52,7 +53,15 @@ class WorkerConfig:
     read_timeout_seconds: Decimal = Decimal(15)
     unknown_grace_seconds: Decimal = Decimal(30)
     lease_seconds: Decimal = Decimal(60)
+    reconcile_seconds: Decimal = Decimal(900)
     once_seconds: Decimal = Decimal(10)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsConfig:
+    """``command`` is run once for each new alert, without a shell; the alert is JSON on its input."""
+
+    command: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,7 @@ class Config:
     store: StoreConfig
     broker: BrokerConfig
     worker: WorkerConfig
+    alerts: AlertsConfig
     market: MarketConfig
     report: ReportConfig
     sources: SourcesConfig
@@ -145,7 +155,7 @@ class Config:
         return self.broker.name, self.broker.environment, self.broker.account
 
 
-SECTIONS = ("store", "broker", "worker", "market", "report", "sources", "strategies")
+SECTIONS = ("store", "broker", "worker", "alerts", "market", "report", "sources", "strategies")
 
 
 def find(explicit: Path | None = None) -> Path:
@@ -184,6 +194,7 @@ def load(explicit: Path | None = None) -> Config:
         store=section(StoreConfig, table.get("store", {}), "store", path.parent),
         broker=section(BrokerConfig, table.get("broker", {}), "broker", path.parent),
         worker=section(WorkerConfig, table.get("worker", {}), "worker", path.parent),
+        alerts=section(AlertsConfig, table.get("alerts", {}), "alerts", path.parent),
         market=section(MarketConfig, table.get("market", {}), "market", path.parent),
         report=section(ReportConfig, table.get("report", {}), "report", path.parent),
         sources=_sources(table.get("sources", {}), path.parent),
@@ -285,9 +296,20 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"[worker] lease_seconds must be at least {2 * longest}: twice the two time-outs together"
         )
-    for name in ("drain_seconds", "poll_seconds", "connect_timeout_seconds", "read_timeout_seconds"):
+    for name in (
+        "drain_seconds",
+        "poll_seconds",
+        "reconcile_seconds",
+        "connect_timeout_seconds",
+        "read_timeout_seconds",
+    ):
         if not getattr(config.worker, name):
             raise ConfigError(f"[worker] {name} must be above 0")
+    try:
+        if config.alerts.command is not None and not shlex.split(config.alerts.command):
+            raise ConfigError("[alerts] command names no program")
+    except ValueError as error:
+        raise ConfigError(f"[alerts] command cannot be read: {error}") from error
     try:
         clock.zone(config.report.timezone)
     except UsageError as error:

@@ -15,6 +15,8 @@ EXECUTION = "exe"
 SIGNAL = "sig"
 STRATEGY_RUN = "srn"
 WORKER = "wrk"
+REQUEST = "req"
+BREAK = "brk"
 
 
 def new(kind: str) -> str:

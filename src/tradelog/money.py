@@ -42,6 +42,17 @@ def to_text(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def places(number: Decimal) -> int:
+    """Decimal places that are in use, counted in the text: arithmetic rounds to 28 digits."""
+    _, _, decimals = to_text(number).partition(".")
+    return len(decimals)
+
+
+def is_price(number: Decimal) -> bool:
+    """Whether the market has such a price: steps of a cent from $1 up, of a hundredth of one below."""
+    return places(number) <= (2 if number >= 1 else 4)
+
+
 def quantity_for(notional: Decimal, price: Decimal) -> Decimal:
     """How many shares ``notional`` buys at ``price``, rounded down to nine places."""
     return (notional / price).quantize(QUANTITY_PLACES, rounding=ROUND_DOWN)

@@ -25,6 +25,7 @@ from tradelog.decide import record
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute import outbox
 from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.orders import Owner
 from tradelog.execute.worker import Worker
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -92,7 +93,7 @@ def settle(worker: Worker, writer: Writer, decision_id: str, *, seconds: float =
         frozen = freeze_time(moment, tick=True)
         frozen.start()
         try:
-            worker._paused_until = 0.0
+            worker.line.paused_until = 0.0
             worker.drain()
             worker.poll()
         finally:
@@ -288,7 +289,7 @@ def test_the_attempt_is_on_disk_before_the_request(
     """Invariant 1: another process can read the intent at the moment the broker is called."""
     decision_id = decide()
     seen: list[Any] = []
-    submit = worker._broker.submit
+    submit = worker.line.broker.submit
 
     def spy(order: Any) -> Any:
         with Reader(config.store_path) as reader:
@@ -296,7 +297,7 @@ def test_the_attempt_is_on_disk_before_the_request(
         assert not writer.connection.in_transaction
         return submit(order)
 
-    worker._broker.submit = spy  # type: ignore[method-assign]
+    worker.line.broker.submit = spy  # type: ignore[method-assign]
     worker.drain()
     assert seen == [{"status": "sending", "decision_id": decision_id}]
 
@@ -305,7 +306,7 @@ def test_a_worker_that_lost_its_lease_writes_no_outcome(
     worker: Worker, writer: Writer, decide: Callable[..., str]
 ) -> None:
     decision_id = decide()
-    submit = worker._broker.submit
+    submit = worker.line.broker.submit
 
     def steal(order: Any) -> Any:
         with writer.transaction() as tx:
@@ -314,7 +315,7 @@ def test_a_worker_that_lost_its_lease_writes_no_outcome(
             )
         return submit(order)
 
-    worker._broker.submit = steal  # type: ignore[method-assign]
+    worker.line.broker.submit = steal  # type: ignore[method-assign]
     worker.drain()
     assert state(writer, decision_id)[:2] == ("executing", "sending")
 
@@ -513,7 +514,7 @@ def test_what_provably_never_left_is_pending_as_before(
 ) -> None:
     """Invariant 11: no connection, no attempt at the broker, and the next one comes later."""
     decision_id = decide()
-    worker._broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=0.5, read=0.5)
+    worker.line.broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=0.5, read=0.5)
     worker.drain()
     worker.drain()
     assert state(writer, decision_id) == ("pending", "not_sent", None)
@@ -585,7 +586,7 @@ def test_fills_that_show_up_late_are_still_fetched(
     restarted.poll()
     restarted.poll()
     assert scalar(writer, "SELECT quantity FROM fills") == "1.5"
-    assert restarted._owed == {}
+    assert not restarted.follower.owes()
 
 
 def test_activities_that_are_none_do_not_stop_the_worker(
@@ -598,16 +599,25 @@ def test_activities_that_are_none_do_not_stop_the_worker(
     assert scalar(writer, "SELECT status FROM trade_decisions") == "executed"
 
 
-def test_an_order_replaced_at_the_broker_waits_for_a_person(
+def test_an_order_replaced_at_the_broker_is_followed_to_its_successor(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
 ) -> None:
     fake.fills = False
     decision_id = decide()
     worker.drain()
-    next(iter(fake.orders.values())).update(status="replaced", replaced_by="another")
+    first = next(iter(fake.orders))
+    fake.replace(first, {"limit_price": "9"})
     worker.poll()
-    assert state(writer, decision_id)[:2] == ("executing", "replaced")
-    assert "another" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+    assert state(writer, decision_id)[:2] == ("executing", "accepted")
+    assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'replaced_at_broker'") == 1
+    chain = writer.connection.execute(
+        "SELECT status, replaces IS NULL, limit_price FROM trade_executions ORDER BY id"
+    ).fetchall()
+    assert chain == [("replaced", 1, None), ("accepted", 0, "9")]
+    fake.fill(next(reversed(fake.orders)), None, "9")
+    worker.poll()
+    worker.poll()
+    assert state(writer, decision_id)[:2] == ("executed", "filled")
 
 
 def test_the_answer_is_recorded_however_long_the_store_is_locked(
@@ -617,14 +627,14 @@ def test_the_answer_is_recorded_however_long_the_store_is_locked(
     decision_id = decide()
     writer.connection.execute("PRAGMA busy_timeout = 20")
     blocker = sqlite3.connect(config.store_path, isolation_level=None, check_same_thread=False)
-    submit = worker._broker.submit
+    submit = worker.line.broker.submit
 
     def lock(order: Any) -> Any:
         blocker.execute("BEGIN IMMEDIATE")
         threading.Timer(0.3, lambda: blocker.execute("ROLLBACK")).start()
         return submit(order)
 
-    worker._broker.submit = lock  # type: ignore[method-assign]
+    worker.line.broker.submit = lock  # type: ignore[method-assign]
     worker.drain()
     assert state(writer, decision_id)[1] in ("accepted", "filled")
     assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE purpose = 'submit'") == 1
@@ -642,7 +652,7 @@ def test_nothing_is_sent_before_the_account_has_been_checked(
 ) -> None:
     decide()
     fake.account_number = "PA999999999"
-    fake.faults += [Fault("GET", status=500), Fault("GET", status=500)]
+    fake.faults.append(Fault("GET", status=500))
     second = Worker(writer, broker, config)
     second.start()
     with pytest.raises(BrokerRefusesUs):
@@ -686,11 +696,11 @@ def test_an_old_answer_does_not_bring_an_ended_order_back(
     decision_id = decide()
     worker.drain()
     order_id = next(iter(fake.orders))
-    old = worker._broker.order(order_id)
+    old = worker.line.broker.order(order_id)
     fake.fill(order_id, "1.5", "99")
     worker.poll()
-    execution = scalar(writer, "SELECT execution_id FROM trade_executions")
-    worker._apply(execution, decision_id, old, old.json(), clock.now_text())
+    owner = Owner(scalar(writer, "SELECT execution_id FROM trade_executions"), decision_id)
+    worker.follower.apply(owner, old.json(), old, "poll")
     assert state(writer, decision_id) == ("executed", "filled", None)
     assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == "1.5"
 

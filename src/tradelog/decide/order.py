@@ -118,9 +118,9 @@ def _moment(values: Mapping[str, Any], name: str) -> str | None:
 def _check_size(order: Order) -> None:
     if (order.quantity is None) == (order.notional is None):
         raise InvalidDecision("quantity", "give either quantity or notional, and only one of them")
-    if order.quantity is not None and _places(order.quantity) > 9:
+    if order.quantity is not None and money.places(order.quantity) > 9:
         raise InvalidDecision("quantity", f"{order.quantity} has more than nine decimals")
-    if order.notional is not None and _places(order.notional) > 2:
+    if order.notional is not None and money.places(order.notional) > 2:
         raise InvalidDecision("notional", f"{order.notional} has parts of a cent")
 
 
@@ -133,21 +133,17 @@ def _check_prices(order: Order) -> None:
             raise InvalidDecision(name, f"a {order.order_type} order needs one")
         if price is not None and order.order_type not in kinds:
             raise InvalidDecision(name, f"a {order.order_type} order takes none")
-        if price is not None and _places(price) > (2 if price >= 1 else 4):
+        if price is not None and not money.is_price(price):
             raise InvalidDecision(
                 name, f"{price} is finer than the market's steps", hint="two decimals from $1, four below"
             )
 
 
 def _check_kind(order: Order) -> None:
-    fractional = order.notional is not None or (order.quantity is not None and _places(order.quantity) > 0)
+    fractional = order.notional is not None or (
+        order.quantity is not None and money.places(order.quantity) > 0
+    )
     if fractional and "/" not in order.symbol and order.time_in_force != "day":
         raise InvalidDecision("time_in_force", "fractional and notional orders are day orders")
     if order.extended_hours and not (order.order_type == "limit" and order.time_in_force in ("day", "gtc")):
         raise InvalidDecision("extended_hours", "needs a limit order for day or gtc")
-
-
-def _places(number: Decimal) -> int:
-    # Counted in the text: arithmetic rounds to 28 digits, and a decimal beyond would go unseen.
-    _, _, decimals = money.to_text(number).partition(".")
-    return len(decimals)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any
 
-from tradelog import ids, money
+from tradelog import money
 from tradelog.decide import lineage, order
 from tradelog.errors import InvalidDecision
-from tradelog.store.journal import canonical
+from tradelog.store import decisions
 from tradelog.store.writer import Transaction, Writer
 
 MANUAL = "manual"
@@ -80,9 +79,7 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
     rationale = _encode({**decision.rationale, "data_lineage": {"ingestion_runs": runs}})
     wanted = decision.order
     broker, environment, name = account
-    decision_id = ids.new(ids.DECISION)
     intent = {
-        "decision_id": decision_id,
         "signal_id": decision.signal_id,
         "strategy_name": decision.strategy,
         "strategy_version": decision.strategy_version,
@@ -104,21 +101,7 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
         "expires_at": wanted.expires_at,
         "created_at": tx.now,
     }
-    digest = sha256(canonical({**intent, "inputs": list(decision.inputs)}).encode()).hexdigest()
-    client_order_id = ids.client_order_id(decision_id, digest, 1)
-    number = tx.insert(
-        "trade_decisions",
-        {
-            **intent,
-            "decision_hash": digest,
-            "client_order_id": client_order_id,
-            "status": "pending",
-            "retry_count": 0,
-            "lease_token": 0,
-        },
-    )
-    if decision.inputs:
-        tx.insert_inputs(number, decision_id, decision.inputs)
+    decision_id, client_order_id = decisions.insert(tx, intent, decision.inputs)
     tx.journal("decision.recorded", decision_id)
     return Recorded(decision_id, client_order_id)
 

@@ -1,4 +1,4 @@
-"""The broker's news about orders: their state, their fills, and what these make of a decision.
+"""The broker's news about orders: their state, their fills, and orders that somebody else sent.
 
 Every function is one step inside a transaction of the caller; none talks to the broker. Nothing is
 written where nothing changed, so that asking about a resting order for a day adds nothing.
@@ -8,33 +8,65 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from tradelog import clock, money
-from tradelog.execute import outcome
-from tradelog.execute.outbox import Account, raise_alert
+from tradelog.execute import outcome, settle
+from tradelog.execute.outbox import Account, new_execution
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store import decisions
 from tradelog.store.writer import Transaction
 
-# How many attempts back a starting worker looks for fills that are missing.
-RECENT = 10_000
+# The columns of alpaca_orders in which an order can say something new.
+_STATE = ("client_order_id", "status", "filled_quantity", "filled_avg_price", "replaces", "replaced_by")
+KNOWN_AGAIN = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "unknown_order_status")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose order it is: an attempt and its decision."""
+
+    execution_id: str
+    decision_id: str
+
+
+def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
+    """What alpaca_orders keeps of an order in columns, in stored form."""
+    average = outcome.number(order, "filled_avg_price")
+    return {
+        "client_order_id": order["client_order_id"],
+        "status": order["status"],
+        "filled_quantity": money.to_text(outcome.number(order, "filled_qty") or money.ZERO),
+        "filled_avg_price": None if average is None else money.to_text(average),
+        **{name: _id(order.get(name)) for name in ("replaces", "replaced_by")},
+    }
+
+
+def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
+    """Whether an order says something that is not in the store."""
+    known = connection.execute(
+        f"SELECT {', '.join(_STATE)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],)
+    ).fetchone()
+    return known is None or tuple(known) != tuple(state_of(order).values())
 
 
 def apply_order(
     tx: Transaction,
     account: Account,
-    execution_id: str,
-    decision_id: str,
+    owner: Owner,
     order: Mapping[str, Any],
     source: str,
+    call_id: int | None = None,
 ) -> None:
     """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
     status = outcome.execution_status(order)
     filled = outcome.number(order, "filled_qty") or money.ZERO
-    if _is_stale(tx, execution_id, status, filled):
+    if _is_stale(tx, owner.execution_id, order, status, filled):
         return
-    if not _note_order(tx, account, execution_id, decision_id, order, filled, source):
+    if not _note_order(tx, account, owner, order, source, call_id):
         return
     average = outcome.number(order, "filled_avg_price")
     changes: dict[str, Any] = {
@@ -47,55 +79,53 @@ def apply_order(
         "filled_at": clock.read_moment(order.get("filled_at")),
     }
     if status == "rejected":
-        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
-    tx.update("trade_executions", execution_id, changes)
-    decision = _decision_after(tx, order, status, filled)
-    if decision:
-        tx.update("trade_decisions", decision_id, decision)
-        tx.unaudited(
-            "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL WHERE decision_id = ?",
-            (decision_id,),
-        )
-        if "needs_attention" in decision:
-            raise_alert(tx, "needs_attention", decision_id, str(decision["needs_attention"]))
-        elif decision["status"] == "failed":
-            raise_alert(tx, "trade_failed", decision_id, str(decision["failure_message"]))
+        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue", "error_message": None}
+    tx.update("trade_executions", owner.execution_id, changes)
+    clear(tx, owner.decision_id, KNOWN_AGAIN)
     if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
         text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
-        raise_alert(tx, "unknown_order_status", decision_id, text)
-    tx.journal(f"order.{source}", execution_id)
+        raise_alert(tx, "unknown_order_status", owner.decision_id, text)
+    settle.conclude(tx, owner.decision_id)
+    tx.journal(f"order.{source}", owner.execution_id)
 
 
-def apply_fills(tx: Transaction, account: Account, activities: list[Mapping[str, Any]]) -> int:
-    """Add the fills of our orders that are not there yet; returns how many were new."""
-    broker, environment, name = account
+def note_foreign(
+    tx: Transaction, account: Account, order: Mapping[str, Any], source: str, call_id: int | None
+) -> None:
+    """Keep an order that cannot be a decision, such as one of several legs, and say so."""
+    if _note_order(tx, account, None, order, source, call_id):
+        text = f"{order['symbol']}: order {order['id']} is no plain order, and is kept without a decision"
+        raise_alert(tx, "order_not_adopted", str(order["id"]), text)
+        tx.journal("order.kept", str(order["id"]))
+
+
+def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[str, Any]]) -> int:
+    """Add the fills of orders that we know and that are not there yet; returns how many were new."""
     added = 0
     for item in activities:
-        ours = tx.one(
-            "SELECT execution_id FROM trade_executions WHERE alpaca_order_id = ? AND broker = ?"
+        order = tx.one(
+            "SELECT execution_id FROM alpaca_orders WHERE broker_order_id = ? AND broker = ?"
             " AND environment = ? AND account = ?",
             (item["order_id"], *account),
         )
-        if ours is None or tx.one("SELECT 1 FROM fills WHERE fill_id = ?", (item["id"],)):
+        if order is None or order[0] is None:
+            continue
+        fill = _fill(tx, account, item, order[0])
+        known = tx.one(
+            "SELECT broker_order_id, quantity, price FROM fills WHERE fill_id = ?", (fill["fill_id"],)
+        )
+        if known is not None:
+            if tuple(known) != (fill["broker_order_id"], fill["quantity"], fill["price"]):
+                text = f"the broker tells fill {item['id']} in two ways: now {item['qty']} at {item['price']}"
+                raise_alert(tx, "fill_conflict", str(item["id"]), text)
+                tx.journal_rest("fill.conflict", str(item["id"]))
             continue
         added += 1
-        tx.insert(
-            "fills",
-            {
-                "fill_id": item["id"],
-                "broker_order_id": item["order_id"],
-                "execution_id": ours[0],
-                "broker": broker,
-                "environment": environment,
-                "account": name,
-                "symbol": item["symbol"],
-                "side": item["side"],
-                "quantity": money.to_text(money.parse(item["qty"])),
-                "price": money.to_text(money.parse(item["price"])),
-                "price_basis": item.get("price_basis", "broker"),
-                "transaction_time": clock.read_moment(item["transaction_time"]),
-                "seen_at": tx.now,
-            },
+        tx.insert("fills", fill)
+        total = filled_so_far(tx, order[0])
+        tx.unaudited(
+            "UPDATE trade_executions SET fills_quantity = ? WHERE execution_id = ?",
+            (money.to_text(total), order[0]),
         )
         tx.journal("fill.recorded", str(item["id"]))
     return added
@@ -107,83 +137,174 @@ def filled_so_far(tx: Transaction, execution_id: str) -> Decimal:
     return sum((money.parse(row[0]) for row in rows), money.ZERO)
 
 
-def owed_fills(connection: sqlite3.Connection, account: Account) -> dict[str, tuple[Any, str]]:
-    """Recent orders whose fills do not add up yet: execution -> (order, attempt's start)."""
-    rows = connection.execute(
-        "SELECT e.execution_id, o.raw, e.started_at, e.filled_quantity FROM trade_executions e"
-        " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
-        " WHERE e.id > (SELECT max(id) FROM trade_executions) - ? AND e.broker = ? AND e.environment = ?"
-        " AND e.account = ? AND e.filled_quantity <> '0'"
-        " AND e.status IN ('filled', 'canceled', 'expired', 'replaced', 'rejected')",
-        (RECENT, *account),
-    ).fetchall()
-    owed = {}
-    for execution_id, raw, started_at, filled in rows:
-        known = connection.execute("SELECT quantity FROM fills WHERE execution_id = ?", (execution_id,))
-        if sum((money.parse(row[0]) for row in known), money.ZERO) != money.parse(filled):
-            owed[execution_id] = (json.loads(raw), started_at)
-    return owed
-
-
-def _decision_after(
-    tx: Transaction, order: Mapping[str, Any], status: str, filled: Decimal
-) -> dict[str, Any] | None:
-    """What the end of an order makes of its decision; None while it is not over."""
-    if status == "replaced":
-        return {"needs_attention": f"replaced at the broker by order {order.get('replaced_by')}"}
-    if status not in outcome.TERMINAL.values():
-        return None
-    if filled > 0:
-        return {"status": "executed", "executed_at": tx.now, "next_attempt_at": None}
-    reasons = {
-        "rejected": ("rejected_by_venue", "rejected by the venue after it was accepted; no reason is given"),
-        "expired": ("expired_unfilled", "its time in force ran out before anything was filled"),
-        "canceled": ("canceled_at_broker", "canceled at the broker before anything was filled"),
-        "filled": ("other", "the broker says filled, with a quantity of nothing"),
-    }
-    code, message = reasons[status]
-    return {
-        "status": "failed",
-        "failed_at": tx.now,
-        "failure_code": code,
-        "failure_message": f"{order['symbol']}: {message}",
-        "next_attempt_at": None,
-    }
-
-
-def _is_stale(tx: Transaction, execution_id: str, status: str, filled: Decimal) -> bool:
-    """Whether this answer is older than what we know: an ended order does not live again."""
-    known = tx.one(
-        "SELECT status, filled_quantity FROM trade_executions WHERE execution_id = ?", (execution_id,)
+def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Owner | None:
+    """The attempt that an order of the broker belongs to; None where it is nobody's here."""
+    row = tx.one(
+        "SELECT execution_id, decision_id FROM alpaca_orders WHERE broker_order_id = ? AND broker = ?"
+        " AND environment = ? AND account = ?",
+        (order["id"], *account),
+    ) or tx.one(
+        # Of several attempts under one id the last one is the one that may have got there.
+        "SELECT execution_id, decision_id FROM trade_executions WHERE client_order_id = ? AND broker = ?"
+        " AND environment = ? AND account = ? AND alpaca_order_id IS NULL ORDER BY id DESC LIMIT 1",
+        (order["client_order_id"], *account),
     )
-    has_ended = known[0] in outcome.TERMINAL.values()
+    if row is not None and row[0] is not None:
+        return Owner(row[0], row[1])
+    decision = tx.dicts(
+        "SELECT * FROM trade_decisions WHERE client_order_id = ? AND broker = ? AND environment = ?"
+        " AND account = ? AND status IN ('pending', 'cancelled')",
+        (order["client_order_id"], *account),
+    )
+    if not decision:
+        return None
+    # Never sent, says the store, and yet it is there: a store that was restored from an older copy.
+    execution_id, _ = new_execution(tx, decision[0], order["client_order_id"], status="unknown")
+    text = f"{order['symbol']}: the broker has an order of this decision that the log never sent"
+    raise_alert(tx, "landed_unrecorded", decision[0]["decision_id"], text)
+    return Owner(execution_id, decision[0]["decision_id"])
+
+
+def adopt(tx: Transaction, account: Account, order: Mapping[str, Any], actor: str) -> Owner | None:
+    """Record an order that is not ours, after the fact; None where it is no plain order.
+
+    One that replaces an order which we know continues that decision. Any other becomes a decision of
+    strategy ``manual``.
+    """
+    replaced = tx.dicts(
+        "SELECT d.*, e.execution_id FROM alpaca_orders o"
+        " JOIN trade_executions e ON e.execution_id = o.execution_id"
+        " JOIN trade_decisions d ON d.decision_id = e.decision_id"
+        " WHERE o.broker_order_id = ? AND o.broker = ? AND o.environment = ? AND o.account = ?",
+        (_id(order.get("replaces")), *account),
+    )
+    terms = _terms(order)
+    if terms is None:
+        return None
+    if replaced:
+        return _continue(tx, replaced[0], order, terms)
+    broker, environment, name = account
+    rationale = {
+        "recorded_after_the_fact": True,
+        "why": "found at the broker: tradelog did not send it",
+        "broker_order": {key: value for key, value in order.items() if key != "legs"},
+    }
+    decision_id, _ = decisions.insert(
+        tx,
+        {
+            "signal_id": None,
+            "strategy_name": "manual",
+            "strategy_version": None,
+            "actor": actor,
+            "broker": broker,
+            "environment": environment,
+            "account": name,
+            **terms,
+            "extended_hours": int(order.get("extended_hours") is True),
+            "decision_rationale": json.dumps(rationale, ensure_ascii=False, default=str),
+            "basis": tx.seq,
+            "expires_at": None,
+            "created_at": tx.now,
+        },
+        adopted={"client_order_id": order["client_order_id"], "status": "executing"},
+    )
+    decision = {**terms, "decision_id": decision_id}
+    decision |= {"broker": broker, "environment": environment, "account": name}
+    execution_id, _ = new_execution(tx, decision, order["client_order_id"], status="accepted")
+    if str(order["client_order_id"]).startswith("tl-"):
+        text = f"{order['symbol']}: an order with an id of tradelog that this store does not know"
+        raise_alert(tx, "order_of_another_log", decision_id, text)
+    tx.journal("order.adopted", decision_id)
+    return Owner(execution_id, decision_id)
+
+
+def _continue(
+    tx: Transaction, old: Mapping[str, Any], order: Mapping[str, Any], terms: Mapping[str, Any]
+) -> Owner:
+    own = {name: terms[name] for name in ("quantity", "limit_price", "stop_price", "time_in_force")}
+    execution_id, _ = new_execution(
+        tx, old, order["client_order_id"], status="accepted", replaces=old["execution_id"], **own
+    )
+    text = f"{order['symbol']}: replaced at the broker by order {order['id']}, not by tradelog"
+    raise_alert(tx, "replaced_at_broker", old["decision_id"], text)
+    tx.journal("order.continued", execution_id)
+    return Owner(execution_id, old["decision_id"])
+
+
+def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The terms of a broker's order as columns of a decision; None for what is no plain order."""
+    kind = order.get("type") or order.get("order_type")
+    quantity, notional = outcome.number(order, "qty"), outcome.number(order, "notional")
+    if order.get("side") not in ("buy", "sell") or not isinstance(kind, str) or not kind:
+        return None
+    if quantity is None and notional is None:
+        return None
+    numbers = {"quantity": quantity, "notional": notional if quantity is None else None}
+    numbers |= {name: outcome.number(order, name) for name in ("limit_price", "stop_price")}
+    return {
+        "symbol": order["symbol"],
+        "side": order["side"],
+        **{name: None if number is None else money.to_text(number) for name, number in numbers.items()},
+        "order_type": kind,
+        "time_in_force": str(order.get("time_in_force") or "day"),
+    }
+
+
+def _fill(tx: Transaction, account: Account, item: Mapping[str, Any], execution_id: str) -> dict[str, Any]:
+    broker, environment, name = account
+    return {
+        "fill_id": item["id"],
+        "broker_order_id": item["order_id"],
+        "execution_id": execution_id,
+        "broker": broker,
+        "environment": environment,
+        "account": name,
+        "symbol": item["symbol"],
+        "side": item["side"],
+        "quantity": money.to_text(money.parse(item["qty"])),
+        "price": money.to_text(money.parse(item["price"])),
+        "price_basis": item.get("price_basis", "broker"),
+        "transaction_time": clock.read_moment(item["transaction_time"]),
+        "seen_at": tx.now,
+    }
+
+
+def _is_stale(
+    tx: Transaction, execution_id: str, order: Mapping[str, Any], status: str, filled: Decimal
+) -> bool:
+    """Whether this answer is older than what we know: an ended order does not live again.
+
+    Only one that was replaced can: its replacement may be refused by the venue.
+    """
+    known = tx.one(
+        "SELECT status, filled_quantity, alpaca_order_id FROM trade_executions WHERE execution_id = ?",
+        (execution_id,),
+    )
+    if known[2] is not None and known[2] != order["id"]:
+        return True
+    has_ended = known[0] in outcome.TERMINAL.values() and known[0] != "replaced"
+    if known[2] is None and known[0] == "rejected":
+        # Refused by word of the broker, and there all the same: what is there counts.
+        has_ended = False
     return filled < money.parse(known[1]) or (has_ended and status not in outcome.TERMINAL.values())
 
 
 def _id(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and value else None
 
 
 def _note_order(
     tx: Transaction,
     account: Account,
-    execution_id: str,
-    decision_id: str,
+    owner: Owner | None,
     order: Mapping[str, Any],
-    filled: Decimal,
     source: str,
+    call_id: int | None,
 ) -> bool:
     """Store the broker's order where it says something new; True where it does."""
     broker, environment, name = account
-    average = outcome.number(order, "filled_avg_price")
-    state = {
-        "client_order_id": order["client_order_id"],
-        "status": order["status"],
-        "filled_quantity": money.to_text(filled),
-        "filled_avg_price": None if average is None else money.to_text(average),
-        **{name: _id(order.get(name)) for name in ("replaces", "replaced_by")},
-    }
-    known = tx.one(f"SELECT {', '.join(state)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
+    state = state_of(order)
+    known = tx.one(f"SELECT {', '.join(_STATE)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
     if known is not None and tuple(known) == tuple(state.values()):
         return False
     raw = json.dumps(order, ensure_ascii=False, default=str)
@@ -197,8 +318,8 @@ def _note_order(
                 "environment": environment,
                 "account": name,
                 "symbol": order["symbol"],
-                "decision_id": decision_id,
-                "execution_id": execution_id,
+                "decision_id": None if owner is None else owner.decision_id,
+                "execution_id": None if owner is None else owner.execution_id,
                 "raw": raw,
                 "first_seen_at": tx.now,
                 "updated_at": tx.now,
@@ -210,11 +331,12 @@ def _note_order(
         "order_events",
         {
             "broker_order_id": order["id"],
-            "execution_id": execution_id,
+            "execution_id": None if owner is None else owner.execution_id,
             "status": order["status"],
             "filled_quantity": state["filled_quantity"],
             "source": source,
             "seen_at": tx.now,
+            "call_id": call_id,
         },
     )
     return True

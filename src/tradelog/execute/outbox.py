@@ -1,4 +1,4 @@
-"""The outbox in the store: claim an attempt, settle it, take over what another left behind.
+"""The outbox in the store: what is due, claimed under a lease, and what is to be sent for it.
 
 Every function here is one step inside a transaction of the caller; none talks to the broker. A
 claim carries a lease and a token that grows with each claim, and every settle insists on its own
@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from tradelog import clock, ids, money
-from tradelog.execute import outcome
-from tradelog.execute.brokers.base import Exchange, WireOrder
+from tradelog.execute.brokers.base import Change, WireOrder
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.writer import Transaction
 
@@ -30,7 +29,11 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An attempt that is ours until the lease ends."""
+    """An attempt that is ours until the lease ends.
+
+    ``order`` is what the broker must have afterwards. A replacement has ``change``, what is sent, and
+    ``old_order_id``, the order that it is sent for. ``leased_at`` is of `clock.running_seconds`.
+    """
 
     decision_id: str
     execution_id: str
@@ -38,6 +41,9 @@ class Claim:
     order: WireOrder
     started_at: str
     expires_at: str | None
+    leased_at: float
+    change: Change | None = None
+    old_order_id: str | None = None
 
 
 # The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
@@ -46,7 +52,8 @@ _DUE = """
 SELECT * FROM trade_decisions d
 WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
   AND d.needs_attention IS NULL
-  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?)
+  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?4)
+  AND (d.expires_at IS NULL OR d.expires_at > ?4)
   AND NOT EXISTS (
     SELECT 1 FROM trade_executions e
     WHERE e.broker = d.broker AND e.environment = d.environment AND e.account = d.account
@@ -69,9 +76,9 @@ ORDER BY e.id
 def expire_unsent(tx: Transaction, account: Account) -> int:
     """Cancel pending decisions whose time has run out; returns how many."""
     rows = tx.query(
-        "SELECT decision_id, expires_at FROM trade_decisions WHERE broker = ? AND environment = ?"
-        " AND account = ? AND status = 'pending' AND expires_at <= ?",
-        (*account, tx.now),
+        "SELECT decision_id, expires_at FROM trade_decisions WHERE status = 'pending'"
+        " AND expires_at IS NOT NULL AND expires_at <= ? AND broker = ? AND environment = ? AND account = ?",
+        (tx.now, *account),
     )
     for decision_id, expires_at in rows:
         changes = {
@@ -87,39 +94,49 @@ def expire_unsent(tx: Transaction, account: Account) -> int:
 
 def claim(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> Claim | None:
     """Take the oldest due decision and write down the attempt; None where nothing is due."""
-    expire_unsent(tx, account)
     found = tx.dicts(_DUE, (*account, tx.now))
     if not found:
         return None
     decision = found[0]
+    tx.update("trade_decisions", decision["decision_id"], {"status": "executing", "next_attempt_at": None})
+    execution_id, attempt = new_execution(tx, decision, decision["client_order_id"])
+    token = take_lease(tx, decision, worker_id, lease)
+    tx.journal("execution.claimed", execution_id, decision=decision["decision_id"], attempt=attempt)
+    return Claim(
+        decision["decision_id"],
+        execution_id,
+        token,
+        wire_order(decision),
+        tx.now,
+        decision["expires_at"],
+        clock.running_seconds(),
+    )
+
+
+def new_execution(
+    tx: Transaction, decision: Mapping[str, Any], client_order_id: str, **more: Any
+) -> tuple[str, int]:
+    """Write down an attempt, ``sending`` unless said otherwise; returns its id and its number."""
     attempt = tx.one(
         "SELECT coalesce(max(attempt_number), 0) + 1 FROM trade_executions WHERE decision_id = ?",
         (decision["decision_id"],),
     )[0]
     execution_id = ids.new(ids.EXECUTION)
-    broker, environment, name = account
-    tx.update("trade_decisions", decision["decision_id"], {"status": "executing", "next_attempt_at": None})
+    names = ("decision_id", "broker", "environment", "account", "symbol")
     tx.insert(
         "trade_executions",
         {
             "execution_id": execution_id,
-            "decision_id": decision["decision_id"],
+            **{name: decision[name] for name in names},
             "attempt_number": attempt,
-            "client_order_id": decision["client_order_id"],
-            "broker": broker,
-            "environment": environment,
-            "account": name,
-            "symbol": decision["symbol"],
+            "client_order_id": client_order_id,
             "status": "sending",
             "filled_quantity": "0",
             "started_at": tx.now,
+            **more,
         },
     )
-    token = _lease(tx, decision, worker_id, lease)
-    tx.journal("execution.claimed", execution_id, decision=decision["decision_id"], attempt=attempt)
-    return Claim(
-        decision["decision_id"], execution_id, token, wire_order(decision), tx.now, decision["expires_at"]
-    )
+    return execution_id, int(attempt)
 
 
 def unsettled(
@@ -134,88 +151,51 @@ def unsettled(
         if decision["execution_id"] in asked:
             continue
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
-        if decision["needs_attention"] or not is_due or _is_held(tx, decision, worker_id):
+        if decision["needs_attention"] or not is_due or is_held(tx, decision, worker_id):
             continue
-        token = _lease(tx, decision, worker_id, lease)
-        if decision["execution_status"] == "sending":
-            changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
-            tx.update("trade_executions", decision["execution_id"], changes)
-            tx.journal("execution.found_unsettled", decision["execution_id"])
-        return Claim(
-            decision["decision_id"],
-            decision["execution_id"],
-            token,
-            wire_order(decision),
-            decision["attempt_started_at"],
-            decision["expires_at"],
-        )
+        return take_over(tx, decision["execution_id"], worker_id, lease)
     return None
 
 
-def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> None:
-    """Keep an exchange as it was on the wire."""
-    body, encoding = exchange.text()
-    tx.insert(
-        "broker_calls",
-        {
-            "execution_id": execution_id,
-            "purpose": purpose,
-            "method": exchange.method,
-            "url": exchange.url,
-            "request_body": exchange.request_body,
-            "status": exchange.status,
-            "response_headers": json.dumps(dict(exchange.headers)) if exchange.headers else None,
-            "response_body": body if exchange.status is not None else None,
-            "body_encoding": encoding,
-            "error": exchange.error,
-            "started_at": exchange.started_at,
-            "ended_at": exchange.ended_at,
-        },
+def take_over(tx: Transaction, execution_id: str, worker_id: str, lease: timedelta) -> Claim:
+    """The claim of an attempt that is already written down; ``unknown`` from here on if it was sending."""
+    execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (execution["decision_id"],))[0]
+    token = take_lease(tx, decision, worker_id, lease)
+    if execution["status"] == "sending":
+        changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
+        tx.update("trade_executions", execution_id, changes)
+        tx.journal("execution.found_unsettled", execution_id)
+    return of_execution(tx, decision, execution, token)
+
+
+def of_execution(
+    tx: Transaction, decision: Mapping[str, Any], execution: Mapping[str, Any], token: int
+) -> Claim:
+    """What an execution's row says is to be sent, as a claim under ``token``."""
+    order = wire_order(decision, execution)
+    change, old_order_id = None, None
+    if execution["replaces"] is not None:
+        old = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution["replaces"],))[0]
+        change, old_order_id = change_between(wire_order(decision, old), order), old["alpaca_order_id"]
+    return Claim(
+        decision["decision_id"],
+        execution["execution_id"],
+        token,
+        order,
+        execution["started_at"],
+        decision["expires_at"],
+        clock.running_seconds(),
+        change,
+        old_order_id,
     )
 
 
-def settle_refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
-    """The broker refused the order: it fails, for the reason that it gave."""
-    details = {"failure_code": verdict.failure_code, "error_message": verdict.message}
-    execution = {"status": "rejected", "rejected_at": tx.now, **details}
-    tx.update("trade_executions", claim.execution_id, execution)
-    _change_decision(
-        tx,
-        claim,
-        {
-            "status": "failed",
-            "failed_at": tx.now,
-            "failure_code": verdict.failure_code,
-            "failure_message": verdict.message,
-        },
-    )
-    raise_alert(tx, "trade_failed", claim.decision_id, f"{claim.order.symbol}: {verdict.message}")
-    tx.journal("execution.refused", claim.execution_id)
-
-
-def settle_returned(
-    tx: Transaction, claim: Claim, verdict: outcome.Verdict, status: str, retry_at: str | None
-) -> None:
-    """The attempt is over and the order did not get there: the decision is pending as before."""
-    tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
-    _change_decision(tx, claim, {"status": "pending", "next_attempt_at": retry_at})
-    raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
-    tx.journal(f"execution.{status}", claim.execution_id)
-
-
-def settle_unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
-    """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
-    tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
-    _change_decision(tx, claim, {"next_attempt_at": ask_at})
-    raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
-    tx.journal("execution.unknown", claim.execution_id)
-
-
-def settle_stuck(tx: Transaction, claim: Claim, why: str) -> None:
-    """No further step is safe without a person."""
-    _change_decision(tx, claim, {"needs_attention": why})
-    raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
-    tx.journal("decision.needs_attention", claim.decision_id)
+def change_between(old: WireOrder, new: WireOrder) -> Change:
+    """What a replacement must say: only what differs, and its own client order id."""
+    names = ("quantity", "limit_price", "stop_price", "time_in_force")
+    differing = {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
+    return Change(client_order_id=new.client_order_id, **differing)
 
 
 def sends(tx: Transaction, claim: Claim) -> int:
@@ -229,48 +209,15 @@ def sends(tx: Transaction, claim: Claim) -> int:
     return max(int(logged), 0 if message is None else int(resent) + 1)
 
 
-def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
-    """The refusal of the last send of this attempt, where it was one."""
-    rows = tx.dicts(
-        "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
-        " ORDER BY call_id DESC LIMIT 1",
-        (claim.execution_id,),
-    )
-    if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
-        return None
-    call = rows[0]
-    verdict = outcome.of_submit(
-        Exchange(
-            method=call["method"],
-            url=call["url"],
-            request_body=call["request_body"],
-            started_at=call["started_at"],
-            ended_at=call["ended_at"],
-            status=call["status"],
-            body=call["response_body"].encode(),
-        )
-    )
-    return verdict if verdict.kind is outcome.Kind.REFUSED else None
-
-
 def resend(tx: Transaction, claim: Claim, sent: int) -> None:
     """Write down that the same id is sent once more, after it was ``sent`` times."""
-    _change_decision(tx, claim, {"retry_count": sent})
+    change_decision(tx, claim, {"retry_count": sent})
     tx.update("trade_executions", claim.execution_id, {"status": "sending"})
     tx.journal("execution.resending", claim.execution_id)
 
 
-def raise_alert(tx: Transaction, kind: str, subject: str, message: str) -> None:
-    """One row a subject until somebody has acknowledged it. The caller's entry journals it."""
-    known = tx.one(
-        "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND acknowledged_at IS NULL", (kind, subject)
-    )
-    if known is None:
-        tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
-
-
-def wire_order(decision: Mapping[str, Any]) -> WireOrder:
-    """The order of a decision row as it goes on the wire."""
+def wire_order(decision: Mapping[str, Any], execution: Mapping[str, Any] | None = None) -> WireOrder:
+    """The order of a decision row as it goes on the wire, with an execution's own terms and id."""
     market = json.loads(decision["decision_rationale"]).get("market_context")
     price = market.get("price") if isinstance(market, dict) else None
     try:
@@ -279,7 +226,7 @@ def wire_order(decision: Mapping[str, Any]) -> WireOrder:
         reference = None
     if reference is not None and reference <= 0:
         reference = None
-    return WireOrder(
+    order = WireOrder(
         client_order_id=decision["client_order_id"],
         symbol=decision["symbol"],
         side=decision["side"],
@@ -292,9 +239,19 @@ def wire_order(decision: Mapping[str, Any]) -> WireOrder:
         extended_hours=bool(decision["extended_hours"]),
         reference_price=reference,
     )
+    if execution is None:
+        return order
+    own: dict[str, Any] = {
+        name: _decimal(execution[name])
+        for name in ("quantity", "limit_price", "stop_price")
+        if execution[name] is not None
+    }
+    if execution["time_in_force"] is not None:
+        own["time_in_force"] = execution["time_in_force"]
+    return replace(order, client_order_id=execution["client_order_id"], **own)
 
 
-def _change_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
+def change_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
     """Change a decision that is still leased to us; raises LeaseLost where it is not."""
     is_ours = tx.update(
         "trade_decisions", claim.decision_id, changes, where="lease_token = :token", token=claim.token
@@ -310,7 +267,8 @@ def check_lease(tx: Transaction, claim: Claim) -> None:
         raise LeaseLost(claim.decision_id)
 
 
-def _lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
+def take_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
+    """Lease a decision to a worker; returns the token, which nobody had before."""
     token = int(decision["lease_token"]) + 1
     until = clock.to_text(clock.from_text(tx.now) + lease)
     tx.unaudited(
@@ -320,7 +278,16 @@ def _lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: 
     return token
 
 
-def _is_held(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bool:
+def release(tx: Transaction, decision_id: str, token: int) -> None:
+    """Give a lease back. The token stays: it only grows."""
+    tx.unaudited(
+        "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL"
+        " WHERE decision_id = ? AND lease_token = ?",
+        (decision_id, token),
+    )
+
+
+def is_held(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bool:
     """Whether another worker that may be alive has the lease."""
     owner, until = decision["lease_owner"], decision["lease_until"]
     if owner is None or owner == worker_id or until is None or until <= tx.now:

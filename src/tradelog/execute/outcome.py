@@ -26,6 +26,7 @@ class Kind(Enum):
     THROTTLED = "throttled"
     NOT_SENT = "not sent"
     NOT_FOUND = "not found"
+    ASKED = "asked"
     UNKNOWN = "unknown"
 
 
@@ -154,8 +155,11 @@ def number(order: Mapping[str, Any], name: str) -> Decimal | None:
         return None
 
 
-def mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
-    """How an order found by our id differs from what we sent; None where it is ours."""
+def mismatch(order: Mapping[str, Any], wanted: WireOrder, *, sized: bool = True) -> str | None:
+    """How an order found by our id differs from what we sent; None where it is ours.
+
+    ``sized`` False leaves its size out: that of a replacement is the broker's to say.
+    """
     pairs: list[tuple[str, Any, Any]] = [
         ("client_order_id", order.get("client_order_id"), wanted.client_order_id),
         # Alpaca answers for BTCUSD as BTC/USD.
@@ -163,12 +167,40 @@ def mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
         ("side", order.get("side"), wanted.side),
         ("type", order.get("type") or order.get("order_type"), wanted.order_type),
     ]
-    if wanted.quantity is not None:
+    if sized and wanted.quantity is not None:
         pairs.append(("qty", number(order, "qty"), wanted.quantity))
-    if wanted.notional is not None and order.get("notional") is not None:
+    if sized and wanted.notional is not None and order.get("notional") is not None:
         pairs.append(("notional", number(order, "notional"), wanted.notional))
     differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
     return "; ".join(differing) or None
+
+
+def unlike(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
+    """How the terms of a replacement differ from what was asked for; None where they are as asked."""
+    pairs = [
+        ("quantity", number(order, "qty"), wanted.quantity),
+        ("limit price", number(order, "limit_price"), wanted.limit_price),
+        ("stop price", number(order, "stop_price"), wanted.stop_price),
+        ("time in force", order.get("time_in_force"), wanted.time_in_force),
+    ]
+    differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
+    return "; ".join(differing) or None
+
+
+def of_cancel(exchange: Exchange) -> Verdict:
+    """What the answer to DELETE /v2/orders/{id} proves: that it was asked for, refused, or nothing."""
+    if exchange.status in (200, 204):
+        return Verdict(Kind.ASKED, "asked for")
+    if exchange.status is None:
+        kind = Kind.UNKNOWN if exchange.sent else Kind.NOT_SENT
+        return Verdict(kind, exchange.error or "no answer")
+    message = _message(exchange.json())
+    stopped = _stopped(exchange.status, message)
+    if stopped is not None:
+        return stopped
+    if exchange.status in (403, 404, 422) and message is not None:
+        return Verdict(Kind.REFUSED, message)
+    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
 
 
 def execution_status(order: Mapping[str, Any]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from tradelog.config import Config
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute import outbox
+from tradelog.execute import settle
 from tradelog.execute.brokers.base import Broker, Exchange
+from tradelog.execute.outbox import Account
 from tradelog.execute.outcome import Kind, of_lookup
-from tradelog.store.writer import Writer
-
-Account = tuple[str, str, str]
+from tradelog.execute.positions import Held, read
+from tradelog.store.writer import Transaction, Writer
 
 
 def bind_account(writer: Writer, broker: Broker, config: Config) -> str | None:
@@ -36,7 +38,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config) -> str | None:
             names = ("broker", "environment", "account")
             row = dict(zip(names, config.account, strict=True))
             tx.insert("broker_accounts", {**row, "account_number": number, "bound_at": tx.now})
-            outbox.log_call(tx, exchange, "account", None)
+            settle.log_call(tx, exchange, "account", None)
             tx.journal("account.bound", config.broker.account, account_number=number)
         elif bound[0] != number:
             raise BrokerRefusesUs(
@@ -73,12 +75,28 @@ def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
     return True
 
 
+def keep_positions(tx: Transaction, account: Account, held: Held, exchange: Exchange) -> None:
+    """Keep the positions where the shares differ from the last ones kept: prices move all the time."""
+    value, _ = exchange.text()
+    last = tx.one(
+        "SELECT value FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"
+        " AND kind = 'position' AND subject = '' ORDER BY snapshot_id DESC LIMIT 1",
+        account,
+    )
+    if last is not None and read(json.loads(last[0])) == held:
+        return
+    names = ("broker", "environment", "account")
+    row = dict(zip(names, account, strict=True))
+    tx.insert("broker_snapshots", {**row, "kind": "position", "subject": "", "value": value, "as_of": tx.now})
+    tx.journal("snapshot.taken", "position")
+
+
 def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str | None:
     answer = exchange.json()
     if exchange.status == 200 and isinstance(answer, dict) and answer.get("account_number"):
         return str(answer["account_number"])
     with writer.transaction() as tx:
-        outbox.log_call(tx, exchange, "account", None)
+        settle.log_call(tx, exchange, "account", None)
         tx.journal("account.unanswered", broker.name)
     verdict = of_lookup(exchange)
     if verdict.kind is Kind.BAD_KEYS:

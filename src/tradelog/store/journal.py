@@ -49,11 +49,22 @@ def _holds_float(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """Which columns of a table a digest covers. ``version`` grows whenever the list does."""
+    """Which columns of a table a digest covers.
+
+    A list only grows at its end: ``earlier`` holds how long it was in each version before this one.
+    """
 
     key: str
     columns: tuple[str, ...]
-    version: int = 1
+    earlier: tuple[int, ...] = ()
+
+    @property
+    def version(self) -> int:
+        return len(self.earlier) + 1
+
+    def of(self, version: int) -> tuple[str, ...]:
+        """The columns that a digest of ``version`` covers."""
+        return self.columns[: (*self.earlier, len(self.columns))[version - 1]]
 
 
 # Leases and heartbeats are left out: they change without anything having happened.
@@ -161,7 +172,9 @@ AUDITED: Mapping[str, Audited] = {
             "next_attempt_at",
             "executed_at",
             "failed_at",
+            "adopted",
         ),
+        earlier=(32,),
     ),
     # Digested as one list per decision, keyed by it.
     "decision_inputs": Audited("decision_id", ("version_id",)),
@@ -191,6 +204,68 @@ AUDITED: Mapping[str, Audited] = {
             "submitted_at",
             "filled_at",
             "rejected_at",
+            "quantity",
+            "limit_price",
+            "stop_price",
+            "time_in_force",
+        ),
+        earlier=(23,),
+    ),
+    "order_requests": Audited(
+        "request_id",
+        (
+            "id",
+            "request_id",
+            "kind",
+            "decision_id",
+            "terms",
+            "reason",
+            "actor",
+            "created_at",
+            "execution_id",
+            "status",
+            "message",
+            "tries",
+            "next_attempt_at",
+            "ended_at",
+        ),
+    ),
+    "control_events": Audited(
+        "event_id",
+        ("event_id", "kind", "subject", "actor", "reason", "old_value", "new_value", "created_at"),
+    ),
+    "position_entries": Audited(
+        "entry_id",
+        (
+            "entry_id",
+            "broker",
+            "environment",
+            "account",
+            "symbol",
+            "kind",
+            "quantity",
+            "reason",
+            "actor",
+            "recorded_at",
+        ),
+    ),
+    "breaks": Audited(
+        "break_id",
+        (
+            "id",
+            "break_id",
+            "broker",
+            "environment",
+            "account",
+            "kind",
+            "subject",
+            "symbol",
+            "found_at",
+            "expected",
+            "actual",
+            "changed_at",
+            "closed_at",
+            "closed_why",
         ),
     ),
     "broker_calls": Audited(
@@ -239,7 +314,17 @@ AUDITED: Mapping[str, Audited] = {
     ),
     "order_events": Audited(
         "event_id",
-        ("event_id", "broker_order_id", "execution_id", "status", "filled_quantity", "source", "seen_at"),
+        (
+            "event_id",
+            "broker_order_id",
+            "execution_id",
+            "status",
+            "filled_quantity",
+            "source",
+            "seen_at",
+            "call_id",
+        ),
+        earlier=(7,),
     ),
     "fills": Audited(
         "fill_id",

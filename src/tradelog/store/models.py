@@ -43,6 +43,8 @@ def _col(type_: Any, *args: Any, null: bool = False, **kw: Any) -> Any:
     return Field(default=None, sa_column=Column(type_, *args, nullable=null, **kw))
 
 
+REQUEST_STATES = ("pending", "sending", "sent", "done", "refused", "overtaken")
+
 STRICT = {"sqlite_strict": True}
 STRICT_KEYED = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
@@ -271,7 +273,10 @@ class Signal(SQLModel, table=True):
 
 
 class TradeDecision(SQLModel, table=True):
-    """The outbox: committed with its rationale and its inputs before anything is sent."""
+    """The outbox: committed with its rationale and its inputs before anything is sent.
+
+    ``adopted`` marks what was recorded after the fact, from an order that somebody else sent.
+    """
 
     __tablename__ = "trade_decisions"
     __table_args__ = (
@@ -286,6 +291,18 @@ class TradeDecision(SQLModel, table=True):
             sqlite_where=text("status = 'pending'"),
         ),
         Index("ix_decisions_executing", "id", sqlite_where=text("status = 'executing'")),
+        Index(
+            "ix_decisions_waiting",
+            *("broker", "environment", "account", "symbol", "id"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_decisions_expiring",
+            "expires_at",
+            sqlite_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+        ),
+        Index("ix_decisions_client", "client_order_id"),
+        CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
         Index("ix_decisions_symbol", "symbol", "account", "created_at"),
         STRICT,
     )
@@ -324,6 +341,7 @@ class TradeDecision(SQLModel, table=True):
     lease_owner: str | None = _col(Text, null=True)
     lease_token: int = _col(Integer)
     lease_until: datetime | None = _col(Moment, null=True)
+    adopted: bool = _col(Flag, server_default=text("0"))
 
 
 class DecisionInput(SQLModel, table=True):
@@ -343,7 +361,11 @@ class DecisionInput(SQLModel, table=True):
 
 
 class TradeExecution(SQLModel, table=True):
-    """One attempt to have the order at the broker."""
+    """One attempt to have the order at the broker.
+
+    ``replaces`` is the execution whose order this one replaces; the terms at the end are those that a
+    replacement asks for, NULL where the decision's stand. ``fills_quantity`` is the sum of its fills.
+    """
 
     __tablename__ = "trade_executions"
     __table_args__ = (
@@ -360,6 +382,12 @@ class TradeExecution(SQLModel, table=True):
             *("broker", "environment", "account"),
             sqlite_where=text("status IN ('accepted', 'partially_filled')"),
         ),
+        Index(
+            "ix_executions_owed",
+            *("broker", "environment", "account"),
+            sqlite_where=text("filled_quantity <> fills_quantity"),
+        ),
+        Index("ix_executions_client", "client_order_id"),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -385,6 +413,128 @@ class TradeExecution(SQLModel, table=True):
     submitted_at: datetime | None = _col(Moment, null=True)
     filled_at: datetime | None = _col(Moment, null=True)
     rejected_at: datetime | None = _col(Moment, null=True)
+    quantity: Decimal | None = _col(Exact, null=True)
+    limit_price: Decimal | None = _col(Exact, null=True)
+    stop_price: Decimal | None = _col(Exact, null=True)
+    time_in_force: str | None = _col(Text, null=True)
+    fills_quantity: Decimal = _col(Exact, server_default=text("'0'"))
+
+
+class OrderRequest(SQLModel, table=True):
+    """A cancel or a replace that somebody asked for: committed before it is sent.
+
+    ``terms`` is JSON of what a replace changes; ``execution_id`` the attempt that it made.
+    """
+
+    __tablename__ = "order_requests"
+    __table_args__ = (
+        UniqueConstraint("request_id", name="uq_requests_id"),
+        _in("ck_requests_kind", "kind", ("cancel", "replace")),
+        _in("ck_requests_status", "status", REQUEST_STATES),
+        Index("ix_requests_decision", "decision_id"),
+        Index(
+            "uq_requests_open", *("decision_id", "kind"), unique=True, sqlite_where=text("ended_at IS NULL")
+        ),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    request_id: str = _col(Text)
+    kind: str = _col(Text)
+    decision_id: str = _col(Text, ForeignKey("trade_decisions.decision_id"))
+    terms: str = _col(Written)
+    reason: str | None = _col(Text, null=True)
+    actor: str = _col(Text)
+    created_at: datetime = _col(Moment)
+    execution_id: str | None = _col(Text, ForeignKey("trade_executions.execution_id"), null=True)
+    status: str = _col(Text)
+    message: str | None = _col(Text, null=True)
+    tries: int = _col(Integer)
+    next_attempt_at: datetime | None = _col(Moment, null=True)
+    ended_at: datetime | None = _col(Moment, null=True)
+
+
+class ControlEvent(SQLModel, table=True):
+    """What a person decided about the log's state, and why. Append-only."""
+
+    __tablename__ = "control_events"
+    __table_args__ = (Index("ix_controls_subject", "subject"), STRICT)
+    event_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    kind: str = _col(Text)
+    subject: str = _col(Text)
+    actor: str = _col(Text)
+    reason: str = _col(Text)
+    old_value: str | None = _col(Text, null=True)
+    new_value: str | None = _col(Text, null=True)
+    created_at: datetime = _col(Moment)
+
+
+class PositionEntry(SQLModel, table=True):
+    """Shares that no fill explains: held when the log was opened, or explained by a person. Append-only."""
+
+    __tablename__ = "position_entries"
+    __table_args__ = (
+        _in("ck_positions_kind", "kind", ("opening", "adjustment")),
+        Index("ix_positions_symbol", "broker", "environment", "account", "symbol"),
+        STRICT,
+    )
+    entry_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    symbol: str = _col(Text)
+    kind: str = _col(Text)
+    quantity: Decimal = _col(Exact)
+    reason: str = _col(Text)
+    actor: str = _col(Text)
+    recorded_at: datetime = _col(Moment)
+
+
+class Break(SQLModel, table=True):
+    """Where the broker's word and our sum differ, from when it was found until it is closed.
+
+    ``subject`` is a symbol for positions, an execution for fills.
+    """
+
+    __tablename__ = "breaks"
+    __table_args__ = (
+        UniqueConstraint("break_id", name="uq_breaks_id"),
+        _in("ck_breaks_kind", "kind", ("position", "fills")),
+        Index(
+            "uq_breaks_open",
+            *("broker", "environment", "account", "kind", "subject"),
+            unique=True,
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    break_id: str = _col(Text)
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    kind: str = _col(Text)
+    subject: str = _col(Text)
+    symbol: str = _col(Text)
+    found_at: datetime = _col(Moment)
+    expected: Decimal = _col(Exact)
+    actual: Decimal = _col(Exact)
+    changed_at: datetime = _col(Moment)
+    closed_at: datetime | None = _col(Moment, null=True)
+    closed_why: str | None = _col(Text, null=True)
+
+
+class ReconcileMark(SQLModel, table=True):
+    """How far the reconciliation of an account has come. ``opened_at`` is that of its positions."""
+
+    __tablename__ = "reconcile_marks"
+    __table_args__ = (STRICT_KEYED,)
+    broker: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    environment: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    account: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    orders_until: datetime | None = _col(Moment, null=True)
+    fills_until: datetime | None = _col(Moment, null=True)
+    opened_at: datetime | None = _col(Moment, null=True)
+    completed_at: datetime | None = _col(Moment, null=True)
 
 
 class BrokerCall(SQLModel, table=True):
@@ -485,6 +635,7 @@ class OrderEvent(SQLModel, table=True):
     filled_quantity: Decimal = _col(Exact)
     source: str = _col(Text)
     seen_at: datetime = _col(Moment)
+    call_id: int | None = _col(Integer, ForeignKey("broker_calls.call_id"), null=True)
 
 
 class Fill(SQLModel, table=True):
@@ -523,6 +674,11 @@ class Alert(SQLModel, table=True):
             unique=True,
             sqlite_where=text("acknowledged_at IS NULL"),
         ),
+        Index(
+            "ix_alerts_untold",
+            "alert_id",
+            sqlite_where=text("told_at IS NULL AND acknowledged_at IS NULL"),
+        ),
         STRICT,
     )
     alert_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -532,10 +688,17 @@ class Alert(SQLModel, table=True):
     created_at: datetime = _col(Moment)
     acknowledged_at: datetime | None = _col(Moment, null=True)
     acknowledged_by: str | None = _col(Text, null=True)
+    # Of the [alerts] command: the store's own bookkeeping, which no digest covers.
+    told_at: datetime | None = _col(Moment, null=True)
+    tell_tries: int = _col(Integer, server_default=text("0"))
+    tell_error: str | None = _col(Text, null=True)
 
 
 class Worker(SQLModel, table=True):
-    """A worker and its heartbeat."""
+    """A worker and its heartbeat; or a command that spoke with the broker, by its ``role``.
+
+    ``quiet_calls`` counts the questions whose answers told nothing new, which are not kept.
+    """
 
     __tablename__ = "workers"
     __table_args__ = (STRICT_KEYED,)
@@ -550,6 +713,8 @@ class Worker(SQLModel, table=True):
     heartbeat_at: datetime = _col(Moment)
     stopped_at: datetime | None = _col(Moment, null=True)
     clock_offset_ms: int | None = _col(Integer, null=True)
+    role: str = _col(Text, server_default=text("'worker'"))
+    quiet_calls: int = _col(Integer, server_default=text("0"))
 
 
 class JournalEntry(SQLModel, table=True):

@@ -22,7 +22,14 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from tradelog import clock
 from tradelog.config import Config, secret
 from tradelog.errors import CredentialsMissing
-from tradelog.execute.brokers.base import KEPT_HEADERS, Exchange, WireOrder
+from tradelog.execute.brokers.base import (
+    FILLS_PAGE,
+    KEPT_HEADERS,
+    ORDERS_PAGE,
+    Change,
+    Exchange,
+    WireOrder,
+)
 
 PAPER = "https://paper-api.alpaca.markets"
 
@@ -74,14 +81,30 @@ class AlpacaBroker:
         body = order.body()
         return self._call("POST", "/orders", lambda: self._sdk.post("/orders", body), json.dumps(body))
 
+    def cancel(self, broker_order_id: str) -> Exchange:
+        path = f"/orders/{broker_order_id}"
+        return self._call("DELETE", path, lambda: self._sdk.delete(path), None)
+
+    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+        path, body = f"/orders/{broker_order_id}", change.body()
+        return self._call("PATCH", path, lambda: self._sdk.patch(path, body), json.dumps(body))
+
     def find(self, client_order_id: str) -> Exchange:
         return self._get("/orders:by_client_order_id", {"client_order_id": client_order_id})
 
     def order(self, broker_order_id: str) -> Exchange:
         return self._get(f"/orders/{broker_order_id}")
 
-    def fills(self, after: str, page_token: str | None) -> Exchange:
-        query = {"after": after, "direction": "asc", "page_size": "100"}
+    def orders(self, status: str, after: str | None) -> Exchange:
+        query = {"status": status, "direction": "asc", "limit": str(ORDERS_PAGE), "nested": "false"}
+        if after is not None:
+            query["after"] = after
+        return self._get("/orders", query)
+
+    def fills(self, after: str, page_token: str | None, until: str | None = None) -> Exchange:
+        query = {"after": after, "direction": "asc", "page_size": str(FILLS_PAGE)}
+        if until is not None:
+            query["until"] = until
         if page_token is not None:
             query["page_token"] = page_token
         return self._get("/account/activities/FILL", query)

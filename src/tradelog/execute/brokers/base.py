@@ -17,6 +17,10 @@ KEPT_HEADERS = (
     *("retry-after", "date", "content-type"),
 )
 
+# Alpaca's largest pages.
+ORDERS_PAGE = 500
+FILLS_PAGE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class WireOrder:
@@ -48,6 +52,28 @@ class WireOrder:
         body["time_in_force"] = self.time_in_force
         if self.extended_hours:
             body["extended_hours"] = True
+        body["client_order_id"] = self.client_order_id
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a replacement changes of an order, and the client order id that the new order gets."""
+
+    client_order_id: str
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of PATCH /v2/orders/{id}: only what changes, numbers as text."""
+        numbers = {"qty": self.quantity, "limit_price": self.limit_price, "stop_price": self.stop_price}
+        body: dict[str, Any] = {
+            name: money.to_text(number) for name, number in numbers.items() if number is not None
+        }
+        if self.time_in_force is not None:
+            body["time_in_force"] = self.time_in_force
         body["client_order_id"] = self.client_order_id
         return body
 
@@ -95,12 +121,24 @@ class Broker(Protocol):
 
     def submit(self, order: WireOrder) -> Exchange: ...
 
+    def cancel(self, broker_order_id: str) -> Exchange:
+        """Ask for an order to be canceled; that it is canceled, only the order itself says."""
+        ...
+
+    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+        """Ask for an order to be replaced; the answer holds the new order."""
+        ...
+
     def find(self, client_order_id: str) -> Exchange: ...
 
     def order(self, broker_order_id: str) -> Exchange: ...
 
-    def fills(self, after: str, page_token: str | None) -> Exchange:
-        """A page of FILL activities since ``after`` (store text), oldest first."""
+    def orders(self, status: str, after: str | None) -> Exchange:
+        """A page of up to ORDERS_PAGE orders, ``open`` or ``all``, submitted after a moment, oldest first."""
+        ...
+
+    def fills(self, after: str, page_token: str | None, until: str | None = None) -> Exchange:
+        """A page of up to FILLS_PAGE FILL activities between two moments (store text), oldest first."""
         ...
 
     def account(self) -> Exchange: ...

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tradelog import clock, money
-from tradelog.execute.brokers.base import Exchange, WireOrder
+from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Change, Exchange, WireOrder
 from tradelog.prices import Prices
 from tradelog.store.engine import connect_writer
 
@@ -61,6 +61,19 @@ class SimulatedBroker:
             answer = self._place(order)
         return _exchange("POST", "/v2/orders", json.dumps(body), started, answer)
 
+    def cancel(self, broker_order_id: str) -> Exchange:
+        started = clock.now_text()
+        with self._transaction():
+            answer = self._cancel(broker_order_id)
+        return _exchange("DELETE", f"/v2/orders/{broker_order_id}", None, started, answer)
+
+    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+        started = clock.now_text()
+        with self._transaction():
+            answer = self._replace(broker_order_id, change)
+        path = f"/v2/orders/{broker_order_id}"
+        return _exchange("PATCH", path, json.dumps(change.body()), started, answer)
+
     def find(self, client_order_id: str) -> Exchange:
         path = f"/v2/orders:by_client_order_id?client_order_id={client_order_id}"
         return self._get_order(path, "client_order_id", client_order_id)
@@ -68,11 +81,21 @@ class SimulatedBroker:
     def order(self, broker_order_id: str) -> Exchange:
         return self._get_order(f"/v2/orders/{broker_order_id}", "id", broker_order_id)
 
-    def fills(self, after: str, page_token: str | None) -> Exchange:
+    def orders(self, status: str, after: str | None) -> Exchange:
+        started = clock.now_text()
         rows = self._connection.execute(
-            "SELECT body FROM fills WHERE transaction_time >= ? AND number >"
-            " coalesce((SELECT number FROM fills WHERE id = ?), 0) ORDER BY number LIMIT 100",
-            (after, page_token),
+            "SELECT body FROM orders WHERE (? = 'all' OR is_open = 1) AND body ->> 'submitted_at' > ?"
+            " ORDER BY rowid LIMIT ?",
+            (status, after or "", ORDERS_PAGE),
+        ).fetchall()
+        path = f"/v2/orders?status={status}&after={after or ''}"
+        return _exchange("GET", path, None, started, (200, [json.loads(row[0]) for row in rows]))
+
+    def fills(self, after: str, page_token: str | None, until: str | None = None) -> Exchange:
+        rows = self._connection.execute(
+            "SELECT body FROM fills WHERE transaction_time >= ? AND transaction_time <= ? AND number >"
+            " coalesce((SELECT number FROM fills WHERE id = ?), 0) ORDER BY number LIMIT ?",
+            (after, until or "~", page_token, FILLS_PAGE),
         ).fetchall()
         path = f"/v2/account/activities/FILL?after={after}"
         return _exchange("GET", path, None, clock.now_text(), (200, [json.loads(row[0]) for row in rows]))
@@ -124,6 +147,49 @@ class SimulatedBroker:
             (body["id"], order.client_order_id, label, json.dumps(body)),
         )
         return 200, self._advance(body, quantity, price, label, is_first=True)
+
+    def _cancel(self, broker_order_id: str) -> Answer:
+        body = self._body(broker_order_id)
+        if body is None:
+            return _refusal(404, 40410000, f"order not found for {broker_order_id}")
+        if body["status"] != "new":
+            return _refusal(422, 42210000, f'order is already in "{body["status"]}" state')
+        now = clock.now_text()
+        self._store(body | {"status": "canceled", "canceled_at": now, "updated_at": now})
+        return 204, None
+
+    def _replace(self, broker_order_id: str, change: Change) -> Answer:
+        old = self._body(broker_order_id)
+        if old is None:
+            return _refusal(404, 40410000, f"order not found for {broker_order_id}")
+        known = self._connection.execute(
+            "SELECT 1 FROM orders WHERE client_order_id = ?", (change.client_order_id,)
+        ).fetchone()
+        if known is not None:
+            return _refusal(422, 40010001, "client_order_id must be unique")
+        if old["status"] != "new":
+            return _refusal(422, 42210000, "unable to replace order, order is not open")
+        now = clock.now_text()
+        new = {**old, **change.body(), "id": str(uuid.uuid4()), "replaces": old["id"]}
+        new |= dict.fromkeys(("created_at", "updated_at", "submitted_at"), now)
+        self._store(
+            old | {"status": "replaced", "replaced_by": new["id"], "replaced_at": now, "updated_at": now}
+        )
+        self._connection.execute(
+            "INSERT INTO orders VALUES (?, ?, 1, NULL, ?)",
+            (new["id"], change.client_order_id, json.dumps(new)),
+        )
+        return 200, new
+
+    def _body(self, broker_order_id: str) -> dict[str, Any] | None:
+        row = self._connection.execute("SELECT body FROM orders WHERE id = ?", (broker_order_id,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def _store(self, body: dict[str, Any]) -> None:
+        self._connection.execute(
+            "UPDATE orders SET body = ?, is_open = ? WHERE id = ?",
+            (json.dumps(body), int(body["status"] == "new"), body["id"]),
+        )
 
     def _price(self, order: WireOrder) -> tuple[Decimal | None, str | None]:
         if order.reference_price is not None:
@@ -180,10 +246,7 @@ class SimulatedBroker:
             body.update(status="new", qty=money.to_text(quantity))
         else:
             return body
-        self._connection.execute(
-            "UPDATE orders SET body = ?, is_open = ? WHERE id = ?",
-            (json.dumps(body), int(body["status"] == "new"), body["id"]),
-        )
+        self._store(body)
         return body
 
     def _fill(
@@ -318,6 +381,8 @@ def _order_body(order: WireOrder, now: str) -> dict[str, Any]:
         "limit_price": sent.get("limit_price"),
         "stop_price": sent.get("stop_price"),
         "status": "pending_new",
+        "replaces": None,
+        "replaced_by": None,
         "extended_hours": order.extended_hours,
     }
 
@@ -336,5 +401,5 @@ def _exchange(method: str, path: str, request: str | None, started: str, answer:
         ended_at=clock.now_text(),
         status=status,
         headers={"content-type": "application/json"},
-        body=json.dumps(body).encode(),
+        body=b"" if body is None else json.dumps(body).encode(),
     )

@@ -1,0 +1,416 @@
+"""Cancel and replace: asked for in one commit, carried out in others, followed to the real end.
+
+A cancel is about a decision: every order that it has at the broker is to go. A replace gives its
+newest order other terms; ``quantity`` is what all orders of the decision are to reach together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from tradelog import clock, ids, money
+from tradelog.errors import UsageError
+from tradelog.execute import outbox, outcome, settle
+from tradelog.execute.following import Follower
+from tradelog.execute.line import Line
+from tradelog.execute.orders import Owner
+from tradelog.execute.outcome import Kind
+from tradelog.execute.sending import MOST_SENDS, Sender
+from tradelog.operate.alerts import raise_alert
+from tradelog.store.writer import Transaction
+
+TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
+_LIVE = ("accepted", "partially_filled")
+
+
+def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
+    """Record that a decision is to be cancelled; returns the request, an open one where there is one.
+
+    What was never sent is cancelled at once. Raises UsageError where it has ended.
+    """
+    decision = _decision(tx, decision_id)
+    if decision["status"] not in ("pending", "executing"):
+        raise UsageError(
+            f"{decision_id} is {decision['status']} already; there is nothing to cancel",
+            hint=f"tradelog show {decision_id}",
+        )
+    known = tx.one(
+        "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
+        " AND ended_at IS NULL",
+        (decision_id,),
+    )
+    if known is not None:
+        return str(known[0])
+    request_id = _insert(tx, "cancel", decision_id, {}, reason, actor)
+    if decision["status"] == "pending":
+        settle.cancel_unsent(tx, decision_id)
+    tx.journal("cancel.asked", request_id, decision=decision_id)
+    return request_id
+
+
+def ask_replace(
+    tx: Transaction, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
+) -> str:
+    """Record that a decision's order is to get other terms; returns the request.
+
+    Raises UsageError for terms that the order cannot have, and where there is no order to replace.
+    """
+    decision = _decision(tx, decision_id)
+    open_request = tx.one(
+        "SELECT kind FROM order_requests WHERE decision_id = ? AND ended_at IS NULL", (decision_id,)
+    )
+    if open_request is not None:
+        raise UsageError(
+            f"a {open_request[0]} of {decision_id} is under way", hint=f"tradelog show {decision_id}"
+        )
+    target = _target(tx, decision_id)
+    if target is None:
+        raise UsageError(
+            f"{decision_id} has no order at the broker that could be replaced (it is {decision['status']})",
+            hint=f"tradelog show {decision_id}",
+        )
+    new_terms(tx, decision, target, terms)
+    request_id = _insert(tx, "replace", decision_id, _stored(terms), reason, actor)
+    tx.journal("replace.asked", request_id, decision=decision_id)
+    return request_id
+
+
+def new_terms(
+    tx: Transaction, decision: Mapping[str, Any], target: Mapping[str, Any], terms: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The terms of the new order as columns of its execution. Raises UsageError for impossible ones."""
+    if decision["quantity"] is None:
+        raise UsageError(
+            "an order for an amount of money cannot be replaced",
+            hint=f"tradelog cancel {decision['decision_id']}, then decide anew",
+        )
+    old = outbox.wire_order(decision, target)
+    for name, price, kinds in (
+        ("limit_price", terms.get("limit_price"), ("limit", "stop_limit")),
+        ("stop_price", terms.get("stop_price"), ("stop", "stop_limit")),
+    ):
+        if price is not None and old.order_type not in kinds:
+            raise UsageError(f"a {old.order_type} order has no {name.replace('_', ' ')}")
+        if price is not None and not money.is_price(price):
+            raise UsageError(
+                f"{name.replace('_', ' ')} {money.to_text(price)} is finer than the market's steps",
+                hint="two decimals from $1, four below",
+            )
+    quantity = _remaining(tx, decision, terms.get("quantity"))
+    assert old.quantity is not None
+    if quantity != old.quantity and money.places(quantity):
+        raise UsageError(
+            f"only whole shares can be replaced, and {money.to_text(quantity)} remain to be had",
+            hint=f"tradelog cancel {decision['decision_id']}, then decide the rest anew",
+        )
+    own = {
+        "quantity": quantity,
+        "limit_price": terms.get("limit_price") or old.limit_price,
+        "stop_price": terms.get("stop_price") or old.stop_price,
+    }
+    found: dict[str, Any] = {
+        name: None if number is None else money.to_text(number) for name, number in own.items()
+    }
+    found["time_in_force"] = terms.get("time_in_force") or old.time_in_force
+    same = (old.quantity, old.limit_price, old.stop_price, old.time_in_force)
+    if (*own.values(), found["time_in_force"]) == same:
+        raise UsageError("the order has these terms already")
+    return found
+
+
+class Changes:
+    """Carries out what was asked for."""
+
+    def __init__(self, line: Line, sender: Sender, follower: Follower) -> None:
+        self._line = line
+        self._writer = line.writer
+        self._sender = sender
+        self._follower = follower
+
+    def carry_out(self, decision_id: str | None = None) -> None:
+        """One step for every open request that is due, of one decision or of all."""
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT r.request_id, r.kind, r.decision_id, r.next_attempt_at FROM order_requests r"
+                " JOIN trade_decisions d ON d.decision_id = r.decision_id"
+                " WHERE r.ended_at IS NULL AND r.status IN ('pending', 'sending')"
+                " AND d.broker = ? AND d.environment = ? AND d.account = ?"
+                " AND coalesce(?4, r.decision_id) = r.decision_id ORDER BY r.id",
+                (*self._line.account, decision_id),
+            ).fetchall()
+        for request_id, kind, of_decision, next_at in rows:
+            if not self._line.is_open() or not self._line.bind():
+                return
+            if next_at is not None and next_at > clock.now_text():
+                continue
+            if kind == "cancel":
+                self._cancel(request_id, of_decision)
+            else:
+                self._replace(request_id, of_decision)
+
+    def _cancel(self, request_id: str, decision_id: str) -> None:
+        with self._writer.transaction() as tx:
+            settle.cancel_unsent(tx, decision_id)
+            tx.journal_rest("cancel.unsent", request_id)
+            left = [] if _has_ended(tx, request_id) else _live(tx, decision_id)
+            tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
+        for execution in left:
+            owner = Owner(execution["execution_id"], decision_id)
+            if tries:
+                # An earlier request may have arrived: the order says so itself.
+                order = self._follower.ask(owner, execution["alpaca_order_id"])
+                if order is None or order["status"] in outcome.TERMINAL:
+                    continue
+                if order["status"] == "pending_cancel":
+                    self._note_sent(request_id)
+                    continue
+            self._send_cancel(request_id, owner, execution["alpaca_order_id"])
+
+    def _send_cancel(self, request_id: str, owner: Owner, order_id: str) -> None:
+        with self._writer.transaction() as tx:
+            if _has_ended(tx, request_id):
+                return
+            decision = _decision(tx, owner.decision_id)
+            if outbox.is_held(tx, decision, self._line.worker_id):
+                return
+            token = outbox.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
+            tx.update("order_requests", request_id, {"status": "sending", "tries": tries + 1})
+            tx.journal("cancel.sending", request_id, execution=owner.execution_id)
+        exchange = self._line.broker.cancel(order_id)
+        verdict = outcome.of_cancel(exchange)
+
+        def write() -> None:
+            with self._writer.transaction() as tx:
+                settle.log_call(tx, exchange, "cancel", owner.execution_id)
+                is_ours = tx.one(
+                    "SELECT 1 FROM trade_decisions WHERE decision_id = ? AND lease_token = ?",
+                    (owner.decision_id, token),
+                )
+                if is_ours and not _has_ended(tx, request_id):
+                    self._settle_cancel(tx, request_id, owner, verdict, exchange)
+                    outbox.release(tx, owner.decision_id, token)
+                tx.journal("cancel.answered", request_id)
+
+        self._line.insist(write)
+        self._line.hear(exchange, verdict)
+        if verdict.kind is Kind.ASKED or verdict.kind is Kind.REFUSED:
+            self._follower.ask(owner, order_id)
+        if verdict.kind is Kind.REFUSED:
+            self._end_refused(request_id, owner, verdict.message)
+
+    def _settle_cancel(
+        self, tx: Transaction, request_id: str, owner: Owner, verdict: outcome.Verdict, exchange: Any
+    ) -> None:
+        if verdict.kind is Kind.ASKED:
+            tx.update("order_requests", request_id, {"status": "sent", "message": None})
+            return
+        tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
+        is_limited = verdict.kind in (Kind.THROTTLED, Kind.NOT_SENT)
+        at = (
+            self._line.retry_at(exchange, tx.now)
+            if is_limited
+            else clock.later(tx.now, min(60.0, 2.0**tries))
+        )
+        state = {"status": "pending", "message": verdict.message, "next_attempt_at": at}
+        tx.update("order_requests", request_id, state)
+        if tries >= MOST_SENDS:
+            text = f"asked {tries} times to cancel, without an answer: {verdict.message}"
+            raise_alert(tx, "cancel_unanswered", owner.decision_id, text)
+
+    def _end_refused(self, request_id: str, owner: Owner, message: str) -> None:
+        """The broker will not cancel it; where the order has ended that has ended the request already."""
+        with self._writer.transaction() as tx:
+            if _has_ended(tx, request_id):
+                return
+            row = tx.one(
+                "SELECT broker_status FROM trade_executions WHERE execution_id = ?", (owner.execution_id,)
+            )
+            if row[0] == "pending_cancel":
+                tx.update("order_requests", request_id, {"status": "sent", "message": message})
+            else:
+                settle.end_request(tx, request_id, "refused", message)
+                raise_alert(tx, "cancel_refused", owner.decision_id, f"cancel refused: {message}")
+            tx.journal("cancel.refused", request_id)
+
+    def _note_sent(self, request_id: str) -> None:
+        with self._writer.transaction() as tx:
+            if not _has_ended(tx, request_id):
+                tx.update("order_requests", request_id, {"status": "sent", "message": None})
+                tx.journal("cancel.found_sent", request_id)
+
+    def _replace(self, request_id: str, decision_id: str) -> None:
+        with self._writer.reading() as connection:
+            state, execution_id = connection.execute(
+                "SELECT status, execution_id FROM order_requests WHERE request_id = ?", (request_id,)
+            ).fetchone()
+        if state == "sending":
+            # Its attempt is written down: it is settled as every attempt is, and the old order asked about.
+            self._follow(execution_id, decision_id)
+            return
+        with self._writer.transaction() as tx:
+            target = _target(tx, decision_id)
+        if target is not None:
+            owner = Owner(target["execution_id"], decision_id)
+            if self._follower.ask(owner, target["alpaca_order_id"]) is None:
+                return
+        claim = self._claim_replace(request_id, decision_id)
+        if claim is not None:
+            self._sender.send(claim)
+            self._follow(claim.execution_id, decision_id)
+
+    def _claim_replace(self, request_id: str, decision_id: str) -> outbox.Claim | None:
+        """Write down the attempt to replace, or end the request where there is nothing to replace."""
+        with self._writer.transaction() as tx:
+            if _has_ended(tx, request_id):
+                return None
+            decision = _decision(tx, decision_id)
+            target = _target(tx, decision_id)
+            terms = json.loads(
+                tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
+            )
+            if outbox.is_held(tx, decision, self._line.worker_id) or _is_unsettled(tx, decision_id):
+                return None
+            why = "the order had ended before" if target is None else None
+            if _is_cancelling(tx, decision_id):
+                why = "it is to be cancelled"
+            if why is None and target is not None:
+                try:
+                    own = new_terms(tx, decision, target, _parsed(terms))
+                except UsageError as error:
+                    why = error.message
+            if why is not None or target is None:
+                settle.end_request(tx, request_id, "overtaken", why)
+                tx.journal("replace.overtaken", request_id)
+                return None
+            execution_id, _ = outbox.new_execution(
+                tx,
+                decision,
+                _next_client_id(tx, request_id, decision),
+                replaces=target["execution_id"],
+                **own,
+            )
+            token = outbox.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
+            changes = {"status": "sending", "tries": tries + 1, "execution_id": execution_id}
+            tx.update("order_requests", request_id, {**changes, "next_attempt_at": None})
+            tx.journal("replace.sending", request_id, execution=execution_id)
+            execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
+            return outbox.of_execution(tx, decision, execution, token)
+
+    def _follow(self, execution_id: str, decision_id: str) -> None:
+        """Ask for the old order, whose end is what ends the replace, and then for the new one."""
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT o.execution_id, o.alpaca_order_id, o.status FROM trade_executions e"
+                " JOIN trade_executions o ON o.execution_id IN (e.replaces, e.execution_id)"
+                " WHERE e.execution_id = ? ORDER BY o.id",
+                (execution_id,),
+            ).fetchall()
+        for owner_id, order_id, status in rows:
+            if order_id is not None and status in _LIVE and self._line.is_open():
+                self._follower.ask(Owner(owner_id, decision_id), order_id)
+
+
+def _decision(tx: Transaction, decision_id: str) -> dict[str, Any]:
+    return tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+
+
+def _target(tx: Transaction, decision_id: str) -> dict[str, Any] | None:
+    """The newest order of a decision that is live at the broker."""
+    rows = _live(tx, decision_id)
+    return rows[-1] if rows else None
+
+
+def _live(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
+    return tx.dicts(
+        "SELECT * FROM trade_executions WHERE decision_id = ? AND alpaca_order_id IS NOT NULL"
+        " AND status IN ('accepted', 'partially_filled') ORDER BY id",
+        (decision_id,),
+    )
+
+
+def _is_unsettled(tx: Transaction, decision_id: str) -> bool:
+    row = tx.one(
+        "SELECT 1 FROM trade_executions WHERE decision_id = ? AND status IN ('sending', 'unknown')",
+        (decision_id,),
+    )
+    return row is not None
+
+
+def _is_cancelling(tx: Transaction, decision_id: str) -> bool:
+    row = tx.one(
+        "SELECT 1 FROM order_requests WHERE decision_id = ? AND kind = 'cancel' AND ended_at IS NULL",
+        (decision_id,),
+    )
+    return row is not None
+
+
+def _has_ended(tx: Transaction, request_id: str) -> bool:
+    row = tx.one("SELECT ended_at FROM order_requests WHERE request_id = ?", (request_id,))
+    return row[0] is not None
+
+
+def _remaining(tx: Transaction, decision: Mapping[str, Any], total: Decimal | None) -> Decimal:
+    """What is left to be had of ``total``, or of what the decision wants. Raises UsageError for nothing."""
+    executions = tx.dicts(
+        "SELECT filled_quantity FROM trade_executions WHERE decision_id = ?", (decision["decision_id"],)
+    )
+    filled = settle.filled_of(executions)
+    wanted = total if total is not None else settle.wanted_total(tx, decision)
+    assert wanted is not None
+    if wanted <= filled:
+        raise UsageError(f"{money.to_text(filled)} are filled already; {money.to_text(wanted)} leave nothing")
+    return wanted - filled
+
+
+def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any]) -> str:
+    """One id a request: a repeated attempt carries the same, so that the broker takes it once."""
+    known = tx.one(
+        "SELECT e.client_order_id FROM order_requests r JOIN trade_executions e"
+        " ON e.execution_id = r.execution_id WHERE r.request_id = ?",
+        (request_id,),
+    )
+    if known is not None:
+        return str(known[0])
+    numbers = tx.query(
+        "SELECT DISTINCT client_order_id FROM trade_executions WHERE decision_id = ?",
+        (decision["decision_id"],),
+    )
+    return ids.client_order_id(decision["decision_id"], decision["decision_hash"], len(numbers) + 1)
+
+
+def _insert(
+    tx: Transaction, kind: str, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
+) -> str:
+    request_id = ids.new(ids.REQUEST)
+    tx.insert(
+        "order_requests",
+        {
+            "request_id": request_id,
+            "kind": kind,
+            "decision_id": decision_id,
+            "terms": json.dumps(terms, sort_keys=True),
+            "reason": reason,
+            "actor": actor,
+            "created_at": tx.now,
+            "status": "pending",
+            "tries": 0,
+        },
+    )
+    return request_id
+
+
+def _stored(terms: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: money.to_text(value) if isinstance(value, Decimal) else str(value)
+        for name, value in terms.items()
+        if value is not None
+    }
+
+
+def _parsed(terms: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value if name == "time_in_force" else money.parse(value) for name, value in terms.items()}

@@ -1,0 +1,297 @@
+"""Following orders after the broker has them: their state, their fills, and who replaced them.
+
+A question that fails changes nothing about an order; that it failed is kept. Answers that say nothing
+new are counted and not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tradelog import clock
+from tradelog.execute import orders, outcome, settle
+from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
+from tradelog.execute.line import Line, Patience
+from tradelog.execute.orders import Owner
+
+# Up to so many orders are asked about one by one: an answer of its own is better evidence, and small.
+FEW = 3
+# As many pages as one question can reasonably need.
+MOST_PAGES = 200
+# Fills of an order can be missing for long: it is asked less and less, at least once an hour.
+MOST_SECONDS_BETWEEN_FILLS = 3600.0
+# The broker's clock may be behind ours by more than a call takes.
+CLOCK_SECONDS = 60.0
+A_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    owner: Owner
+    order_id: str
+
+
+class Follower:
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._writer = line.writer
+        self._patience = Patience()
+        self._fills_patience = Patience(MOST_SECONDS_BETWEEN_FILLS)
+        # Whether an order has changed since somebody last asked.
+        self.stirred = False
+
+    def poll(self, decision_id: str | None = None) -> None:
+        """Ask about every order that may still change, of one decision or of all, and for missing fills."""
+        self._poll_orders(self._open(decision_id))
+        self._follow_replaced(decision_id)
+        self.fetch_fills()
+
+    def ask(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
+        """Ask for one order and bring its answer into the store; the order, None without one."""
+        exchange = self._line.broker.order(order_id)
+        verdict = outcome.of_lookup(exchange)
+        if verdict.order is None or verdict.order["id"] != order_id:
+            with self._writer.transaction() as tx:
+                settle.log_call(tx, exchange, source, owner.execution_id)
+                tx.journal("order.poll_failed", owner.execution_id)
+            self._patience.failed(owner.execution_id)
+            self._line.hear(exchange, verdict)
+            return None
+        self._patience.done(owner.execution_id)
+        self.apply(owner, dict(verdict.order), exchange, source)
+        return dict(verdict.order)
+
+    def apply(self, owner: Owner, order: dict[str, Any], exchange: Exchange, source: str) -> None:
+        """Bring an answer about one order into the store, with its evidence where it says anything new."""
+        with self._writer.reading() as connection:
+            is_news = orders.is_news(connection, order)
+        self._line.hear(exchange, quiet=not is_news)
+        if not is_news:
+            return
+        if order["status"] == "rejected" and order.get("replaces"):
+            # Refused by the venue, it replaced nothing: the old order is asked first whether it still stands.
+            self._ask_replaced(owner)
+
+        def write() -> None:
+            with self._writer.transaction() as tx:
+                call_id = settle.log_call(tx, exchange, source, owner.execution_id)
+                orders.apply_order(tx, self._line.account, owner, order, source, call_id)
+                tx.journal_rest("order.told", owner.execution_id)
+
+        self._line.insist(write)
+        self.stirred = True
+
+    def owes(self) -> bool:
+        """Whether fills of any order are still missing that could come soon."""
+        return any(self._fills_patience.failures(row[0]) < FEW for row in self._owed())
+
+    def fetch_fills(self) -> None:
+        """The fills that orders still owe us: activities can come later than the order's status."""
+        owed = [row for row in self._owed() if self._fills_patience.is_due(row[0])]
+        fresh = [row for row in owed if self._fills_patience.failures(row[0]) < FEW]
+        # One that has owed them for long has a window of its own, or all of it would be read for one.
+        for group in ([fresh] if fresh else []) + [[row] for row in owed if row not in fresh]:
+            if not self._line.is_open(spare=True):
+                return
+            self._fetch_group(group)
+
+    def _fetch_group(self, group: Sequence[Any]) -> None:
+        since = clock.later(min(row[1] for row in group), -CLOCK_SECONDS)
+        is_late = len(group) == 1 and self._fills_patience.failures(group[0][0]) >= FEW
+        until = clock.later(max(row[2] for row in group), A_DAY) if is_late else None
+        found, _ = self.fills_between(since, until)
+        wanted = {row[3] for row in group}
+        fills = [item for item in found if item["order_id"] in wanted]
+        if fills:
+
+            def write() -> None:
+                with self._writer.transaction() as tx:
+                    orders.apply_fills(tx, self._line.account, fills)
+
+            self._line.insist(write)
+        still = {row[0] for row in self._owed()}
+        for row in group:
+            if row[0] in still:
+                self._fills_patience.failed(row[0])
+            else:
+                self._fills_patience.done(row[0])
+
+    def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
+        """The FILL activities of a span as far as the broker shows them now, and whether that is all."""
+        found: list[dict[str, Any]] = []
+        token: str | None = None
+        for _ in range(MOST_PAGES):
+            exchange = self._line.broker.fills(since, token, until)
+            page = exchange.json()
+            is_page = exchange.status == 200 and isinstance(page, list)
+            if not is_page:
+                with self._writer.transaction() as tx:
+                    settle.log_call(tx, exchange, "fills", None)
+                    tx.journal("fills.poll_failed", self._line.broker.name)
+            self._line.hear(exchange, quiet=is_page)
+            if not is_page:
+                return found, False
+            found += [item for item in page if outcome.is_fill(item)]
+            named = [
+                item["id"] for item in page if isinstance(item, dict) and isinstance(item.get("id"), str)
+            ]
+            if len(page) < FILLS_PAGE or not named or named[-1] == token:
+                return found, True
+            if not self._line.is_open():
+                return found, False
+            token = named[-1]
+        return found, False
+
+    def _open(self, decision_id: str | None) -> list[_Open]:
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT execution_id, decision_id, alpaca_order_id FROM trade_executions"
+                " WHERE broker = ? AND environment = ? AND account = ?"
+                " AND status IN ('accepted', 'partially_filled') AND alpaca_order_id IS NOT NULL"
+                " AND coalesce(?4, decision_id) = decision_id ORDER BY id",
+                (*self._line.account, decision_id),
+            ).fetchall()
+        return [_Open(Owner(row[0], row[1]), row[2]) for row in rows]
+
+    def _poll_orders(self, waiting: list[_Open]) -> None:
+        told: dict[str, tuple[dict[str, Any], Exchange]] = {}
+        if len(waiting) > FEW:
+            if not (self._patience.is_due("list") and self._line.is_open(spare=True)):
+                return
+            told = self._listed()
+            if not self._patience.is_due("list"):
+                return
+        by_id = [item for item in waiting if item.order_id not in told]
+        with self._writer.reading() as connection:
+            news = [
+                item
+                for item in waiting
+                if item.order_id in told and orders.is_news(connection, told[item.order_id][0])
+            ]
+        if len(news) > FEW:
+            self._apply_listed(news, told)
+        else:
+            by_id += news
+        for item in by_id:
+            if not self._line.is_open(spare=True):
+                return
+            if self._patience.is_due(item.owner.execution_id):
+                self.ask(item.owner, item.order_id)
+
+    def _apply_listed(self, news: list[_Open], told: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
+        """Many orders changed at once: each page is kept once, and their events refer to it."""
+        for exchange in {id(told[item.order_id][1]): told[item.order_id][1] for item in news}.values():
+            mine = [item for item in news if told[item.order_id][1] is exchange]
+
+            def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
+                with self._writer.transaction() as tx:
+                    call_id = settle.log_call(tx, page, "poll", None)
+                    for item in mine:
+                        order = told[item.order_id][0]
+                        orders.apply_order(tx, self._line.account, item.owner, order, "poll", call_id)
+                    tx.journal_rest("order.told", mine[0].owner.execution_id)
+
+            self._line.insist(write)
+        self.stirred = True
+
+    def _listed(self) -> dict[str, tuple[dict[str, Any], Exchange]]:
+        """The broker's open orders by id, all pages, each with the page that it is on."""
+        found: dict[str, tuple[dict[str, Any], Exchange]] = {}
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            exchange = self._line.broker.orders("open", after)
+            page = exchange.json()
+            if exchange.status != 200 or not isinstance(page, list):
+                with self._writer.transaction() as tx:
+                    settle.log_call(tx, exchange, "poll", None)
+                    tx.journal("orders.poll_failed", self._line.broker.name)
+                self._patience.failed("list")
+                self._line.hear(exchange)
+                return {}
+            self._line.hear(exchange, quiet=True)
+            read = [order for item in page if (order := outcome.as_order(item)) is not None]
+            news = [order for order in read if order["id"] not in found]
+            found |= {order["id"]: (order, exchange) for order in read}
+            if len(page) < ORDERS_PAGE or not news:
+                break
+            after = page_edge(read)
+            if after is None:
+                break
+        self._patience.done("list")
+        return found
+
+    def _follow_replaced(self, decision_id: str | None) -> None:
+        """Orders that were replaced by one that we do not have yet: by somebody else, or unseen by us."""
+        with self._writer.reading() as connection:
+            rows = connection.execute(
+                "SELECT e.execution_id, o.replaced_by FROM trade_executions e"
+                " JOIN trade_decisions d ON d.decision_id = e.decision_id"
+                " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
+                " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
+                " AND e.status = 'replaced' AND o.replaced_by IS NOT NULL"
+                " AND coalesce(?4, d.decision_id) = d.decision_id"
+                " AND NOT EXISTS (SELECT 1 FROM trade_executions n WHERE n.replaces = e.execution_id"
+                "   AND n.decision_id = e.decision_id AND n.status NOT IN ('not_sent', 'not_accepted'))",
+                (*self._line.account, decision_id),
+            ).fetchall()
+        for execution_id, order_id in rows:
+            if not self._line.is_open(spare=True) or not self._patience.is_due(order_id):
+                continue
+            exchange = self._line.broker.order(order_id)
+            verdict = outcome.of_lookup(exchange)
+            if verdict.order is None or verdict.order["id"] != order_id:
+                with self._writer.transaction() as tx:
+                    settle.log_call(tx, exchange, "poll", execution_id)
+                    tx.journal("order.poll_failed", execution_id)
+                self._patience.failed(order_id)
+            else:
+                self._bring_in(dict(verdict.order), exchange)
+            self._line.hear(exchange, verdict)
+
+    def _bring_in(self, order: dict[str, Any], exchange: Exchange) -> None:
+        with self._writer.transaction() as tx:
+            account = self._line.account
+            owner = orders.owner_of(tx, account, order)
+            owner = owner or orders.adopt(tx, account, order, self._writer.actor)
+            if owner is None:
+                return
+            call_id = settle.log_call(tx, exchange, "poll", owner.execution_id)
+            orders.apply_order(tx, account, owner, order, "poll", call_id)
+            tx.journal_rest("order.told", owner.execution_id)
+
+    def _ask_replaced(self, owner: Owner) -> None:
+        with self._writer.reading() as connection:
+            row = connection.execute(
+                "SELECT o.execution_id, o.alpaca_order_id FROM trade_executions e"
+                " JOIN trade_executions o ON o.execution_id = e.replaces WHERE e.execution_id = ?",
+                (owner.execution_id,),
+            ).fetchone()
+        if row is not None and row[1] is not None:
+            self.ask(Owner(row[0], owner.decision_id), row[1])
+
+    def _owed(self) -> list[Any]:
+        """(execution, attempt's start, order last seen, broker's order id) of those that owe us fills."""
+        with self._writer.reading() as connection:
+            return connection.execute(
+                "SELECT e.execution_id, min(e.started_at, coalesce(e.submitted_at, e.started_at)),"
+                " o.updated_at, e.alpaca_order_id FROM trade_executions e"
+                " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
+                " WHERE e.broker = ? AND e.environment = ? AND e.account = ?"
+                " AND e.filled_quantity <> e.fills_quantity",
+                self._line.account,
+            ).fetchall()
+
+
+def page_edge(read: Sequence[dict[str, Any]]) -> str | None:
+    """Where the next page starts, from the newest submission of this one: its millisecond once more.
+
+    ``after`` is exclusive, and orders of one moment may lie on both sides of an edge.
+    """
+    moments = [
+        moment
+        for order in read
+        if (moment := clock.read_moment(order.get("submitted_at") or order.get("created_at"))) is not None
+    ]
+    return clock.later(max(moments), -0.001) if moments else None

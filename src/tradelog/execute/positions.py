@@ -1,0 +1,201 @@
+"""What should be held, against what the broker says is held: the sum of fills, and the breaks from it.
+
+The first complete comparison writes down what no fill explains as the opening position; from then on
+opening + adjustments + fills must be what the broker holds. Every function is one step inside a
+transaction of the caller.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tradelog import ids, money
+from tradelog.execute.outbox import Account
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store.writer import Transaction
+
+Held = dict[str, Decimal]
+
+
+def folded(symbol: str) -> str:
+    """The broker writes BTC/USD in orders and fills, and BTCUSD in positions."""
+    return symbol.replace("/", "")
+
+
+def read(answer: object) -> Held | None:
+    """Shares by symbol of the broker's list of positions, short ones negative; None for what is none."""
+    if not isinstance(answer, list):
+        return None
+    found: Held = {}
+    for item in answer:
+        if not isinstance(item, dict) or not isinstance(item.get("symbol"), str):
+            return None
+        try:
+            quantity = money.parse(item.get("qty"))
+        except ValueError:
+            return None
+        if item.get("side") == "short":
+            quantity = -abs(quantity)
+        found[folded(item["symbol"])] = found.get(folded(item["symbol"]), money.ZERO) + quantity
+    return found
+
+
+def expected(connection: sqlite3.Connection, account: Account) -> Held:
+    """Opening positions, adjustments and all fills of an account, by symbol."""
+    held: Held = {}
+    for symbol, quantity in connection.execute(
+        "SELECT symbol, quantity FROM position_entries WHERE broker = ? AND environment = ? AND account = ?",
+        account,
+    ):
+        held[symbol] = held.get(symbol, money.ZERO) + money.parse(quantity)
+    for symbol, side, quantity in connection.execute(
+        "SELECT symbol, side, quantity FROM fills WHERE broker = ? AND environment = ? AND account = ?",
+        account,
+    ):
+        signed = money.parse(quantity) if side == "buy" else -money.parse(quantity)
+        held[folded(symbol)] = held.get(folded(symbol), money.ZERO) + signed
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An execution whose fills do not add up to what its order says: ``filled`` against ``summed``."""
+
+    symbol: str
+    side: str
+    filled: Decimal
+    summed: Decimal
+    since: str
+
+
+def owed(connection: sqlite3.Connection, account: Account) -> dict[str, Owed]:
+    """The executions of an account that fills are missing of, or too many."""
+    rows = connection.execute(
+        "SELECT e.execution_id, e.symbol, d.side, e.filled_quantity, e.fills_quantity, o.updated_at"
+        " FROM trade_executions e JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
+        " JOIN trade_decisions d ON d.decision_id = e.decision_id"
+        " WHERE e.broker = ? AND e.environment = ? AND e.account = ?"
+        " AND e.filled_quantity <> e.fills_quantity",
+        account,
+    )
+    return {
+        row[0]: Owed(folded(row[1]), row[2], money.parse(row[3]), money.parse(row[4]), row[5])
+        for row in rows.fetchall()
+    }
+
+
+def open_books(tx: Transaction, account: Account, held: Held, ours: Held, actor: str) -> int:
+    """Write down what is held without a fill as the opening position; returns of how many symbols."""
+    unexplained = differences(ours, held)
+    for symbol, (had, has) in sorted(unexplained.items()):
+        _entry(tx, account, symbol, "opening", has - had, "held when tradelog first looked", actor)
+    number = ":".join(account)
+    tx.unaudited(
+        "UPDATE reconcile_marks SET opened_at = ? WHERE broker = ? AND environment = ? AND account = ?",
+        (tx.now, *account),
+    )
+    tx.journal("positions.opened", number, symbols=len(unexplained))
+    return len(unexplained)
+
+
+def differences(ours: Held, held: Held) -> dict[str, tuple[Decimal, Decimal]]:
+    """(expected, actual) by symbol, of those that differ."""
+    symbols = set(ours) | set(held)
+    pairs = {name: (ours.get(name, money.ZERO), held.get(name, money.ZERO)) for name in symbols}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def settle_breaks(
+    tx: Transaction,
+    account: Account,
+    kind: str,
+    found: Mapping[str, tuple[str, Decimal, Decimal]],
+    unsure: set[str],
+) -> None:
+    """Open, change and close the breaks of a kind; ``found`` is (symbol, expected, actual) by subject.
+
+    Nothing is said of the subjects in ``unsure``.
+    """
+    known = {
+        row["subject"]: row
+        for row in tx.dicts(
+            "SELECT * FROM breaks WHERE broker = ? AND environment = ? AND account = ? AND kind = ?"
+            " AND closed_at IS NULL",
+            (*account, kind),
+        )
+    }
+    for subject, (symbol, wanted, actual) in sorted(found.items()):
+        row = known.get(subject)
+        numbers = {"expected": money.to_text(wanted), "actual": money.to_text(actual)}
+        text = f"{symbol}: {_said(kind, numbers)}"
+        if row is None:
+            break_id = ids.new(ids.BREAK)
+            broker, environment, name = account
+            tx.insert(
+                "breaks",
+                {
+                    "break_id": break_id,
+                    "broker": broker,
+                    "environment": environment,
+                    "account": name,
+                    "kind": kind,
+                    "subject": subject,
+                    "symbol": symbol,
+                    "found_at": tx.now,
+                    **numbers,
+                    "changed_at": tx.now,
+                },
+            )
+            raise_alert(tx, f"{kind}_break", break_id, text)
+            tx.journal("break.found", break_id)
+        elif (row["expected"], row["actual"]) != tuple(numbers.values()):
+            tx.update("breaks", row["break_id"], {**numbers, "changed_at": tx.now})
+            tx.journal("break.changed", row["break_id"])
+    for subject, row in known.items():
+        if subject not in found and subject not in unsure:
+            close_break(tx, row["break_id"], kind, "the two agree again")
+
+
+def close_break(tx: Transaction, break_id: str, kind: str, why: str) -> None:
+    tx.update("breaks", break_id, {"closed_at": tx.now, "closed_why": why})
+    clear(tx, break_id, (f"{kind}_break",))
+    tx.journal("break.closed", break_id)
+
+
+def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> None:
+    """A person explains a break: of positions the difference becomes an adjustment."""
+    row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
+    account = (row["broker"], row["environment"], row["account"])
+    if row["kind"] == "position":
+        change = money.parse(row["actual"]) - money.parse(row["expected"])
+        _entry(tx, account, row["subject"], "adjustment", change, reason, actor)
+    close_break(tx, break_id, row["kind"], f"accepted: {reason}")
+
+
+def _said(kind: str, numbers: Mapping[str, str]) -> str:
+    if kind == "position":
+        return f"the broker holds {numbers['actual']}, the fills make {numbers['expected']}"
+    return f"the order says {numbers['expected']} filled, its fills make {numbers['actual']}"
+
+
+def _entry(
+    tx: Transaction, account: Account, symbol: str, kind: str, quantity: Decimal, reason: str, actor: str
+) -> None:
+    broker, environment, name = account
+    tx.insert(
+        "position_entries",
+        {
+            "broker": broker,
+            "environment": environment,
+            "account": name,
+            "symbol": symbol,
+            "kind": kind,
+            "quantity": money.to_text(quantity),
+            "reason": reason,
+            "actor": actor,
+            "recorded_at": tx.now,
+        },
+    )

@@ -1,0 +1,281 @@
+"""Reconciliation: every order, fill and position of the broker against the log.
+
+    orders since the last time, whatever their state → ours by client order id, or adopted
+    fills since the last time                        → of all of them
+    positions                                        → the opening ones once, then breaks
+
+Each answer is brought in as it comes, in short transactions; what was read is read again a day back,
+since listings go by a submission time that moves. Doing it twice adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tradelog import clock, money
+from tradelog.execute import orders, outcome, positions, settle, snapshots
+from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
+from tradelog.execute.following import MOST_PAGES, Follower, page_edge
+from tradelog.execute.line import Line
+from tradelog.execute.orders import Owner
+from tradelog.execute.outbox import wire_order
+from tradelog.operate.alerts import raise_alert
+from tradelog.store.writer import Transaction
+
+OVERLAP_SECONDS = 86_400.0
+CHUNK = 100
+# Before any order that Alpaca can know of.
+FIRST = "2010-01-01T00:00:00.000000Z"
+# Activities come later than the order's state; a difference younger than this is none yet.
+YOUNG_SECONDS = 60.0
+# Positions are read again while fills come in between.
+READS = 3
+
+
+@dataclass(slots=True)
+class Result:
+    """What a reconciliation saw and did; ``missing`` says what it could not see."""
+
+    orders: int = 0
+    news: int = 0
+    adopted: list[str] = field(default_factory=list)
+    fills: int = 0
+    opened: int | None = None
+    missing: str | None = None
+
+
+class Reconciler:
+    def __init__(self, line: Line, follower: Follower) -> None:
+        self._line = line
+        self._writer = line.writer
+        self._follower = follower
+        self._result = Result()
+
+    def run(self) -> Result:
+        """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
+        self._result = Result()
+        self._reconcile()
+        return self._result
+
+    def _reconcile(self) -> None:
+        if not self._line.bind():
+            self._result.missing = "the broker does not answer"
+            return
+        marks = self._marks()
+        if not self._orders(marks["orders_until"]):
+            self._result.missing = self._result.missing or "the list of orders"
+            return
+        self._follower.poll()
+        if not self._fills(marks["fills_until"]):
+            self._result.missing = "the list of fills"
+            return
+        if not self._positions(is_open=marks["opened_at"] is not None):
+            self._result.missing = "the positions"
+            return
+        self._mark("completed_at", clock.now_text())
+
+    def _orders(self, since: str | None) -> bool:
+        after = None if since is None else clock.later(since, -OVERLAP_SECONDS)
+        seen: set[str] = set()
+        for _ in range(MOST_PAGES):
+            if not self._line.is_open(spare=True):
+                self._result.missing = "the list of orders: the broker's rate limit, or the end of the work"
+                return False
+            exchange = self._line.broker.orders("all", after)
+            page = exchange.json()
+            if exchange.status != 200 or not isinstance(page, list):
+                with self._writer.transaction() as tx:
+                    settle.log_call(tx, exchange, "reconcile", None)
+                    tx.journal("reconcile.failed", self._line.broker.name)
+                self._line.hear(exchange)
+                return False
+            read = [order for item in page if (order := outcome.as_order(item)) is not None]
+            self._unreadable(page)
+            fresh = [order for order in read if order["id"] not in seen]
+            seen |= {order["id"] for order in read}
+            self._bring_in(fresh, exchange)
+            edge = page_edge(read)
+            if edge is not None:
+                self._mark("orders_until", clock.later(edge, 0.001))
+            if len(page) < ORDERS_PAGE or edge is None:
+                self._result.orders = len(seen)
+                return True
+            # A page of one single millisecond leads no further by its own edge.
+            after = edge if fresh else clock.later(edge, 0.002)
+        return False
+
+    def _bring_in(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
+        with self._writer.reading() as connection:
+            news = [order for order in read if orders.is_news(connection, order)]
+        self._line.hear(exchange, quiet=not news)
+        call_id: int | None = None
+        for start in range(0, len(news), CHUNK):
+
+            def write(chunk: Sequence[dict[str, Any]] = news[start : start + CHUNK]) -> None:
+                nonlocal call_id
+                with self._writer.transaction() as tx:
+                    logged = call_id or settle.log_call(tx, exchange, "reconcile", None)
+                    for order in chunk:
+                        self._match(tx, order, logged)
+                    tx.journal_rest("reconcile.read", self._line.broker.name)
+                call_id = logged
+
+            self._line.insist(write)
+        self._result.news += len(news)
+
+    def _match(self, tx: Transaction, order: dict[str, Any], call_id: int) -> None:
+        account = self._line.account
+        owner = orders.owner_of(tx, account, order)
+        if owner is not None and self._is_another(tx, owner, order):
+            return
+        if owner is None:
+            owner = orders.adopt(tx, account, order, self._writer.actor)
+            if owner is not None:
+                self._result.adopted.append(owner.decision_id)
+        if owner is None:
+            orders.note_foreign(tx, account, order, "reconcile", call_id)
+        else:
+            orders.apply_order(tx, account, owner, order, "reconcile", call_id)
+
+    def _is_another(self, tx: Transaction, owner: Owner, order: dict[str, Any]) -> bool:
+        """Whether an order under one of our ids is not the order that we sent: never adopted, always told."""
+        execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[
+            0
+        ]
+        if execution["alpaca_order_id"] is not None:
+            return False
+        decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
+        sized = execution["replaces"] is None
+        different = outcome.mismatch(order, wire_order(decision, execution), sized=sized)
+        if different is None:
+            return False
+        why = f"the broker has another order under our id: {different}"
+        if decision["needs_attention"] != why:
+            tx.update("trade_decisions", owner.decision_id, {"needs_attention": why})
+            raise_alert(tx, "needs_attention", owner.decision_id, f"{order['symbol']}: {why}")
+            tx.journal("decision.needs_attention", owner.decision_id)
+        return True
+
+    def _unreadable(self, page: Sequence[Any]) -> None:
+        for item in page:
+            if isinstance(item, dict) and isinstance(item.get("id"), str) and outcome.as_order(item) is None:
+                with self._writer.transaction() as tx:
+                    text = f"order {item['id']} of the broker lacks what makes an order, and is not followed"
+                    raise_alert(tx, "order_unreadable", item["id"], text)
+                    tx.journal_rest("order.unreadable", item["id"])
+
+    def _fills(self, since: str | None) -> bool:
+        after = FIRST if since is None else clock.later(since, -OVERLAP_SECONDS)
+        found, is_complete = self._follower.fills_between(after)
+        self._adopt_by_fill(found)
+        for start in range(0, len(found), CHUNK):
+
+            def write(chunk: Sequence[dict[str, Any]] = found[start : start + CHUNK]) -> None:
+                with self._writer.transaction() as tx:
+                    self._result.fills += orders.apply_fills(tx, self._line.account, chunk)
+
+            self._line.insist(write)
+        moments = [
+            moment for item in found if (moment := clock.read_moment(item["transaction_time"])) is not None
+        ]
+        if moments:
+            self._mark("fills_until", max(moments))
+        return is_complete
+
+    def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> None:
+        """Orders that only their fills tell of: asked for one by one."""
+        with self._writer.reading() as connection:
+            unknown = sorted(
+                {
+                    item["order_id"]
+                    for item in found
+                    if connection.execute(
+                        "SELECT 1 FROM alpaca_orders WHERE broker_order_id = ?", (item["order_id"],)
+                    ).fetchone()
+                    is None
+                }
+            )
+        for order_id in unknown[:CHUNK]:
+            if not self._line.is_open(spare=True):
+                return
+            exchange = self._line.broker.order(order_id)
+            order = outcome.of_lookup(exchange).order
+            if order is not None and order["id"] == order_id:
+                self._bring_in([dict(order)], exchange)
+            else:
+                self._line.hear(exchange, quiet=True)
+
+    def _positions(self, *, is_open: bool) -> bool:
+        """Compare what is held, with no fill in between that would make a difference of its own."""
+        for _ in range(READS):
+            if not self._line.is_open(spare=True):
+                return False
+            exchange = self._line.broker.positions()
+            self._line.hear(exchange, quiet=True)
+            held = positions.read(exchange.json()) if exchange.status == 200 else None
+            if held is None:
+                return False
+            # Fills that came while the positions were read.
+            found, is_complete = self._follower.fills_between(
+                clock.later(clock.now_text(), -OVERLAP_SECONDS / 24)
+            )
+            if not is_complete:
+                return False
+            self._adopt_by_fill(found)
+            with self._writer.transaction() as tx:
+                added = orders.apply_fills(tx, self._line.account, found)
+            self._result.fills += added
+            if not added:
+                self._compare(held, exchange, is_open=is_open)
+                return True
+        return False
+
+    def _compare(self, held: positions.Held, exchange: Exchange, *, is_open: bool) -> None:
+        account = self._line.account
+        with self._writer.transaction() as tx:
+            snapshots.keep_positions(tx, account, held, exchange)
+            with self._writer.reading() as connection:
+                ours = positions.expected(connection, account)
+                owed = positions.owed(connection, account)
+            oldest = clock.later(tx.now, -YOUNG_SECONDS)
+            ripe = {
+                key: (row.symbol, row.filled, row.summed) for key, row in owed.items() if row.since < oldest
+            }
+            positions.settle_breaks(tx, account, "fills", ripe, set(owed))
+            # Where fills are missing, the positions would only say it a second time.
+            unsure = {row.symbol for row in owed.values()}
+            if not is_open:
+                for row in owed.values():
+                    missing = row.filled - row.summed
+                    change = missing if row.side == "buy" else -missing
+                    ours[row.symbol] = ours.get(row.symbol, money.ZERO) + change
+                self._result.opened = positions.open_books(tx, account, held, ours, self._writer.actor)
+                return
+            found = {
+                symbol: (symbol, *pair)
+                for symbol, pair in positions.differences(ours, held).items()
+                if symbol not in unsure
+            }
+            positions.settle_breaks(tx, account, "position", found, unsure)
+
+    def _marks(self) -> dict[str, str | None]:
+        with self._writer.transaction() as tx:
+            tx.unaudited(
+                "INSERT INTO reconcile_marks (broker, environment, account) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                self._line.account,
+            )
+            return tx.dicts(
+                "SELECT * FROM reconcile_marks WHERE broker = ? AND environment = ? AND account = ?",
+                self._line.account,
+            )[0]
+
+    def _mark(self, column: str, moment: str) -> None:
+        with self._writer.transaction() as tx:
+            tx.unaudited(
+                f"UPDATE reconcile_marks SET {column} = max(?, coalesce({column}, ''))"
+                " WHERE broker = ? AND environment = ? AND account = ?",
+                (moment, *self._line.account),
+            )

@@ -1,0 +1,288 @@
+"""Sending what was decided: one request an attempt, and no second before the first is accounted for.
+
+    commit the claim → POST once → commit what its answer proves, with the next claim
+    unknown → ask by our id, several times over a grace period → adopt, or the same id once more
+
+No transaction is open while the broker is spoken to. Replacements are sent the same way by PATCH.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tradelog import clock
+from tradelog.execute import orders, outbox, outcome, settle
+from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.line import MOST_SECONDS_BETWEEN, Line
+from tradelog.execute.orders import Owner
+from tradelog.execute.outbox import Claim, LeaseLost
+from tradelog.execute.outcome import Kind, Verdict
+from tradelog.store.writer import Transaction
+
+# An id that was sent this often without a trace of it is a matter for a person.
+MOST_SENDS = 5
+# At least so many "not found" over the grace period before the same id is sent again.
+LOOKUPS = 4
+# A drain gives way to polling and heartbeats after so long, and goes on afterwards.
+SLICE_SECONDS = 2.0
+
+log = logging.getLogger("tradelog.worker")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was sent, by decision id."""
+
+    sent: set[str] = field(default_factory=set)
+
+
+class Sender:
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._writer = line.writer
+        self.is_idle = False
+        # Whether something was sent since somebody last asked.
+        self.stirred = True
+        self.summary = Summary()
+
+    def drain(self) -> None:
+        """Settle what is unsettled, then send what is due, oldest first."""
+        line = self._line
+        self.is_idle = False
+        if not line.is_open():
+            return
+        if not line.bind():
+            line.pause(line.backoff())
+            return
+        began = time.monotonic()
+        self.settle_unsettled()
+        if not line.is_open():
+            return
+        with self._writer.transaction() as tx:
+            outbox.expire_unsent(tx, line.account)
+            claim = outbox.claim(tx, line.account, line.worker_id, line.lease)
+        while claim is not None:
+            self.summary.sent.add(claim.decision_id)
+            self.stirred = True
+            goes_on = time.monotonic() - began < SLICE_SECONDS
+            claim = self._send(claim, goes_on=goes_on)
+            if claim is None and not goes_on:
+                return
+        self.is_idle = line.is_open()
+
+    def settle_unsettled(self) -> None:
+        """Ask about every attempt whose outcome is open and whose time has come."""
+        asked: set[str] = set()
+        while self._line.is_open() and self._has_unsettled():
+            with self._writer.transaction() as tx:
+                claim = outbox.unsettled(
+                    tx, self._line.account, self._line.worker_id, self._line.lease, asked=asked
+                )
+            if claim is None:
+                return
+            asked.add(claim.execution_id)
+            self.resolve(claim)
+
+    def send(self, claim: Claim) -> Verdict:
+        """Send one claimed attempt, and ask at once where its answer proves nothing."""
+        exchange, verdict = self._transmit(claim)
+        self._settle(claim, exchange, "submit", verdict, claims_next=False)
+        if verdict.kind in (Kind.DUPLICATE, Kind.UNKNOWN):
+            self.resolve(claim)
+        self._line.hear(exchange, verdict)
+        return verdict
+
+    def resolve(self, claim: Claim) -> Verdict:
+        """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
+        exchange = self._line.broker.find(claim.order.client_order_id)
+        verdict = outcome.of_lookup(exchange)
+        different = _different(claim, verdict)
+        try:
+            if different is not None:
+                with self._writer.transaction() as tx:
+                    settle.log_call(tx, exchange, "lookup", claim.execution_id)
+                    settle.stuck(tx, claim, f"the broker has another order under our id: {different}")
+                return verdict
+            self._settle(claim, exchange, "lookup", verdict, claims_next=False)
+            self._line.hear(exchange, verdict)
+            if verdict.kind is Kind.NOT_FOUND and self._is_gone(claim):
+                self._send_again(claim)
+        except LeaseLost:
+            log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
+        return verdict
+
+    def _send(self, claim: Claim, *, goes_on: bool) -> Claim | None:
+        """Send one claimed decision; returns the next, claimed in the commit that settled this one."""
+        log.info("sending %s", claim.execution_id, extra={"action": "send"})
+        exchange, verdict = self._transmit(claim)
+        # The limit first: it decides whether another one may be claimed.
+        is_plain = verdict.kind in (Kind.ORDER, Kind.REFUSED)
+        if is_plain:
+            self._line.hear(exchange, verdict)
+        following = self._settle(
+            claim, exchange, "submit", verdict, claims_next=goes_on and is_plain and self._line.is_open()
+        )
+        if is_plain:
+            return following
+        if verdict.kind in (Kind.DUPLICATE, Kind.UNKNOWN):
+            self.resolve(claim)
+        self._line.hear(exchange, verdict)
+        if not goes_on or not self._line.is_open():
+            return None
+        with self._writer.transaction() as tx:
+            return outbox.claim(tx, self._line.account, self._line.worker_id, self._line.lease)
+
+    def _transmit(self, claim: Claim) -> tuple[Exchange, Verdict]:
+        """Put the request on the wire, once, unless too much of the lease has gone by."""
+        line = self._line
+        if clock.running_seconds() - claim.leased_at > line.lease.total_seconds() - line.call_seconds:
+            # This machine slept, or the process was stopped: somebody else may be at it by now.
+            now = clock.now_text()
+            method = "POST" if claim.change is None else "PATCH"
+            error = "not sent: its lease was about to end"
+            exchange = Exchange(method, line.broker.name, None, now, now, error=error, sent=False)
+            return exchange, outcome.of_submit(exchange)
+        if claim.change is None:
+            exchange = line.broker.submit(claim.order)
+        else:
+            assert claim.old_order_id is not None
+            exchange = line.broker.replace(claim.old_order_id, claim.change)
+        verdict = outcome.of_submit(exchange)
+        different = _different(claim, verdict)
+        if different is not None:
+            verdict = Verdict(Kind.UNKNOWN, f"the answer is another order: {different}")
+        return exchange, verdict
+
+    def _settle(
+        self, claim: Claim, exchange: Exchange, purpose: str, verdict: Verdict, *, claims_next: bool
+    ) -> Claim | None:
+        """Record an exchange and what it proves, in one commit, unless the lease is lost."""
+        following: Claim | None = None
+
+        def write() -> None:
+            nonlocal following
+            with self._writer.transaction() as tx:
+                self._write_settled(tx, claim, exchange, purpose, verdict)
+                if claims_next:
+                    following = outbox.claim(tx, self._line.account, self._line.worker_id, self._line.lease)
+
+        try:
+            self._line.insist(write)
+        except LeaseLost:
+            # Whoever holds the lease now settles it; the words that were spoken are kept all the same.
+            with self._writer.transaction() as tx:
+                settle.log_call(tx, exchange, purpose, claim.execution_id)
+                tx.journal("execution.lease_lost", claim.execution_id)
+            log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
+        return following
+
+    def _write_settled(
+        self, tx: Transaction, claim: Claim, exchange: Exchange, purpose: str, verdict: Verdict
+    ) -> None:
+        line = self._line
+        outbox.check_lease(tx, claim)
+        is_first = purpose == "submit" and not outbox.sends(tx, claim)
+        call_id = settle.log_call(tx, exchange, purpose, claim.execution_id)
+        if verdict.order is not None:
+            source = "submit" if purpose == "submit" else "lookup"
+            owner = Owner(claim.execution_id, claim.decision_id)
+            orders.apply_order(tx, line.account, owner, verdict.order, source, call_id)
+            if claim.change is not None:
+                settle.read_back(tx, claim, verdict.order)
+            outbox.release(tx, claim.decision_id, claim.token)
+            tx.journal_rest("order.told", claim.execution_id)
+        elif verdict.kind is Kind.REFUSED and is_first:
+            settle.refused(tx, claim, verdict)
+        elif is_first and verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT):
+            status = "not_sent" if verdict.kind is Kind.NOT_SENT else "not_accepted"
+            retry_at = None if verdict.kind is Kind.BAD_KEYS else line.retry_at(exchange, tx.now)
+            settle.returned(tx, claim, verdict, status, retry_at)
+        else:
+            # Of a repeated send even a refusal proves nothing about the first: it may be
+            # refused because the first one landed and took the buying power.
+            settle.unknown(tx, claim, verdict.message, self._ask_at(claim, tx.now))
+
+    def _has_unsettled(self) -> bool:
+        with self._writer.reading() as connection:
+            row = connection.execute(
+                "SELECT 1 FROM trade_executions WHERE broker = ? AND environment = ? AND account = ?"
+                " AND status IN ('sending', 'unknown') LIMIT 1",
+                self._line.account,
+            ).fetchone()
+        return row is not None
+
+    def _ask_at(self, claim: Claim, now: str) -> str:
+        """When to ask about an unknown again: often within the grace period, ever less often after it."""
+        age = (clock.from_text(now) - clock.from_text(claim.started_at)).total_seconds()
+        grace = float(self._line.config.worker.unknown_grace_seconds)
+        return clock.later(now, max(grace / LOOKUPS, min(age / LOOKUPS, MOST_SECONDS_BETWEEN)))
+
+    def _is_gone(self, claim: Claim) -> bool:
+        """Whether enough look-ups over the whole grace period have found nothing since the last send."""
+        with self._writer.reading() as connection:
+            last_sent, asked = connection.execute(
+                "SELECT max(s.ended_at), (SELECT count(*) FROM broker_calls l WHERE l.execution_id = ?1"
+                " AND l.purpose = 'lookup' AND l.status = 404 AND l.response_body LIKE '{%'"
+                " AND l.started_at >= coalesce(max(s.ended_at), ''))"
+                " FROM broker_calls s WHERE s.execution_id = ?1 AND s.purpose = 'submit'",
+                (claim.execution_id,),
+            ).fetchone()
+        since = clock.from_text(last_sent or claim.started_at)
+        grace = timedelta(seconds=float(self._line.config.worker.unknown_grace_seconds))
+        return asked >= LOOKUPS and clock.now() - since >= grace
+
+    def _send_again(self, claim: Claim) -> None:
+        """The same id once more, which the broker refuses if it has it; or, if that is not safe, nobody."""
+        old_state = self._old_order_state(claim)
+        with self._writer.transaction() as tx:
+            outbox.check_lease(tx, claim)
+            refused = settle.last_refusal(tx, claim)
+            sent = outbox.sends(tx, claim)
+            if refused is not None:
+                settle.refused(tx, claim, refused)
+                return
+            if self._is_unwanted(tx, claim):
+                settle.given_up(tx, claim, "cancelled: the broker does not know it, and it is not sent again")
+                return
+            if old_state is not None:
+                settle.given_up(tx, claim, f"the order that it should replace is {old_state} by now")
+                return
+            if not self._line.broker.rejects_duplicate_ids:
+                settle.stuck(tx, claim, "the broker would take the same id twice: it is not sent again")
+                return
+            if sent >= MOST_SENDS:
+                settle.stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
+                return
+            if claim.expires_at is not None and claim.expires_at <= tx.now:
+                settle.stuck(tx, claim, "it expired while nobody knew whether it had arrived")
+                return
+            outbox.resend(tx, claim, sent)
+        self.send(claim)
+
+    def _old_order_state(self, claim: Claim) -> str | None:
+        """Of a replacement: how the old order has ended, None while it can still be replaced."""
+        if claim.old_order_id is None:
+            return None
+        exchange = self._line.broker.order(claim.old_order_id)
+        verdict = outcome.of_lookup(exchange)
+        self._line.hear(exchange, verdict)
+        if verdict.order is None or verdict.order["status"] not in outcome.TERMINAL:
+            return None
+        return str(verdict.order["status"])
+
+    def _is_unwanted(self, tx: Transaction, claim: Claim) -> bool:
+        row = tx.one(
+            "SELECT 1 FROM order_requests WHERE decision_id = ? AND kind = 'cancel' AND ended_at IS NULL",
+            (claim.decision_id,),
+        )
+        return row is not None
+
+
+def _different(claim: Claim, verdict: Verdict) -> str | None:
+    """How an order in an answer is not the one that was sent; None where it is, or where there is none."""
+    if verdict.order is None:
+        return None
+    return outcome.mismatch(verdict.order, claim.order, sized=claim.change is None)

@@ -1,0 +1,332 @@
+"""What an answer makes of an attempt, and the attempts of their decision.
+
+Every function here is one step inside a transaction of the caller, under the lease of the claim.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from tradelog import money
+from tradelog.execute import outcome
+from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.outbox import Claim, change_decision, release
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store.writer import Transaction
+
+# Attempts that the broker may have now, or may still get.
+OPEN = ("sending", "unknown", "accepted", "partially_filled")
+# Attempts without an order: what came of them says nothing about the decision.
+NO_ORDER = ("not_sent", "not_accepted")
+
+
+def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> int:
+    """Keep an exchange as it was on the wire; returns its number."""
+    body, encoding = exchange.text()
+    return tx.insert(
+        "broker_calls",
+        {
+            "execution_id": execution_id,
+            "purpose": purpose,
+            "method": exchange.method,
+            "url": exchange.url,
+            "request_body": exchange.request_body,
+            "status": exchange.status,
+            "response_headers": json.dumps(dict(exchange.headers)) if exchange.headers else None,
+            "response_body": body if exchange.status is not None else None,
+            "body_encoding": encoding,
+            "error": exchange.error,
+            "started_at": exchange.started_at,
+            "ended_at": exchange.ended_at,
+        },
+    )
+
+
+def refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
+    """The broker refused the order, for the reason that it gave."""
+    details = {"failure_code": verdict.failure_code, "error_message": verdict.message}
+    execution = {"status": "rejected", "rejected_at": tx.now, **details}
+    tx.update("trade_executions", claim.execution_id, execution)
+    # Touching the decision under the token is what proves that the attempt was still ours.
+    change_decision(tx, claim, {"next_attempt_at": None})
+    conclude(tx, claim.decision_id)
+    release(tx, claim.decision_id, claim.token)
+    tx.journal("execution.refused", claim.execution_id)
+
+
+def returned(
+    tx: Transaction, claim: Claim, verdict: outcome.Verdict, status: str, retry_at: str | None
+) -> None:
+    """The attempt is over and the order did not get there: what was to be sent waits as before."""
+    tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
+    change_decision(tx, claim, {"next_attempt_at": None})
+    if claim.change is None:
+        tx.update("trade_decisions", claim.decision_id, {"status": "pending", "next_attempt_at": retry_at})
+        cancel_unsent(tx, claim.decision_id)
+    else:
+        request = _request_of(tx, claim.execution_id)
+        if request is not None:
+            tx.update("order_requests", request, {"status": "pending", "next_attempt_at": retry_at})
+        conclude(tx, claim.decision_id)
+    release(tx, claim.decision_id, claim.token)
+    raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
+    tx.journal(f"execution.{status}", claim.execution_id)
+
+
+def unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
+    """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
+    tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
+    change_decision(tx, claim, {"next_attempt_at": ask_at})
+    raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
+    tx.journal("execution.unknown", claim.execution_id)
+
+
+def stuck(tx: Transaction, claim: Claim, why: str) -> None:
+    """No further step is safe without a person."""
+    change_decision(tx, claim, {"needs_attention": why})
+    release(tx, claim.decision_id, claim.token)
+    raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
+    tx.journal("decision.needs_attention", claim.decision_id)
+
+
+def given_up(tx: Transaction, claim: Claim, why: str) -> None:
+    """The broker knows nothing of it after all the time it had, and nobody wants it sent again."""
+    tx.update("trade_executions", claim.execution_id, {"status": "not_accepted", "error_message": why})
+    change_decision(tx, claim, {"next_attempt_at": None})
+    request = _request_of(tx, claim.execution_id)
+    if request is not None:
+        end_request(tx, request, "overtaken", why)
+    if not cancel_unsent(tx, claim.decision_id):
+        conclude(tx, claim.decision_id)
+    release(tx, claim.decision_id, claim.token)
+    tx.journal("execution.given_up", claim.execution_id)
+
+
+def read_back(tx: Transaction, claim: Claim, order: Mapping[str, Any]) -> None:
+    """Hold a replacement against what was asked for: the broker may keep the old quantity.
+
+    A partly filled order that is given a new price only gets its whole quantity again
+    (github.com/alpacahq/Alpaca-API/issues/165).
+    """
+    different = outcome.unlike(order, claim.order)
+    if different is not None:
+        why = f"the replacement is not what was asked for: {different}"
+        tx.update("trade_decisions", claim.decision_id, {"needs_attention": why})
+        raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
+
+
+def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
+    """The refusal of the last send of this attempt, where it was one."""
+    rows = tx.dicts(
+        "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
+        " ORDER BY call_id DESC LIMIT 1",
+        (claim.execution_id,),
+    )
+    if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
+        return None
+    call = rows[0]
+    verdict = outcome.of_submit(
+        Exchange(
+            method=call["method"],
+            url=call["url"],
+            request_body=call["request_body"],
+            started_at=call["started_at"],
+            ended_at=call["ended_at"],
+            status=call["status"],
+            body=call["response_body"].encode(),
+        )
+    )
+    return verdict if verdict.kind is outcome.Kind.REFUSED else None
+
+
+def conclude(tx: Transaction, decision_id: str) -> None:
+    """Bring a decision, and what was asked about it, to where its executions now are."""
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+    executions = tx.dicts(
+        "SELECT * FROM trade_executions WHERE decision_id = ? AND status NOT IN ('not_sent', 'not_accepted')"
+        " ORDER BY id",
+        (decision_id,),
+    )
+    _end_replaces(tx, decision_id, executions)
+    if _is_open(executions):
+        if decision["status"] != "executing":
+            # It was given up, and then it was there after all.
+            revived = {"status": "executing", "failure_code": None, "failure_message": None}
+            tx.update("trade_decisions", decision_id, {**revived, "failed_at": None, "executed_at": None})
+        return
+    if not executions:
+        return
+    changes = _end(tx, decision, executions)
+    if any(decision[name] != value for name, value in changes.items()):
+        moment = "executed_at" if changes["status"] == "executed" else "failed_at"
+        other = "failed_at" if moment == "executed_at" else "executed_at"
+        tx.update("trade_decisions", decision_id, {**changes, moment: tx.now, other: None})
+    if changes["status"] == "failed" and not decision["adopted"]:
+        text = str(changes["failure_message"])
+        told = text if text.startswith(decision["symbol"]) else f"{decision['symbol']}: {text}"
+        raise_alert(tx, "trade_failed", decision_id, told)
+    clear(tx, decision_id)
+    _end_cancels(tx, decision_id, executions)
+
+
+def cancel_unsent(tx: Transaction, decision_id: str) -> bool:
+    """Where somebody wants it cancelled, a decision that has no order ends here; True if it did."""
+    requests = tx.query(
+        "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
+        " AND ended_at IS NULL",
+        (decision_id,),
+    )
+    has_order = tx.one(
+        "SELECT 1 FROM trade_executions WHERE decision_id = ? AND status NOT IN ('not_sent', 'not_accepted')",
+        (decision_id,),
+    )
+    if not requests or has_order:
+        return False
+    changes = {
+        "status": "cancelled",
+        "failure_code": "cancelled_on_request",
+        "failure_message": "cancelled before the broker had it",
+        "failed_at": tx.now,
+        "next_attempt_at": None,
+        "needs_attention": None,
+    }
+    tx.update("trade_decisions", decision_id, changes)
+    for (request_id,) in requests:
+        end_request(tx, request_id, "done", "the broker never had it")
+    clear(tx, decision_id)
+    return True
+
+
+def end_request(tx: Transaction, request_id: str, status: str, message: str | None) -> None:
+    """A cancel or replace has come to its end."""
+    changes = {"status": status, "message": message, "ended_at": tx.now, "next_attempt_at": None}
+    tx.update("order_requests", request_id, changes)
+
+
+def filled_of(executions: list[dict[str, Any]]) -> Decimal:
+    """What all executions of one decision have filled together."""
+    return sum((money.parse(row["filled_quantity"]) for row in executions), money.ZERO)
+
+
+def _is_open(executions: list[dict[str, Any]]) -> bool:
+    if any(row["status"] in OPEN for row in executions):
+        return True
+    # Replaced by an order that we have not seen yet.
+    replaced = {row["replaces"] for row in executions}
+    return any(row["status"] == "replaced" and row["execution_id"] not in replaced for row in executions)
+
+
+def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a decision whose orders have all ended has become."""
+    over = {"next_attempt_at": None, "needs_attention": None, "failure_code": None, "failure_message": None}
+    if filled_of(executions) > 0:
+        return {"status": "executed", **over}
+    ranks = ("canceled", "expired", "rejected", "filled", "replaced")
+    last = min(executions, key=lambda row: ranks.index(row["status"]))
+    asked = tx.one(
+        "SELECT 1 FROM order_requests WHERE decision_id = ? AND kind = 'cancel' AND tries > 0",
+        (decision["decision_id"],),
+    )
+    symbol = decision["symbol"]
+    if last["status"] == "canceled" and asked is not None:
+        said = ("cancelled", "cancelled_on_request", "canceled at the broker, as asked")
+    elif last["status"] == "canceled":
+        said = ("failed", "canceled_at_broker", "canceled at the broker before anything was filled")
+    elif last["status"] == "expired":
+        said = ("failed", "expired_unfilled", "its time in force ran out before anything was filled")
+    elif last["status"] == "rejected" and last["error_message"]:
+        said = ("failed", last["failure_code"], last["error_message"])
+    elif last["status"] == "rejected":
+        said = (
+            "failed",
+            "rejected_by_venue",
+            "rejected by the venue after it was accepted; no reason is given",
+        )
+    else:
+        said = ("failed", "other", "the broker says filled, with a quantity of nothing")
+    if decision["adopted"] and last["status"] in ("canceled", "expired"):
+        # Nobody's failure: whoever placed it took it back, or let it run out.
+        said = ("cancelled", said[1], said[2])
+    status, code, message = said
+    told = message if last["error_message"] and last["status"] == "rejected" else f"{symbol}: {message}"
+    return {**over, "status": status, "failure_code": code, "failure_message": told}
+
+
+def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
+    """Move the replaces on whose two orders have told how they went."""
+    by_id = {row["execution_id"]: row for row in executions}
+    for request_id, execution_id, state in tx.query(
+        "SELECT request_id, execution_id, status FROM order_requests WHERE decision_id = ?"
+        " AND kind = 'replace' AND ended_at IS NULL AND execution_id IS NOT NULL AND status <> 'pending'",
+        (decision_id,),
+    ):
+        new = by_id.get(execution_id)
+        old = by_id.get(new["replaces"]) if new is not None else None
+        if new is None or old is None:
+            continue
+        if new["status"] == "rejected":
+            message = new["error_message"] or "the venue rejected the replacement; the old order stands"
+            end_request(tx, request_id, "refused", message)
+            raise_alert(tx, "replace_refused", decision_id, f"{new['symbol']}: {message}")
+        elif new["status"] in ("sending", "unknown"):
+            continue
+        elif old["status"] == "replaced":
+            end_request(tx, request_id, "done", None)
+            _check_total(tx, decision_id, executions)
+        elif old["status"] not in OPEN and new["status"] not in OPEN:
+            end_request(tx, request_id, "overtaken", f"the old order was {old['status']} first")
+        elif state == "sending":
+            tx.update("order_requests", request_id, {"status": "sent"})
+
+
+def wanted_total(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None:
+    """The quantity that a decision's orders are to reach together; None for one of money."""
+    asked = tx.query(
+        "SELECT json_extract(terms, '$.quantity') FROM order_requests WHERE decision_id = ?"
+        " AND kind = 'replace' AND status = 'done' AND json_extract(terms, '$.quantity') IS NOT NULL"
+        " ORDER BY id DESC LIMIT 1",
+        (decision["decision_id"],),
+    )
+    text = asked[0][0] if asked else decision["quantity"]
+    return None if text is None else money.parse(text)
+
+
+def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
+    """A fill can arrive while its order is being replaced: then the two together may get too much."""
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+    total = wanted_total(tx, decision)
+    newest = executions[-1]
+    if total is None or newest["quantity"] is None:
+        return
+    reach = filled_of(executions[:-1]) + money.parse(newest["quantity"])
+    if reach > total:
+        why = (
+            f"filled while it was replaced: the orders can reach {money.to_text(reach)}"
+            f" of {money.to_text(total)} together"
+        )
+        tx.update("trade_decisions", decision_id, {"needs_attention": why})
+        raise_alert(tx, "needs_attention", decision_id, f"{decision['symbol']}: {why}")
+
+
+def _end_cancels(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
+    """End what is still asked of a decision that is over."""
+    was_canceled = any(row["status"] == "canceled" for row in executions)
+    filled = filled_of(executions)
+    for request_id, kind in tx.query(
+        "SELECT request_id, kind FROM order_requests WHERE decision_id = ? AND ended_at IS NULL",
+        (decision_id,),
+    ):
+        if kind == "cancel" and was_canceled:
+            message = f"after {money.to_text(filled)} was filled" if filled else None
+            end_request(tx, request_id, "done", message)
+        else:
+            ended = executions[-1]["status"]
+            end_request(tx, request_id, "overtaken", f"the order was {ended} before")
+
+
+def _request_of(tx: Transaction, execution_id: str) -> str | None:
+    row = tx.one("SELECT request_id FROM order_requests WHERE execution_id = ?", (execution_id,))
+    return None if row is None else str(row[0])

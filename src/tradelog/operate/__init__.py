@@ -1,0 +1,1 @@
+"""What keeps the log itself in order: alerts, the service manager."""

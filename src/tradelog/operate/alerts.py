@@ -1,0 +1,128 @@
+"""Alerts: a row a subject until it is acknowledged, and the command that is told of it.
+
+Raising and clearing are steps inside a transaction of the caller, whose entry journals them. The
+command of ``[alerts]`` runs beside the worker, one at a time, and is looked after without waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tradelog.store.writer import Transaction, Writer
+
+# What nobody has to acknowledge once the reason for it has gone.
+PASSING = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "needs_attention")
+COMMAND_SECONDS = 30.0
+# A command that fails is tried this often an alert; the row stays either way.
+MOST_TRIES = 3
+ITSELF = "tradelog"
+
+
+def raise_alert(tx: Transaction, kind: str, subject: str, message: str) -> None:
+    """One row a kind and subject until somebody has acknowledged it. The caller's entry journals it."""
+    known = tx.one(
+        "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND acknowledged_at IS NULL", (kind, subject)
+    )
+    if known is None:
+        tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
+
+
+def clear(tx: Transaction, subject: str, kinds: tuple[str, ...] = PASSING, *, by: str = ITSELF) -> int:
+    """Acknowledge what is open about a subject; returns how many. The caller's entry journals it."""
+    marks = ", ".join("?" * len(kinds))
+    rows = tx.query(
+        f"SELECT alert_id FROM alerts WHERE kind IN ({marks}) AND subject = ? AND acknowledged_at IS NULL",
+        (*kinds, subject),
+    )
+    for (alert_id,) in rows:
+        tx.update("alerts", alert_id, {"acknowledged_at": tx.now, "acknowledged_by": by})
+    return len(rows)
+
+
+class Messenger:
+    """Hands new alerts to the command: as JSON on its input, and as TRADELOG_ALERT_* in its environment."""
+
+    def __init__(self, writer: Writer, command: str | None) -> None:
+        self._writer = writer
+        self._command = shlex.split(command) if command else []
+        self._running: subprocess.Popen[bytes] | None = None
+        self._alert_id = 0
+        self._until = 0.0
+
+    def tick(self) -> None:
+        """Look after the command that runs, or start the next one. Never waits."""
+        if not self._command:
+            return
+        if self._running is not None and not self._is_over(self._running):
+            return
+        self._running = None
+        with self._writer.reading() as connection:
+            row = connection.execute(
+                "SELECT alert_id, kind, subject, message, created_at FROM alerts"
+                " WHERE told_at IS NULL AND acknowledged_at IS NULL AND tell_tries < ?"
+                " ORDER BY alert_id LIMIT 1",
+                (MOST_TRIES,),
+            ).fetchone()
+        if row is not None:
+            self._start(dict(zip(("alert_id", "kind", "subject", "message", "created_at"), row, strict=True)))
+
+    def close(self) -> None:
+        """End what still runs; its alert is told again by the next worker."""
+        if self._running is not None:
+            self._running.kill()
+            self._running.wait()
+
+    def _start(self, alert: dict[str, Any]) -> None:
+        self._alert_id = int(alert["alert_id"])
+        self._until = time.monotonic() + COMMAND_SECONDS
+        # Counted before it runs: a command that kills its worker is not tried for ever.
+        self._write("tell_tries = tell_tries + 1")
+        named = {f"TRADELOG_ALERT_{key.upper()}": str(value) for key, value in alert.items()}
+        try:
+            self._running = subprocess.Popen(  # noqa: S603 the owner's own configuration
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **named},
+                start_new_session=True,
+            )
+            assert self._running.stdin is not None
+            # A few hundred bytes fit the pipe's buffer, whether or not anybody reads them.
+            self._running.stdin.write(json.dumps(alert).encode()[:4096])
+            self._running.stdin.close()
+        except BrokenPipeError:
+            return  # it does not read its input, which is its right
+        except (OSError, ValueError) as error:
+            self._failed(f"{type(error).__name__}: {error}")
+
+    def _is_over(self, process: subprocess.Popen[bytes]) -> bool:
+        code = process.poll()
+        if code is None and time.monotonic() < self._until:
+            return False
+        if code is None:
+            process.kill()
+            process.wait()
+            self._failed(f"not done within {COMMAND_SECONDS:g} s")
+        elif code:
+            self._failed(f"it ended with {code}")
+        else:
+            self._write("told_at = :now, tell_error = NULL")
+        return True
+
+    def _failed(self, error: str) -> None:
+        print(f"the [alerts] command failed for alert {self._alert_id}: {error}", file=sys.stderr)
+        self._write("tell_error = :error", error=error)
+
+    def _write(self, sets: str, **values: str) -> None:
+        with self._writer.transaction() as tx:
+            tx.unaudited(
+                f"UPDATE alerts SET {sets} WHERE alert_id = :id",
+                {"now": tx.now, "id": self._alert_id, "error": None, **values},
+            )
