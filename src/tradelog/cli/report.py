@@ -26,7 +26,7 @@ DATA = (
 DECISIONS = (
     Column("created", "decided"),
     Column("decision_id", "decision", style="id"),
-    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("by", "strategy", flex=True, drop=1),
     Column("side", "side"),
     Column("size", "size", right=True),
     Column("status", "status", style="status"),
@@ -101,6 +101,7 @@ def _decisions(found: symbol.SymbolReport, zone: str) -> None:
         return
     for row in found.decisions:
         row["created"] = clock.local(row["created_at"], zone)
+        row["by"] = row["strategy_name"] + (" (recorded after the fact)" if row["adopted"] else "")
         row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
         reason = [row["failure_code"], row["failure_message"]]
         row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""

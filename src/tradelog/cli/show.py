@@ -55,11 +55,13 @@ def command(
     zone = config.report.timezone
     with open_reader(config) as reader:
         kind, found_id = reader.resolve(wanted)
-        decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig") else None
+        decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig", "req") else None
         if kind == "run":
             name, found = "run", runs.run(reader, found_id, limit=-1 if show_all else runs.RECORDS)
         elif kind == "srn":
             name, found = "strategy_run", trail.strategy_run(reader, found_id)
+        elif kind == "brk":
+            name, found = "break", trail.break_(reader, found_id)
         elif kind == "sig" and decision_id is None:
             name, found = "signal", trail.signal(reader, found_id)
         else:
@@ -146,8 +148,12 @@ def _decision(found: dict[str, Any], zone: str) -> None:
             ("failed", clock.local(found["failed_at"], zone)),
             ("failure", ": ".join(filter(None, (found["failure_code"], found["failure_message"])))),
             ("needs attention", found["needs_attention"]),
+            ("recorded", "after the fact: tradelog did not send it" if found["adopted"] else None),
+            ("filled in all", _filled(found["order"])),
+            ("orders", " → ".join(found["order"]["chain"]) if len(found["order"]["chain"]) > 1 else None),
         ]
     )
+    _asked(found, zone)
     render.line()
     render.heading("Rationale")
     for text in json.dumps(found["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
@@ -165,6 +171,31 @@ def _decision(found: dict[str, Any], zone: str) -> None:
         render.line("Nothing was sent for it yet.")
 
 
+def _filled(order: dict[str, Any]) -> str | None:
+    if order["filled_quantity"] == "0":
+        return None
+    of = f" of {order['quantity']}" if order["quantity"] else ""
+    return f"{order['filled_quantity']}{of} at {order['filled_avg_price']}"
+
+
+def _asked(found: dict[str, Any], zone: str) -> None:
+    """What people asked for after the decision, and what came of it."""
+    if found["requests"] or found["control_events"]:
+        render.line()
+        render.heading("Asked for afterwards")
+    for row in found["requests"]:
+        terms = ", ".join(f"{name} {value}" for name, value in row["terms"].items())
+        why = f" because {row['reason']}" if row["reason"] else ""
+        render.line(
+            f"  {clock.local(row['created_at'], zone)} {row['kind']} {terms} by {row['actor']}{why}:"
+            f" {row['status']} {row['message'] or ''}".rstrip()
+        )
+    for row in found["control_events"]:
+        render.line(
+            f"  {clock.local(row['created_at'], zone)} {row['kind']} by {row['actor']}: {row['reason']}"
+        )
+
+
 def _execution(execution: dict[str, Any], zone: str) -> None:
     render.line()
     render.heading(
@@ -176,6 +207,7 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             ("broker's order", execution["alpaca_order_id"]),
             ("broker's status", execution["broker_status"]),
             ("filled", f"{execution['filled_quantity']} at {execution['filled_avg_price'] or '—'}"),
+            ("replaces", execution["replaces"]),
             ("error", execution["error_message"]),
         ]
     )
@@ -186,7 +218,8 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
         )
         if call["request_body"]:
             render.line(f"    sent      {call['request_body']}")
-        render.line(f"    answered  {answer} {call['response_body'] or ''}")
+        told = "a page of orders, this one among them" if call["shared"] else call["response_body"] or ""
+        render.line(f"    answered  {answer} {told}")
     for event in execution["order_events"]:
         render.line(
             f"  {clock.local(event['seen_at'], zone)} order is {event['status']},"

@@ -39,7 +39,7 @@ SELECT
 """
 _DECISIONS = """
 SELECT decision_id, created_at, strategy_name, side, quantity, notional, order_type, status, failure_code,
-       failure_message, needs_attention
+       failure_message, needs_attention, adopted
 FROM trade_decisions
 WHERE symbol = :symbol AND account = :account AND broker = :broker AND environment = :environment
   AND created_at >= :since AND created_at < :before
@@ -116,6 +116,8 @@ def report(
     }
     data = reader.rows(_DATA, asked)
     decisions = reader.rows(_DECISIONS, asked)
+    for row in decisions:
+        row["adopted"] = bool(row["adopted"])
     trades = reader.rows(_TRADES, asked)
     if not (data or decisions or trades):
         _insist_known(reader, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tradelog import money
 from tradelog.store.reader import Reader, Row
 
 _INPUTS = """
@@ -24,6 +25,7 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     assert row is not None
     found = {key: value for key, value in row.items() if key not in _HIDDEN}
     found["extended_hours"] = bool(found["extended_hours"])
+    found["adopted"] = bool(found["adopted"])
     found["decision_rationale"] = json.loads(row["decision_rationale"])
     found["inputs"] = reader.rows(_INPUTS, (row["id"],))
     if row["signal_id"]:
@@ -35,6 +37,20 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
         "SELECT * FROM trade_executions WHERE decision_id = ? ORDER BY attempt_number", (decision_id,)
     )
     found["executions"] = [_execution(reader, item) for item in executions]
+    found["order"] = _as_one(row, executions)
+    found["requests"] = reader.rows(
+        "SELECT request_id, kind, terms, reason, actor, created_at, execution_id, status, message, tries,"
+        " ended_at FROM order_requests WHERE decision_id = ? ORDER BY id",
+        (decision_id,),
+    )
+    for request in found["requests"]:
+        request["terms"] = json.loads(request["terms"])
+    found["control_events"] = reader.rows(
+        "SELECT c.kind, c.subject, c.actor, c.reason, c.old_value, c.new_value, c.created_at"
+        " FROM control_events c WHERE c.subject = ?1 OR c.subject IN"
+        " (SELECT execution_id FROM trade_executions WHERE decision_id = ?1) ORDER BY c.event_id",
+        (decision_id,),
+    )
     found["alerts"] = reader.rows(
         "SELECT kind, message, created_at, acknowledged_at FROM alerts WHERE subject = ? ORDER BY alert_id",
         (decision_id,),
@@ -42,11 +58,38 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     return found
 
 
+def _as_one(decision: Row, executions: list[Row]) -> dict[str, Any]:
+    """All orders of a decision as the one that they are: a chain of replacements, and what it filled."""
+    filled, paid = money.ZERO, money.ZERO
+    for row in executions:
+        quantity = money.parse(row["filled_quantity"])
+        filled += quantity
+        paid += quantity * money.parse(row["filled_avg_price"] or "0")
+    placed = [row for row in executions if row["alpaca_order_id"] is not None]
+    return {
+        "quantity": decision["quantity"],
+        "notional": decision["notional"],
+        "filled_quantity": money.to_text(filled),
+        "filled_avg_price": money.to_text(money.average(paid, filled)) if filled else None,
+        "chain": [row["alpaca_order_id"] for row in placed],
+    }
+
+
+def break_(reader: Reader, break_id: str) -> dict[str, Any]:
+    """A break between the broker and the log, with what a person said about it."""
+    row = reader.one("SELECT * FROM breaks WHERE break_id = ?", (break_id,))
+    assert row is not None
+    events = reader.rows("SELECT * FROM control_events WHERE subject = ? ORDER BY event_id", (break_id,))
+    return {key: value for key, value in row.items() if key != "id"} | {"control_events": events}
+
+
 def decision_of(reader: Reader, kind: str, found_id: str) -> str | None:
-    """The decision that an execution or a signal belongs to; None for a signal that was not taken."""
-    table, column = {"exe": ("trade_executions", "execution_id"), "sig": ("trade_decisions", "signal_id")}[
-        kind
-    ]
+    """The decision that an execution, a request or a signal belongs to; None for a signal not taken."""
+    table, column = {
+        "exe": ("trade_executions", "execution_id"),
+        "req": ("order_requests", "request_id"),
+        "sig": ("trade_decisions", "signal_id"),
+    }[kind]
     value = reader.value(f"SELECT decision_id FROM {table} WHERE {column} = ?", (found_id,))
     return None if value is None else str(value)
 
@@ -76,10 +119,18 @@ def strategy_run(reader: Reader, run_id: str) -> dict[str, Any]:
 
 
 def _execution(reader: Reader, row: Row) -> dict[str, Any]:
-    found = {key: value for key, value in row.items() if key != "id"}
+    found = {key: value for key, value in row.items() if key not in ("id", "fills_quantity")}
     execution_id = row["execution_id"]
-    calls = reader.rows("SELECT * FROM broker_calls WHERE execution_id = ? ORDER BY call_id", (execution_id,))
+    calls = reader.rows(
+        "SELECT * FROM broker_calls WHERE execution_id = ?1 OR call_id IN (SELECT call_id FROM order_events"
+        " WHERE execution_id = ?1 AND call_id IS NOT NULL) ORDER BY call_id",
+        (execution_id,),
+    )
     for call in calls:
+        # A page of many orders is evidence of each, and not to be shown with each.
+        call["shared"] = call["execution_id"] is None
+        if call["shared"]:
+            call["response_body"] = None
         call["response_headers"] = json.loads(call["response_headers"]) if call["response_headers"] else {}
         del call["execution_id"]
     found["calls"] = calls
@@ -88,7 +139,7 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
     found["api_request"] = submits[-1]["request_body"] if submits else None
     found["api_response"] = submits[-1]["response_body"] if submits else None
     found["order_events"] = reader.rows(
-        "SELECT status, filled_quantity, source, seen_at FROM order_events"
+        "SELECT status, filled_quantity, source, seen_at, call_id FROM order_events"
         " WHERE execution_id = ? ORDER BY event_id",
         (execution_id,),
     )

@@ -23,6 +23,8 @@ NAMED = {
     "exe": ("trade_executions", "execution_id"),
     "sig": ("signals", "signal_id"),
     "srn": ("strategy_runs", "strategy_run_id"),
+    "req": ("order_requests", "request_id"),
+    "brk": ("breaks", "break_id"),
 }
 
 # A run on another machine counts as dead when its heartbeat is this old.

@@ -1,0 +1,54 @@
+"""tradelog alerts"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import as_json, line, table
+from tradelog.cli.speaking import writing
+from tradelog.cli.status import ALERTS
+from tradelog.errors import NotFound, UsageError
+
+
+def command(
+    ack: Annotated[
+        str | None, typer.Option(metavar="NUMBER|all", help="Acknowledge one alert, or all that are open.")
+    ] = None,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the alerts that nobody has acknowledged, oldest first; --ack acknowledges."""
+    from tradelog.report import status as report
+
+    config = load_config()
+    if ack is not None:
+        _acknowledge(ack)
+        return
+    with open_reader(config) as reader:
+        rows = report.open_alerts(reader)
+    if output_json:
+        as_json({"alerts": rows})
+    elif not rows:
+        line("no open alerts")
+    else:
+        table(ALERTS, [{**row, "age": report.age(row["created_at"])} for row in rows])
+
+
+def _acknowledge(ack: str) -> None:
+    config = load_config()
+    if ack != "all" and not (ack.isascii() and ack.isdecimal() and len(ack) < 18):
+        raise UsageError(f"--ack {ack!r} is no number of an alert", hint="tradelog alerts lists them")
+    with writing(config) as writer, writer.transaction() as tx:
+        rows = tx.query(
+            "SELECT alert_id FROM alerts WHERE acknowledged_at IS NULL AND (? = 'all' OR alert_id = ?)",
+            (ack, 0 if ack == "all" else int(ack)),
+        )
+        for (alert_id,) in rows:
+            tx.update("alerts", alert_id, {"acknowledged_at": tx.now, "acknowledged_by": writer.actor})
+        if rows:
+            tx.journal("alerts.acknowledged", ack)
+    if not rows and ack != "all":
+        raise NotFound(f"no open alert has the number {ack}", hint="tradelog alerts lists them")
+    line(f"{len(rows)} acknowledged")

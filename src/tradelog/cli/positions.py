@@ -1,0 +1,60 @@
+"""tradelog positions"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tradelog import clock
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, heading, line, note, table
+from tradelog.cli.resolve import BREAKS
+from tradelog.errors import NeedsAttention
+
+COLUMNS = (
+    Column("symbol", "symbol"),
+    Column("opening", "opening", right=True, drop=2),
+    Column("adjustment", "adjusted", right=True, drop=3),
+    Column("bought", "bought", right=True, drop=1),
+    Column("sold", "sold", right=True, drop=1),
+    Column("expected", "held", right=True),
+    Column("broker", "broker says", right=True),
+    Column("buying", "buying", right=True),
+    Column("selling", "selling", right=True),
+)
+
+
+def command(
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is held by symbol, by our fills and by the broker, with open orders and breaks."""
+    from tradelog.report import positions as report
+    from tradelog.report.status import age
+
+    config = load_config()
+    with open_reader(config) as reader:
+        found = report.positions(reader, config.account)
+    if output_json:
+        as_json(found)
+    else:
+        name, environment, account = config.account
+        heading(f"Positions  account {account} ({name}, {environment})")
+        if found["positions"]:
+            table(COLUMNS, found["positions"])
+        else:
+            line("nothing is held, and no order is open")
+        zone = config.report.timezone
+        if found["broker_as_of"] is None:
+            note("the broker was never asked; tradelog reconcile does it")
+        else:
+            asked = found["reconciled_at"] or found["broker_as_of"]
+            note(f"the broker was asked {clock.local(asked, zone)} ({zone}); tradelog reconcile asks again")
+        if found["breaks"]:
+            heading("Breaks")
+            table(BREAKS, [{**row, "age": age(row["found_at"])} for row in found["breaks"]])
+    if found["breaks"]:
+        raise NeedsAttention(
+            f"{len(found['breaks'])} breaks between the broker and the log",
+            hint='explain one: tradelog resolve BREAK --accept --why "..."',
+        )

@@ -1,0 +1,103 @@
+"""tradelog status"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, heading, line, pairs, table
+from tradelog.cli.resolve import BREAKS, UNKNOWN
+from tradelog.errors import NeedsAttention
+
+OPEN = (
+    Column("decision_id", "decision", style="id"),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("size", "size", right=True),
+    Column("limit_price", "limit", right=True),
+    Column("filled_quantity", "filled", right=True),
+    Column("broker_status", "broker's status", style="status"),
+    Column("age", "for", right=True),
+    Column("strategy_name", "strategy", flex=True, drop=1),
+)
+REQUESTS = (
+    Column("request_id", "request", style="id"),
+    Column("kind", "asked for"),
+    Column("decision_id", "decision", style="id"),
+    Column("status", "status", style="status"),
+    Column("age", "since", right=True),
+    Column("tries", "tries", right=True),
+    Column("message", "last word", flex=True),
+)
+ALERTS = (
+    Column("alert_id", "alert", right=True),
+    Column("kind", "kind"),
+    Column("age", "since", right=True),
+    Column("message", "what", flex=True),
+    Column("tell_error", "command", flex=True, drop=1),
+)
+
+
+def command(
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the queue, open orders, unknown outcomes, workers, breaks and alerts of the account.
+
+    Exits 6 when something needs a person, 0 otherwise.
+    """
+    from tradelog.report import status as report
+
+    config = load_config()
+    with open_reader(config) as reader:
+        found = report.status(reader, config.account)
+    if output_json:
+        as_json(found)
+    else:
+        _tell(found, config.report.timezone)
+    if found["attention"]:
+        raise NeedsAttention(
+            "; ".join(found["attention"]),
+            hint="tradelog resolve settles outcomes and breaks; tradelog alerts --ack all acknowledges",
+        )
+
+
+def _tell(found: dict[str, Any], zone: str) -> None:
+    from tradelog.report.status import age
+
+    account = found["account"]
+    heading(f"account {account['account']} ({account['broker']}, {account['environment']})")
+    queue, workers = found["queue"], found["workers"]
+    oldest = f", the oldest for {age(queue['oldest'])}" if queue["oldest"] else ""
+    alive = [row for row in workers if row["alive"]]
+    beat = [f"process {row['pid']} on {row['host']}, heard {row['silent_seconds']} s ago" for row in alive]
+    last = workers[0] if workers else None
+    nobody = f"none; the last one was heard {age(last['heartbeat_at'])} ago" if last else "none yet"
+    pairs(
+        [
+            ("waiting", f"{queue['pending']} decisions{oldest}; {queue['due']} of them due"),
+            ("worker", "; ".join(beat) or nobody),
+            ("open orders", len(found["open_orders"])),
+            ("unknown", len(found["unknown"])),
+            ("reconciled", clock.local(found["reconciled_at"], zone) or "never"),
+        ]
+    )
+    for title, columns, key, since in (
+        ("No known outcome", UNKNOWN, "unknown", "since"),
+        ("Waiting for a person", UNKNOWN, "needs_attention", None),
+        ("Open orders", OPEN, "open_orders", "since"),
+        ("Under way", REQUESTS, "requests", "since"),
+        ("Breaks", BREAKS, "breaks", "found_at"),
+        ("Alerts", ALERTS, "alerts", "created_at"),
+    ):
+        rows = found[key]
+        if not rows:
+            continue
+        line()
+        heading(title)
+        for row in rows:
+            row["age"] = age(row[since]) if since else ""
+            row["size"] = f"${row['notional']}" if row.get("notional") else row.get("quantity")
+        table(columns, rows)

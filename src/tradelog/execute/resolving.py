@@ -1,0 +1,157 @@
+"""Settling by hand what could not be settled: ask the broker once more, or take a person's word.
+
+A word is kept with its reason as a control event, and never destroys what was recorded before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tradelog.errors import NotFound, TradelogError, UsageError
+from tradelog.execute import orders, outbox, outcome, settle
+from tradelog.execute.line import Line
+from tradelog.execute.orders import Owner
+from tradelog.execute.outcome import Verdict
+from tradelog.execute.sending import Sender
+from tradelog.operate.alerts import clear
+from tradelog.store.writer import Transaction, Writer
+
+
+def ask(line: Line, sender: Sender, decision_id: str) -> Verdict:
+    """Ask the broker now about a decision's unsettled attempt. Raises UsageError where there is none."""
+    with line.writer.transaction() as tx:
+        execution = _unsettled(tx, decision_id)
+        _refuse_held(tx, decision_id, line.worker_id)
+        claim = outbox.take_over(tx, execution["execution_id"], line.worker_id, line.lease)
+    return sender.resolve(claim)
+
+
+def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
+    """A person says that the order never got there: the attempt and its decision end."""
+    with writer.transaction() as tx:
+        execution = _unsettled(tx, decision_id)
+        _refuse_held(tx, decision_id, "")
+        message = f"not placed, says {writer.actor}: {reason}"
+        changes = {"status": "not_accepted", "error_message": message}
+        tx.update("trade_executions", execution["execution_id"], changes)
+        control(
+            tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"]
+        )
+        live = tx.one(
+            "SELECT 1 FROM trade_executions WHERE decision_id = ?"
+            " AND status NOT IN ('not_sent', 'not_accepted')",
+            (decision_id,),
+        )
+        state: dict[str, Any] = {"needs_attention": None, "next_attempt_at": None}
+        if live is None:
+            state |= {"status": "failed", "failure_code": "other", "failure_message": message}
+            state["failed_at"] = tx.now
+        tx.update("trade_decisions", decision_id, state)
+        for (request_id,) in tx.query(
+            "SELECT request_id FROM order_requests WHERE execution_id = ? AND ended_at IS NULL",
+            (execution["execution_id"],),
+        ):
+            settle.end_request(tx, request_id, "overtaken", message)
+        if live is not None:
+            settle.conclude(tx, decision_id)
+        _take_from_all(tx, decision_id)
+        clear(tx, decision_id)
+        tx.journal("decision.resolved", decision_id)
+
+
+def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> None:
+    """A person says which of the broker's orders it is; it is asked for and brought in.
+
+    Raises NotFound, UsageError where it belongs to another decision, TradelogError without an answer.
+    """
+    exchange = line.broker.order(broker_order_id)
+    verdict = outcome.of_lookup(exchange)
+    with line.writer.transaction() as tx:
+        execution = _unsettled(tx, decision_id)
+        _refuse_held(tx, decision_id, line.worker_id)
+        call_id = settle.log_call(tx, exchange, "lookup", execution["execution_id"])
+        order = verdict.order
+        if order is not None:
+            _refuse_other(tx, decision_id, broker_order_id)
+            owner = Owner(execution["execution_id"], decision_id)
+            old = execution["status"]
+            control(
+                tx, "resolve.adopted", owner.execution_id, line.writer.actor, reason, old, broker_order_id
+            )
+            tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
+            orders.apply_order(tx, line.account, owner, order, "lookup", call_id)
+            _take_from_all(tx, decision_id)
+            clear(tx, decision_id)
+        tx.journal_rest("decision.resolved", decision_id)
+    if verdict.kind is outcome.Kind.NOT_FOUND:
+        raise NotFound(
+            f"the broker knows no order {broker_order_id}", hint="tradelog reconcile lists what it has"
+        )
+    if verdict.order is None:
+        raise TradelogError(f"no answer about {broker_order_id}: {verdict.message}", hint="try again")
+
+
+def seen(writer: Writer, decision_id: str, reason: str) -> None:
+    """A person has looked at it, and the work may go on. Raises UsageError where nothing waits."""
+    with writer.transaction() as tx:
+        row = tx.one("SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (decision_id,))
+        if row[0] is None:
+            raise UsageError(f"{decision_id} does not wait for anybody", hint=f"tradelog show {decision_id}")
+        control(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
+        tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
+        clear(tx, decision_id, ("needs_attention",), by=writer.actor)
+        tx.journal("decision.resolved", decision_id)
+
+
+def control(
+    tx: Transaction, kind: str, subject: str, actor: str, reason: str, old: str | None, new: str | None = None
+) -> None:
+    """Keep what a person decided, and why. The caller's entry journals it."""
+    tx.insert(
+        "control_events",
+        {
+            "kind": kind,
+            "subject": subject,
+            "actor": actor,
+            "reason": reason,
+            "old_value": old,
+            "new_value": new,
+            "created_at": tx.now,
+        },
+    )
+
+
+def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:
+    rows = tx.dicts(
+        "SELECT * FROM trade_executions WHERE decision_id = ? AND status IN ('sending', 'unknown')"
+        " ORDER BY id DESC LIMIT 1",
+        (decision_id,),
+    )
+    if not rows:
+        raise UsageError(
+            f"the outcome of every attempt of {decision_id} is known", hint=f"tradelog show {decision_id}"
+        )
+    return rows[0]
+
+
+def _refuse_held(tx: Transaction, decision_id: str, worker_id: str) -> None:
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+    if outbox.is_held(tx, decision, worker_id):
+        raise UsageError(
+            f"a worker is at {decision_id} just now", hint="wait for it: tradelog status shows what it finds"
+        )
+
+
+def _refuse_other(tx: Transaction, decision_id: str, broker_order_id: str) -> None:
+    row = tx.one("SELECT decision_id FROM alpaca_orders WHERE broker_order_id = ?", (broker_order_id,))
+    if row is not None and row[0] not in (None, decision_id):
+        raise UsageError(f"order {broker_order_id} belongs to {row[0]}", hint=f"tradelog show {row[0]}")
+
+
+def _take_from_all(tx: Transaction, decision_id: str) -> None:
+    """Fence off whoever had it: a worker that wakes now writes nothing."""
+    tx.unaudited(
+        "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL, lease_token = lease_token + 1"
+        " WHERE decision_id = ?",
+        (decision_id,),
+    )

@@ -1,0 +1,136 @@
+"""How things stand: what waits, what is open or unknown at the broker, who works, what needs a person."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from tradelog import clock
+from tradelog.store.process import boot_id, is_alive
+from tradelog.store.reader import Reader, Row
+
+# A worker that has said nothing for so long is not counted on.
+SILENT_SECONDS = 60.0
+# What is due for so long, with nobody working, is told.
+IDLE_SECONDS = 600.0
+
+_OURS = "broker = :broker AND environment = :environment AND account = :account"
+_QUEUE = f"""
+SELECT count(*) AS pending, min(created_at) AS oldest,
+       count(*) FILTER (WHERE next_attempt_at IS NULL OR next_attempt_at <= :now) AS due,
+       min(created_at) FILTER (WHERE next_attempt_at IS NULL OR next_attempt_at <= :now) AS oldest_due
+FROM trade_decisions WHERE {_OURS} AND status = 'pending' AND needs_attention IS NULL
+"""
+_UNKNOWN = f"""
+SELECT decision_id, execution_id, symbol, status, started_at AS since, error_message AS message,
+       (SELECT count(*) FROM broker_calls c WHERE c.execution_id = trade_executions.execution_id
+        AND c.purpose = 'lookup') AS lookups
+FROM trade_executions WHERE {_OURS} AND status IN ('sending', 'unknown') ORDER BY id
+"""
+_OPEN = """
+SELECT e.decision_id, e.execution_id, e.symbol, d.side, coalesce(e.quantity, d.quantity) AS quantity,
+       d.notional, d.order_type, coalesce(e.limit_price, d.limit_price) AS limit_price, e.status,
+       e.broker_status, e.filled_quantity,
+       coalesce((SELECT max(v.seen_at) FROM order_events v WHERE v.broker_order_id = e.alpaca_order_id),
+                e.started_at) AS since, d.strategy_name
+FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
+WHERE e.broker = :broker AND e.environment = :environment AND e.account = :account
+  AND e.status IN ('accepted', 'partially_filled') ORDER BY e.id
+"""
+_ATTENTION = f"""
+SELECT decision_id, symbol, needs_attention FROM trade_decisions
+WHERE {_OURS} AND status IN ('pending', 'executing') AND needs_attention IS NOT NULL ORDER BY id
+"""
+_REQUESTS = """
+SELECT r.request_id, r.kind, r.decision_id, r.status, r.created_at AS since, r.tries, r.message
+FROM order_requests r JOIN trade_decisions d ON d.decision_id = r.decision_id
+WHERE r.ended_at IS NULL AND d.broker = :broker AND d.environment = :environment AND d.account = :account
+ORDER BY r.id
+"""
+_WORKERS = f"""
+SELECT worker_id, host, pid, boot_id, started_at, heartbeat_at, stopped_at FROM workers
+WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
+"""
+
+
+def status(reader: Reader, account: tuple[str, str, str]) -> dict[str, Any]:
+    """Everything by name; ``attention`` lists in words what needs a person, and is empty otherwise."""
+    broker, environment, name = account
+    asked = {"broker": broker, "environment": environment, "account": name, "now": clock.now_text()}
+    marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", asked) or {}
+    found: dict[str, Any] = {
+        "account": {"broker": broker, "environment": environment, "account": name},
+        "queue": reader.one(_QUEUE, asked),
+        "unknown": reader.rows(_UNKNOWN, asked),
+        "open_orders": reader.rows(_OPEN, asked),
+        "requests": reader.rows(_REQUESTS, asked),
+        "needs_attention": reader.rows(_ATTENTION, asked),
+        "breaks": breaks(reader, account),
+        "alerts": open_alerts(reader),
+        "workers": [_worker(row) for row in reader.rows(_WORKERS, asked)],
+        "reconciled_at": marks.get("completed_at"),
+    }
+    found["workers"] = [row for row in found["workers"] if row["alive"]] or found["workers"][:1]
+    found["attention"] = _attention(found)
+    return found
+
+
+def breaks(reader: Reader, account: tuple[str, str, str]) -> list[Row]:
+    """The open breaks of an account, oldest first."""
+    return reader.rows(
+        "SELECT break_id, kind, subject, symbol, expected, actual, found_at, changed_at FROM breaks"
+        " WHERE broker = ? AND environment = ? AND account = ? AND closed_at IS NULL ORDER BY id",
+        account,
+    )
+
+
+def open_alerts(reader: Reader) -> list[Row]:
+    """What nobody has acknowledged yet, oldest first."""
+    return reader.rows(
+        "SELECT alert_id, kind, subject, message, created_at, told_at, tell_error FROM alerts"
+        " WHERE acknowledged_at IS NULL ORDER BY alert_id"
+    )
+
+
+def age(since: str | None) -> str:
+    """``3m`` for three minutes ago; empty for None."""
+    if since is None:
+        return ""
+    seconds = max(0, int((clock.now() - clock.from_text(since)).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _worker(row: Row) -> Row:
+    silent = (clock.now() - clock.from_text(row["heartbeat_at"])).total_seconds()
+    alive = row["stopped_at"] is None and silent < SILENT_SECONDS
+    if row["stopped_at"] is None and row["host"] == socket.gethostname():
+        alive = row["boot_id"] == boot_id() and is_alive(row["pid"], since=row["started_at"])
+    return {key: row[key] for key in ("worker_id", "host", "pid", "started_at", "heartbeat_at")} | {
+        "alive": alive,
+        "silent_seconds": int(silent),
+        "stopped_at": row["stopped_at"],
+    }
+
+
+def _attention(found: dict[str, Any]) -> list[str]:
+    said = []
+    for key, words in (
+        ("unknown", "sent with no known outcome"),
+        ("needs_attention", "waiting for a person"),
+        ("breaks", "breaks between the broker and the log"),
+        ("alerts", "alerts that nobody has acknowledged"),
+    ):
+        if found[key]:
+            said.append(f"{len(found[key])} {words}")
+    workers = [row for row in found["workers"] if row["alive"]]
+    silent = [row for row in workers if row["silent_seconds"] > SILENT_SECONDS]
+    said += [f"worker {row['worker_id']} silent for {row['silent_seconds']} s" for row in silent]
+    oldest = found["queue"]["oldest_due"]
+    if oldest is not None and not workers:
+        waiting = (clock.now() - clock.from_text(oldest)).total_seconds()
+        if waiting > IDLE_SECONDS:
+            said.append(f"decisions due for {age(oldest)}, and no worker runs")
+    return said
