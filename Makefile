@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test soak lint bench clean
 
 demo: .venv/ready
 	$(BIN)/tradelog demo
@@ -12,7 +12,7 @@ test: .venv/ready
 
 # The design's budgets as ratios; FILE= names a real Quiver export to load.
 bench: .venv-bench/ready
-	.venv-bench/bin/python benchmarks/bench.py $(FILE)
+	.venv-bench/bin/python -m benchmarks.bench $(FILE)
 
 # Peers that the benchmarks measure against need an environment of their own.
 .venv-bench/ready: pyproject.toml
@@ -20,6 +20,10 @@ bench: .venv-bench/ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	.venv-bench/bin/python -m pip install --quiet --editable . --group bench
 	touch $@
+
+# Every crash point, hundreds of kills and thousands of stories; half an hour.
+soak: .venv/ready
+	TRADELOG_SOAK=1 $(BIN)/python -m pytest tests/crash -s
 
 lint: .venv/ready
 	$(BIN)/ruff check .

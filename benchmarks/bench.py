@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from tests.crash import killing
+
+from benchmarks import outbox
 from tradelog import config
 from tradelog.decide import record
 from tradelog.ingest.identity import Record
@@ -49,12 +52,39 @@ def main() -> None:
         home = Path(folder)
         (home / "tradelog.toml").write_text('[store]\nurl = "sqlite:///log.db"\n')
         source = given or made_up(home / "rows.csv")
-        figures = [*loading(home, source), *growing(home), *deciding(home), *running(home), *starting(home)]
+        figures = [*executing(home), *loading(home, source), *growing(home)]
+        figures += [*deciding(home), *running(home), *starting(home)]
     width = max(len(figure.name) for figure in figures)
     print(f"{'what'.ljust(width)}  {'ratio':>8}  {'floor':>8}  met  detail")
     for figure in figures:
         met = "yes" if figure.is_met else "NO"
         print(f"{figure.name.ljust(width)}  {figure.value:8.2f}  {figure.floor:>8}  {met:3}  {figure.detail}")
+
+
+def executing(home: Path) -> list[Figure]:
+    """Recording and executing beside huey, the wait for a POST, and what is lost under SIGKILL."""
+    pair = outbox.beside_huey(home)
+    ratio, seconds = pair.ratio(), statistics.median(pair.ours)
+    median, worst = outbox.latency(home)
+    a_minute = outbox.JOBS / seconds * 60
+    folder = home / "killed"
+    folder.mkdir()
+    ours = killing.run(folder, decisions=200, kills=20, seed=1, faults=0)
+    lost, doubled = outbox.huey_under_kill(home, 200, 20)
+    told = f"huey: {lost} lost, {doubled} doubled"
+    return [
+        Figure(
+            "record + execute, all audit rows ÷ huey",
+            ratio,
+            "≥ 0.4",
+            ratio >= 0.4,
+            f"{seconds / outbox.JOBS * 1000:.2f} ms a decision, aim 1.0",
+        ),
+        Figure("decisions a minute, end to end", a_minute, "≥ 100", a_minute >= 100, "instant broker"),
+        Figure("commit to POST, idle worker, s", median, "< 0.3", median < 0.3, f"worst {worst:.3f}"),
+        Figure("lost of 200 under 20 SIGKILLs", ours.lost, "0", ours.lost == 0, told),
+        Figure("doubled of 200 under 20 SIGKILLs", ours.extra, "0", ours.extra == 0, ""),
+    ]
 
 
 def made_up(path: Path, rows: int = ROWS) -> Path:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from freezegun import freeze_time
 
 from tests.conftest import Cli, process_environment, scalar
+from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.store.test_journal import check_complete
 from tradelog import clock
@@ -29,78 +30,6 @@ from tradelog.execute.orders import Owner
 from tradelog.execute.worker import Worker
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
-
-ENVIRONMENT = {"APCA_API_KEY_ID": KEYS[0], "APCA_API_SECRET_KEY": KEYS[1]}
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeAlpaca]:
-    running = FakeAlpaca()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def config(home: Path, fake: FakeAlpaca) -> config_module.Config:
-    (home / "tradelog.toml").write_text(
-        '[store]\nurl = "sqlite:///store/log.db"\n'
-        f'[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
-        "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 0.5\nlease_seconds = 5\n"
-        "unknown_grace_seconds = 0.4\n"
-    )
-    return config_module.load(home / "tradelog.toml")
-
-
-@pytest.fixture
-def broker(fake: FakeAlpaca) -> AlpacaBroker:
-    return AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5)
-
-
-@pytest.fixture
-def worker(writer: Writer, broker: AlpacaBroker, config: config_module.Config) -> Worker:
-    made = Worker(writer, broker, config)
-    made.start()
-    return made
-
-
-@pytest.fixture
-def decide(writer: Writer, config: config_module.Config) -> Callable[..., str]:
-    def decide(**changes: Any) -> str:
-        values = {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "x"}} | changes
-        return record.record(writer, config.account, record.parse(values)).decision_id
-
-    return decide
-
-
-def state(writer: Writer, decision_id: str) -> tuple[str, str | None, str | None]:
-    """(decision, last execution, failure code)."""
-    return writer.connection.execute(
-        "SELECT d.status, (SELECT e.status FROM trade_executions e WHERE e.decision_id = d.decision_id"
-        " ORDER BY e.id DESC LIMIT 1), d.failure_code FROM trade_decisions d WHERE d.decision_id = ?",
-        (decision_id,),
-    ).fetchone()
-
-
-def settle(worker: Worker, writer: Writer, decision_id: str, *, seconds: float = 5) -> tuple[str, Any, Any]:
-    """Drain and poll, as time goes by, until the decision has ended."""
-    moment = clock.now()
-    for _ in range(40):
-        worker.drain()
-        worker.poll()
-        if state(writer, decision_id)[0] not in ("pending", "executing"):
-            return state(writer, decision_id)
-        moment += timedelta(seconds=seconds)
-        frozen = freeze_time(moment, tick=True)
-        frozen.start()
-        try:
-            worker.line.paused_until = 0.0
-            worker.drain()
-            worker.poll()
-        finally:
-            frozen.stop()
-        if state(writer, decision_id)[0] not in ("pending", "executing"):
-            return state(writer, decision_id)
-    return state(writer, decision_id)
 
 
 def test_sends_once_and_follows_to_the_fill(
@@ -552,16 +481,14 @@ def test_a_refusal_of_the_second_send_says_nothing_about_the_first(
     worker.drain()
     fake.faults.append(refusal())
     posts = len(fake.posts())
-    moment = clock.now()
     while len(fake.posts()) == posts:
-        moment += timedelta(seconds=5)
-        with freeze_time(moment, tick=True):
-            worker.drain()
+        go(5)
+        worker.line.paused_until = 0.0
+        worker.drain()
     assert state(writer, decision_id)[:2] == ("executing", "unknown")
     if landed:
         fake.place(fake.posts()[0])
-    with freeze_time(moment, tick=True):
-        ended = settle(worker, writer, decision_id)
+    ended = settle(worker, writer, decision_id)
     expected = ("executed", "filled", None) if landed else ("failed", "rejected", "insufficient_buying_power")
     assert ended == expected
     assert len(fake.posts()) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import socket
 import struct
 import threading
@@ -56,6 +57,9 @@ class FakeAlpaca(Books):
         super().__init__()
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
+        # How likely a fault that fits is taken: 1 meets the very next request.
+        self.fault_chance = 1.0
+        self._chance = random.Random(1)
         self.rate_limit: int | None = None
         self.window = 60.0
         self._window_ends = 0.0
@@ -87,6 +91,8 @@ class FakeAlpaca(Books):
 
     def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
+            if self.fault_chance < 1.0 and self._chance.random() >= self.fault_chance:
+                return None
             for fault in self.faults:
                 if fault.method == method and fault.path in path:
                     fault.times -= 1

@@ -11,7 +11,6 @@ import random
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -95,7 +94,7 @@ class Line:
 
     def is_open(self, *, spare: bool = False) -> bool:
         """Whether a call may be made now. ``spare`` ones leave the last of the rate limit to orders."""
-        if self.stopping.is_set() or time.monotonic() < self.paused_until:
+        if self.stopping.is_set() or clock.running_seconds() < self.paused_until:
             return False
         least = RESERVED if spare else 0
         is_spent = self._remaining is not None and self._remaining <= least
@@ -125,7 +124,7 @@ class Line:
             self._unreachable_times = 0
 
     def pause(self, seconds: float) -> None:
-        self.paused_until = max(self.paused_until, time.monotonic() + seconds)
+        self.paused_until = max(self.paused_until, clock.running_seconds() + seconds)
 
     def retry_at(self, exchange: Exchange, now: str) -> str:
         """When to send again what did not get there."""
@@ -160,7 +159,7 @@ class Patience:
         self._failed: dict[str, tuple[int, float]] = {}
 
     def is_due(self, key: str) -> bool:
-        return time.monotonic() >= self._failed.get(key, (0, 0.0))[1]
+        return clock.running_seconds() >= self._failed.get(key, (0, 0.0))[1]
 
     def failures(self, key: str) -> int:
         return self._failed.get(key, (0, 0.0))[0]
@@ -168,7 +167,7 @@ class Patience:
     def failed(self, key: str) -> None:
         failures = self.failures(key)
         wait = min(self._most, 2.0 ** min(failures, 20))
-        self._failed[key] = (failures + 1, time.monotonic() + wait)
+        self._failed[key] = (failures + 1, clock.running_seconds() + wait)
 
     def done(self, key: str) -> None:
         self._failed.pop(key, None)

@@ -77,9 +77,12 @@ def apply_order(
         "filled_avg_price": None if average is None else money.to_text(average),
         "submitted_at": clock.read_moment(order.get("submitted_at") or order.get("created_at")),
         "filled_at": clock.read_moment(order.get("filled_at")),
+        # Whatever was not known before, the order is known now.
+        "error_message": None,
+        "failure_code": None,
     }
     if status == "rejected":
-        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue", "error_message": None}
+        changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
     tx.update("trade_executions", owner.execution_id, changes)
     clear(tx, owner.decision_id, KNOWN_AGAIN)
     if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():

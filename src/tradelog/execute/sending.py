@@ -9,7 +9,6 @@ No transaction is open while the broker is spoken to. Replacements are sent the 
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -57,7 +56,7 @@ class Sender:
         if not line.bind():
             line.pause(line.backoff())
             return
-        began = time.monotonic()
+        began = clock.running_seconds()
         self.settle_unsettled()
         if not line.is_open():
             return
@@ -67,7 +66,7 @@ class Sender:
         while claim is not None:
             self.summary.sent.add(claim.decision_id)
             self.stirred = True
-            goes_on = time.monotonic() - began < SLICE_SECONDS
+            goes_on = clock.running_seconds() - began < SLICE_SECONDS
             claim = self._send(claim, goes_on=goes_on)
             if claim is None and not goes_on:
                 return
@@ -203,7 +202,7 @@ class Sender:
         else:
             # Of a repeated send even a refusal proves nothing about the first: it may be
             # refused because the first one landed and took the buying power.
-            settle.unknown(tx, claim, verdict.message, self._ask_at(claim, tx.now))
+            settle.unknown(tx, claim, verdict.message, self._ask_at(tx, claim))
 
     def _has_unsettled(self) -> bool:
         with self._writer.reading() as connection:
@@ -214,11 +213,17 @@ class Sender:
             ).fetchone()
         return row is not None
 
-    def _ask_at(self, claim: Claim, now: str) -> str:
+    def _ask_at(self, tx: Transaction, claim: Claim) -> str:
         """When to ask about an unknown again: often within the grace period, ever less often after it."""
-        age = (clock.from_text(now) - clock.from_text(claim.started_at)).total_seconds()
-        grace = float(self._line.config.worker.unknown_grace_seconds)
-        return clock.later(now, max(grace / LOOKUPS, min(age / LOOKUPS, MOST_SECONDS_BETWEEN)))
+        asked = tx.one(
+            "SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'lookup' AND call_id >"
+            " coalesce((SELECT max(call_id) FROM broker_calls WHERE execution_id = ?1"
+            " AND purpose = 'submit'), 0)",
+            (claim.execution_id,),
+        )[0]
+        step = float(self._line.config.worker.unknown_grace_seconds) / LOOKUPS
+        more = 2.0 ** min(max(0, asked - LOOKUPS), 16)
+        return clock.later(tx.now, max(step, min(step * more, MOST_SECONDS_BETWEEN)))
 
     def _is_gone(self, claim: Claim) -> bool:
         """Whether enough look-ups over the whole grace period have found nothing since the last send."""

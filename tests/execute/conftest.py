@@ -1,0 +1,67 @@
+"""A worker, real alpaca-py on the wire, and the stand-in that it speaks with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.execute import driving
+from tests.fakes.alpaca import KEYS, FakeAlpaca
+from tradelog import clock
+from tradelog import config as config_module
+from tradelog.decide import record
+from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.worker import Worker
+from tradelog.store.writer import Writer
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product's only door to time, with what `driving.go` has put it forward."""
+    running = clock.running_seconds
+    driving.reset()
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(seconds=driving.ahead()))
+    monkeypatch.setattr(clock, "running_seconds", lambda: running() + driving.ahead())
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeAlpaca]:
+    running = FakeAlpaca()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def config(home: Path, fake: FakeAlpaca) -> config_module.Config:
+    (home / "tradelog.toml").write_text(
+        '[store]\nurl = "sqlite:///store/log.db"\n'
+        f'[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
+        "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 0.5\nlease_seconds = 5\n"
+        "unknown_grace_seconds = 0.4\n"
+    )
+    return config_module.load(home / "tradelog.toml")
+
+
+@pytest.fixture
+def broker(fake: FakeAlpaca) -> AlpacaBroker:
+    return AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5)
+
+
+@pytest.fixture
+def worker(writer: Writer, broker: AlpacaBroker, config: config_module.Config) -> Worker:
+    made = Worker(writer, broker, config)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def decide(writer: Writer, config: config_module.Config) -> Callable[..., str]:
+    def decide(**changes: Any) -> str:
+        values = {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "x"}} | changes
+        return record.record(writer, config.account, record.parse(values)).decision_id
+
+    return decide
