@@ -55,14 +55,23 @@ class InstantBroker:
         body = order.body()
         answer = {
             **body,
-            "id": str(uuid.uuid4()), "status": "filled", "filled_qty": body["qty"],
-            "filled_avg_price": "100.5", "submitted_at": now, "filled_at": now, "created_at": now,
+            "id": str(uuid.uuid4()),
+            "status": "filled",
+            "filled_qty": body["qty"],
+            "filled_avg_price": "100.5",
+            "submitted_at": now,
+            "filled_at": now,
+            "created_at": now,
         }
         self._orders[order.client_order_id] = answer
         self._fills.append(
             {
-                "id": f"f{len(self._fills)}::{uuid.uuid4()}", "order_id": answer["id"], "price": "100.5",
-                "qty": body["qty"], "side": body["side"], "symbol": body["symbol"],
+                "id": f"f{len(self._fills)}::{uuid.uuid4()}",
+                "order_id": answer["id"],
+                "price": "100.5",
+                "qty": body["qty"],
+                "side": body["side"],
+                "symbol": body["symbol"],
                 "transaction_time": now,
             }
         )

@@ -41,6 +41,7 @@ class Follower:
         self._fills_patience = Patience(MOST_SECONDS_BETWEEN_FILLS)
         # Whether an order has changed since somebody last asked.
         self.stirred = False
+        self.fills_added = 0
 
     def poll(self, decision_id: str | None = None) -> None:
         """Ask about every order that may still change, of one decision or of all, and for missing fills."""
@@ -108,7 +109,7 @@ class Follower:
 
             def write() -> None:
                 with self._writer.transaction() as tx:
-                    orders.apply_fills(tx, self._line.account, fills)
+                    self.fills_added += orders.apply_fills(tx, self._line.account, fills)
 
             self._line.insist(write)
         still = {row[0] for row in self._owed()}

@@ -93,13 +93,21 @@ def apply_order(
 
 
 def note_foreign(
-    tx: Transaction, account: Account, order: Mapping[str, Any], source: str, call_id: int | None
+    tx: Transaction,
+    account: Account,
+    order: Mapping[str, Any],
+    source: str,
+    call_id: int | None,
+    *,
+    told: bool = False,
 ) -> None:
-    """Keep an order that cannot be a decision, such as one of several legs, and say so."""
-    if _note_order(tx, account, None, order, source, call_id):
+    """Keep an order that is no decision's, such as one of several legs, and say so unless it was ``told``."""
+    if not _note_order(tx, account, None, order, source, call_id):
+        return
+    if not told:
         text = f"{order['symbol']}: order {order['id']} is no plain order, and is kept without a decision"
         raise_alert(tx, "order_not_adopted", str(order["id"]), text)
-        tx.journal("order.kept", str(order["id"]))
+    tx.journal("order.kept", str(order["id"]))
 
 
 def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[str, Any]]) -> int:
@@ -307,9 +315,14 @@ def _note_order(
     """Store the broker's order where it says something new; True where it does."""
     broker, environment, name = account
     state = state_of(order)
-    known = tx.one(f"SELECT {', '.join(_STATE)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
-    if known is not None and tuple(known) == tuple(state.values()):
+    known = tx.one(
+        f"SELECT {', '.join(_STATE)}, execution_id FROM alpaca_orders WHERE broker_order_id = ?",
+        (order["id"],),
+    )
+    is_claimed = owner is not None and known is not None and known[-1] is None
+    if known is not None and tuple(known[:-1]) == tuple(state.values()) and not is_claimed:
         return False
+    owners = {"decision_id": owner.decision_id, "execution_id": owner.execution_id} if owner else {}
     raw = json.dumps(order, ensure_ascii=False, default=str)
     if known is None:
         tx.insert(
@@ -321,15 +334,14 @@ def _note_order(
                 "environment": environment,
                 "account": name,
                 "symbol": order["symbol"],
-                "decision_id": None if owner is None else owner.decision_id,
-                "execution_id": None if owner is None else owner.execution_id,
+                **owners,
                 "raw": raw,
                 "first_seen_at": tx.now,
                 "updated_at": tx.now,
             },
         )
     else:
-        tx.update("alpaca_orders", order["id"], {**state, "raw": raw, "updated_at": tx.now})
+        tx.update("alpaca_orders", order["id"], {**state, **owners, "raw": raw, "updated_at": tx.now})
     tx.insert(
         "order_events",
         {

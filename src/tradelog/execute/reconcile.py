@@ -56,7 +56,9 @@ class Reconciler:
     def run(self) -> Result:
         """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
         self._result = Result()
+        polled = self._follower.fills_added
         self._reconcile()
+        self._result.fills += self._follower.fills_added - polled
         return self._result
 
     def _reconcile(self) -> None:
@@ -129,6 +131,7 @@ class Reconciler:
         account = self._line.account
         owner = orders.owner_of(tx, account, order)
         if owner is not None and self._is_another(tx, owner, order):
+            orders.note_foreign(tx, account, order, "reconcile", call_id, told=True)
             return
         if owner is None:
             owner = orders.adopt(tx, account, order, self._writer.actor)

@@ -19,6 +19,8 @@ from tradelog.store.writer import Transaction, Writer
 # What nobody has to acknowledge once the reason for it has gone.
 PASSING = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "needs_attention")
 COMMAND_SECONDS = 30.0
+# Left to the command when the worker ends.
+CLOSING_SECONDS = 2.0
 # A command that fails is tried this often an alert; the row stays either way.
 MOST_TRIES = 3
 ITSELF = "tradelog"
@@ -73,7 +75,12 @@ class Messenger:
             self._start(dict(zip(("alert_id", "kind", "subject", "message", "created_at"), row, strict=True)))
 
     def close(self) -> None:
-        """End what still runs; its alert is told again by the next worker."""
+        """Tell what is left for a few seconds, then end what still runs; the next worker tells it again."""
+        end = time.monotonic() + CLOSING_SECONDS
+        self.tick()
+        while self._running is not None and time.monotonic() < end:
+            time.sleep(0.02)
+            self.tick()
         if self._running is not None:
             self._running.kill()
             self._running.wait()
