@@ -35,6 +35,7 @@ HEAVY = {
     "arguments",
     [
         *(["--help"], ["report", "AAPL"], ["report", "AAPL", "--json"], ["show", "dec_"], ["runs"]),
+        *(["status"], ["positions"], ["alerts"], ["resolve"], ["status", "--json"]),
         ["decide", "buy", "1", "AAPL", "--why", "x"],
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from decimal import Decimal
 from importlib.metadata import version
 
 import pytest
@@ -12,13 +12,7 @@ from alpaca.common.rest import RESTClient
 
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tradelog.execute.brokers.alpaca import AlpacaBroker
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeAlpaca]:
-    running = FakeAlpaca()
-    yield running
-    running.close()
+from tradelog.execute.brokers.base import WireOrder
 
 
 def test_the_version_whose_inside_was_read() -> None:
@@ -61,3 +55,79 @@ def test_the_sdk_as_shipped_would_send_again(fake: FakeAlpaca, monkeypatch: pyte
         "/orders", {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "market", "time_in_force": "day"}
     )
     assert len(fake.orders) == 2
+
+
+# The SDK imports a module of websockets that is deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_sdks_own_trading_client_can_talk_to_the_stand_in(fake: FakeAlpaca) -> None:
+    """Its models read every answer: orders, lists, cancel, replace, positions, account, clock, assets."""
+    from alpaca.trading.client import TradingClient
+    from alpaca.trading.enums import OrderSide, QueryOrderStatus, TimeInForce
+    from alpaca.trading.requests import (
+        GetOrdersRequest,
+        LimitOrderRequest,
+        MarketOrderRequest,
+        ReplaceOrderRequest,
+    )
+
+    client = TradingClient(*KEYS, url_override=fake.url)
+    bought = client.submit_order(
+        MarketOrderRequest(symbol="AAPL", qty=2, side=OrderSide.BUY, time_in_force=TimeInForce.DAY)
+    )
+    assert client.get_order_by_client_id(bought.client_order_id).status.value == "filled"
+    assert client.get_clock().is_open is True
+    assert client.get_asset("AAPL").fractionable is True
+    assert client.get_account().account_number == fake.account_number
+    fake.fills = False
+    limit = LimitOrderRequest(
+        symbol="MSFT", qty=3, side=OrderSide.BUY, time_in_force=TimeInForce.GTC, limit_price=90
+    )
+    resting = client.submit_order(limit)
+    replaced = client.replace_order_by_id(resting.id, ReplaceOrderRequest(qty=2, limit_price=91))
+    assert replaced.replaces == resting.id
+    client.cancel_order_by_id(replaced.id)
+    every = client.get_orders(GetOrdersRequest(status=QueryOrderStatus.ALL))
+    assert [order.status.value for order in every] == ["canceled", "replaced", "filled"]
+    assert client.get("/account/activities/FILL")[0]["qty"] == "2"
+    with pytest.raises(APIError, match="order not found"):
+        client.get_order_by_id("00000000-0000-0000-0000-000000000000")
+
+
+def test_the_stand_in_tells_what_it_saw(fake: FakeAlpaca) -> None:
+    import requests
+
+    AlpacaBroker(fake.url, *KEYS, connect=1, read=1).account()
+    listed = requests.get(f"{fake.url}/test/requests", timeout=5).json()
+    assert listed == [["GET", "/v2/account", ""]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"qty": "9000"}, 403, "insufficient buying power"),
+        ({"qty": "1.5", "time_in_force": "gtc"}, 422, "fractional orders must be DAY"),
+        ({"symbol": "NOPE"}, 422, "not found"),
+        ({"qty": "0"}, 422, "qty must be > 0"),
+        ({"notional": "5"}, 422, "qty or notional"),
+        ({"client_order_id": "x" * 129}, 422, "no more than 128"),
+        ({"symbol": "HELD", "side": "sell", "qty": "6"}, 403, "insufficient qty available"),
+        ({"symbol": "OPEN", "side": "sell"}, 403, "wash trade"),
+    ],
+)
+def test_the_stand_in_refuses_what_alpaca_refuses(
+    fake: FakeAlpaca, body: dict[str, str], status: int, words: str
+) -> None:
+    market = {"side": "buy", "type": "market", "time_in_force": "day", "qty": "1"}
+    fake.place({**market, "symbol": "HELD", "qty": "5"})
+    fake.fills = False
+    fake.place({**market, "symbol": "OPEN"})
+    answer = fake.place({**market, "symbol": "AAPL", **body})
+    assert answer[0] == status
+    assert words in answer[1]["message"]
+
+
+def test_at_night_a_plain_order_is_accepted_and_queued(fake: FakeAlpaca) -> None:
+    fake.is_open = False
+    broker = AlpacaBroker(fake.url, *KEYS, connect=1, read=1)
+    order = WireOrder("tl-1", "AAPL", "buy", Decimal(1), None, "market", None, None, "day", False)
+    assert broker.submit(order).json()["status"] == "accepted"

@@ -96,9 +96,44 @@ def test_a_live_status_with_a_quantity_is_partial() -> None:
         (403, "opg orders must be submitted after 7:00pm and before 9:28am", "market_rule"),
         (422, "invalid limit_price 290.123. sub-penny increment does not fulfill", "invalid_order"),
         (422, "qty must be > 0", "invalid_order"),
+        (403, "trade denied due to pattern day trading protection", "market_rule"),
+        (403, "day trading margin call protection", "insufficient_buying_power"),
+        (403, "potential wash trade detected. opposite side limit order exists", "wash_trade"),
+        (422, "potential wash trade detected. use complex orders", "wash_trade"),
+        (422, "could not find us_equity 'X'", "not_tradable"),
+        (422, "qty or notional is required", "invalid_order"),
+        (422, "qty must be integer", "invalid_order"),
+        (422, "only one of qty or notional is accepted", "invalid_order"),
+        (422, "fractional orders must be DAY orders", "invalid_order"),
+        (422, "fractional orders cannot be sold short", "insufficient_quantity"),
+        (422, "notional must be >= 1.00", "invalid_order"),
+        (403, "cost basis must be >= minimal amount of order 1", "invalid_order"),
+        (422, "extended hours order must be DAY or GTC limit orders", "market_rule"),
+        (422, "bracket orders require take_profit.limit_price", "invalid_order"),
+        (422, "client_order_id must be no more than 128 characters", "invalid_order"),
+        (403, "account is restricted to liquidation only", "not_tradable"),
+        (403, "new orders rejected by user request", "not_tradable"),
         (403, "something new", "other"),
     ],
 )
 def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
     verdict = outcome.of_submit(exchange(status, {"code": 40310000, "message": message}))
     assert (verdict.kind, verdict.failure_code, verdict.message) == (Kind.REFUSED, code, message)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (exchange(204), Kind.ASKED),
+        (exchange(422, {"message": 'order is already in "filled" state'}), Kind.REFUSED),
+        (exchange(404, {"message": "order not found"}), Kind.REFUSED),
+        (exchange(404, b"<html>"), Kind.UNKNOWN),
+        (exchange(500, {"message": "x"}), Kind.UNKNOWN),
+        (exchange(429, b""), Kind.THROTTLED),
+        (exchange(401, b""), Kind.BAD_KEYS),
+        (exchange(None, error="x"), Kind.UNKNOWN),
+        (exchange(None, error="x", sent=False), Kind.NOT_SENT),
+    ],
+)
+def test_cancel(answer: Exchange, kind: Kind) -> None:
+    assert outcome.of_cancel(answer).kind is kind

@@ -54,6 +54,7 @@ _REFUSALS = (
     ("could not find", "not_tradable"),
     ("not authorized to trade", "not_tradable"),
     ("restricted to liquidation", "not_tradable"),
+    ("rejected by user request", "not_tradable"),
     ("pattern day trading", "market_rule"),
     ("must be submitted after", "market_rule"),
     ("extended hours", "market_rule"),
