@@ -47,6 +47,8 @@ class Books:
         self.cash = Decimal(400_000)
         self.account_number = "PA123456789"
         self.reply_changes: dict[str, Any] = {}
+        self._ids: set[str] = set()
+        self._spent = Decimal(0)
         self.lock = threading.RLock()
 
     def answer(self, method: str, target: str, body: bytes) -> Answer:
@@ -103,6 +105,7 @@ class Books:
             }
             answer = dict(order)
             self.orders[order["id"]] = order
+            self._ids.add(client_id)
             if self.fills and self.is_open:
                 self.fill(order["id"], None, self.price)
             elif self.is_open:
@@ -120,6 +123,7 @@ class Books:
             part = whole - before if quantity is None else Decimal(quantity)
             done = before + part
             paid = before * Decimal(order["filled_avg_price"] or 0) + part * Decimal(price)
+            self._spent += part * Decimal(price) * (1 if order["side"] == "buy" else -1)
             state = status or ("filled" if done >= whole else "partially_filled")
             order.update(
                 status=state,
@@ -184,6 +188,7 @@ class Books:
         if self.keeps_quantity:
             new["qty"] = old["qty"]
         self.orders[new["id"]] = new
+        self._ids.add(client_id)
         answer = {**new, "status": "pending_new"}
         if self.rejects_replacement:
             self.end(new["id"], "rejected")
@@ -260,14 +265,6 @@ class Books:
         return None
 
     def _buying_power(self) -> Decimal:
-        spent = sum(
-            (
-                Decimal(item["qty"]) * Decimal(item["price"]) * (1 if item["side"] == "buy" else -1)
-                for item in self.activities
-                if item.get("qty")
-            ),
-            Decimal(0),
-        )
         resting = sum(
             (
                 self._left(order) * Decimal(order["limit_price"] or self.price)
@@ -275,7 +272,7 @@ class Books:
             ),
             Decimal(0),
         )
-        return self.cash - spent - resting
+        return self.cash - self._spent - resting
 
     def _live(self, symbol: str | None, side: str) -> list[dict[str, Any]]:
         return [
@@ -289,7 +286,7 @@ class Books:
         return Decimal(order["qty"] or 0) - Decimal(order["filled_qty"])
 
     def _has(self, client_id: str) -> bool:
-        return any(order["client_order_id"] == client_id for order in self.orders.values())
+        return client_id in self._ids
 
     def _open_ids(self) -> list[str]:
         return [key for key, order in self.orders.items() if order["status"] not in ENDED]

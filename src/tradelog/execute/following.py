@@ -140,7 +140,7 @@ class Follower:
             ]
             if len(page) < FILLS_PAGE or not named or named[-1] == token:
                 return found, True
-            if not self._line.is_open():
+            if not self._line.is_open(spare=True):
                 return found, False
             token = named[-1]
         return found, False
@@ -227,8 +227,9 @@ class Follower:
         """Orders that were replaced by one that we do not have yet: by somebody else, or unseen by us."""
         with self._writer.reading() as connection:
             rows = connection.execute(
-                "SELECT e.execution_id, o.replaced_by FROM trade_executions e"
-                " JOIN trade_decisions d ON d.decision_id = e.decision_id"
+                # In this order: few decisions are executing, and many executions were replaced.
+                "SELECT e.execution_id, o.replaced_by FROM trade_decisions d"
+                " CROSS JOIN trade_executions e ON e.decision_id = d.decision_id"
                 " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
                 " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
                 " AND e.status = 'replaced' AND o.replaced_by IS NOT NULL"

@@ -52,6 +52,7 @@ class Reconciler:
         self._writer = line.writer
         self._follower = follower
         self._result = Result()
+        self._resume: str | None = None
 
     def run(self) -> Result:
         """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
@@ -170,7 +171,7 @@ class Reconciler:
                     tx.journal_rest("order.unreadable", item["id"])
 
     def _fills(self, since: str | None) -> bool:
-        after = FIRST if since is None else clock.later(since, -OVERLAP_SECONDS)
+        after = self._resume or (FIRST if since is None else clock.later(since, -OVERLAP_SECONDS))
         found, is_complete = self._follower.fills_between(after)
         self._adopt_by_fill(found)
         for start in range(0, len(found), CHUNK):
@@ -185,6 +186,8 @@ class Reconciler:
         ]
         if moments:
             self._mark("fills_until", max(moments))
+        # Cut short, the next time goes on from here: the day before would be read over and over.
+        self._resume = None if is_complete or not moments else clock.later(max(moments), -1.0)
         return is_complete
 
     def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from tradelog.execute import snapshots
 from tradelog.execute.brokers.base import Broker
 from tradelog.execute.changes import Changes
 from tradelog.execute.following import Follower
-from tradelog.execute.line import Line
+from tradelog.execute.line import Line, Patience
 from tradelog.execute.reconcile import Reconciler, Result
 from tradelog.execute.sending import Sender, Summary
 from tradelog.operate import systemd
@@ -46,6 +46,9 @@ class Worker:
         self._writer = writer
         self._config = config
         self._failure: BaseException | None = None
+        # What the last reconciliation could not see is not left until the next one is due.
+        self._is_complete = False
+        self._patience = Patience()
 
     @property
     def worker_id(self) -> str:
@@ -112,11 +115,21 @@ class Worker:
         self.follower.poll()
 
     def reconcile(self) -> Result:
-        return self.reconciler.run()
+        """Compare everything with the broker."""
+        result = self.reconciler.run()
+        self._is_complete = result.missing is None
+        if self._is_complete:
+            self._patience.done("reconcile")
+        else:
+            self._patience.failed("reconcile")
+        return result
 
     def heartbeat(self) -> None:
+        """Say that we are alive; look at the queue; reconcile again where it was cut short."""
         self.line.heartbeat()
         self._watch_depth()
+        if not self._is_complete and self._patience.is_due("reconcile") and self.line.is_open(spare=True):
+            self.reconcile()
 
     def snapshot(self) -> None:
         """Keep account and positions after something changed: what nobody traded on need not be."""
