@@ -25,6 +25,8 @@ MOST_SECONDS_BETWEEN_FILLS = 3600.0
 # The broker's clock may be behind ours by more than a call takes.
 CLOCK_SECONDS = 60.0
 A_DAY = 86_400.0
+# Before any order that Alpaca can know of.
+FIRST = "2010-01-01T00:00:00.000000Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +293,12 @@ def page_edge(read: Sequence[dict[str, Any]]) -> str | None:
 
     ``after`` is exclusive, and orders of one moment may lie on both sides of an edge.
     """
+    # A time that nobody can mean must not lead past everything else.
+    latest = clock.later(clock.now_text(), CLOCK_SECONDS)
     moments = [
         moment
         for order in read
         if (moment := clock.read_moment(order.get("submitted_at") or order.get("created_at"))) is not None
+        and FIRST <= moment <= latest
     ]
     return clock.later(max(moments), -0.001) if moments else None

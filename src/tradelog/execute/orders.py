@@ -48,9 +48,16 @@ def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
 def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
     """Whether an order says something that is not in the store."""
     known = connection.execute(
-        f"SELECT {', '.join(_STATE)} FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],)
+        f"SELECT {', '.join(_STATE)}, json_extract(raw, '$.updated_at') FROM alpaca_orders"
+        " WHERE broker_order_id = ?",
+        (order["id"],),
     ).fetchone()
-    return known is None or tuple(known) != tuple(state_of(order).values())
+    if known is None:
+        return True
+    then, now = clock.read_moment(known[-1]), clock.read_moment(order.get("updated_at"))
+    # Of two workers one may hear an older answer later.
+    is_older = then is not None and now is not None and now < then
+    return not is_older and tuple(known[:-1]) != tuple(state_of(order).values())
 
 
 def apply_order(
@@ -64,7 +71,12 @@ def apply_order(
     """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
     status = outcome.execution_status(order)
     filled = outcome.number(order, "filled_qty") or money.ZERO
-    if _is_stale(tx, owner.execution_id, order, status, filled):
+    if _goes_back(tx, owner.execution_id, order, status, filled):
+        # A bust, or an order that lives again: kept as the broker says it, and for a person to see.
+        if _note_order(tx, account, owner, order, source, call_id):
+            text = f"{order['symbol']}: order {order['id']} went back to {order['status']}, filled {filled}"
+            raise_alert(tx, "order_went_back", str(order["id"]), text, once=True)
+            tx.journal("order.went_back", owner.execution_id)
         return
     if not _note_order(tx, account, owner, order, source, call_id):
         return
@@ -106,7 +118,7 @@ def note_foreign(
         return
     if not told:
         text = f"{order['symbol']}: order {order['id']} is no plain order, and is kept without a decision"
-        raise_alert(tx, "order_not_adopted", str(order["id"]), text)
+        raise_alert(tx, "order_not_adopted", str(order["id"]), text, once=True)
     tx.journal("order.kept", str(order["id"]))
 
 
@@ -128,7 +140,7 @@ def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[
         if known is not None:
             if tuple(known) != (fill["broker_order_id"], fill["quantity"], fill["price"]):
                 text = f"the broker tells fill {item['id']} in two ways: now {item['qty']} at {item['price']}"
-                raise_alert(tx, "fill_conflict", str(item["id"]), text)
+                raise_alert(tx, "fill_conflict", str(item["id"]), text, once=True)
                 tx.journal_rest("fill.conflict", str(item["id"]))
             continue
         added += 1
@@ -163,8 +175,10 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
     if row is not None and row[0] is not None:
         return Owner(row[0], row[1])
     decision = tx.dicts(
-        "SELECT * FROM trade_decisions WHERE client_order_id = ? AND broker = ? AND environment = ?"
-        " AND account = ? AND status IN ('pending', 'cancelled')",
+        "SELECT * FROM trade_decisions d WHERE client_order_id = ? AND broker = ? AND environment = ?"
+        " AND account = ? AND status IN ('pending', 'cancelled') AND NOT EXISTS (SELECT 1"
+        " FROM trade_executions e WHERE e.client_order_id = d.client_order_id"
+        " AND e.alpaca_order_id IS NOT NULL)",
         (order["client_order_id"], *account),
     )
     if not decision:
@@ -280,12 +294,12 @@ def _fill(tx: Transaction, account: Account, item: Mapping[str, Any], execution_
     }
 
 
-def _is_stale(
+def _goes_back(
     tx: Transaction, execution_id: str, order: Mapping[str, Any], status: str, filled: Decimal
 ) -> bool:
-    """Whether this answer is older than what we know: an ended order does not live again.
+    """Whether the broker takes back what we know: fills, or the end of an order.
 
-    Only one that was replaced can: its replacement may be refused by the venue.
+    One that was replaced may live again: its replacement can be refused by the venue.
     """
     known = tx.one(
         "SELECT status, filled_quantity, alpaca_order_id FROM trade_executions WHERE execution_id = ?",

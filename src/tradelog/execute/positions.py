@@ -165,13 +165,32 @@ def close_break(tx: Transaction, break_id: str, kind: str, why: str) -> None:
     tx.journal("break.closed", break_id)
 
 
+def is_accepted(tx: Transaction, execution_id: str, filled: Decimal, summed: Decimal) -> bool:
+    """Whether a person has explained exactly these missing fills."""
+    row = tx.one(
+        "SELECT 1 FROM breaks WHERE kind = 'fills' AND subject = ? AND expected = ? AND actual = ?"
+        " AND closed_why LIKE 'accepted:%'",
+        (execution_id, money.to_text(filled), money.to_text(summed)),
+    )
+    return row is not None
+
+
 def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> None:
-    """A person explains a break: of positions the difference becomes an adjustment."""
+    """A person explains a break: what no fill explains becomes an adjustment of the position."""
     row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
     account = (row["broker"], row["environment"], row["account"])
     if row["kind"] == "position":
         change = money.parse(row["actual"]) - money.parse(row["expected"])
         _entry(tx, account, row["subject"], "adjustment", change, reason, actor)
+    else:
+        side = tx.one(
+            "SELECT d.side FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id"
+            " WHERE e.execution_id = ?",
+            (row["subject"],),
+        )[0]
+        missing = money.parse(row["expected"]) - money.parse(row["actual"])
+        change = missing if side == "buy" else -missing
+        _entry(tx, account, row["symbol"], "adjustment", change, reason, actor)
     close_break(tx, break_id, row["kind"], f"accepted: {reason}")
 
 

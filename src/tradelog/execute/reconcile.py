@@ -17,7 +17,7 @@ from typing import Any
 from tradelog import clock, money
 from tradelog.execute import orders, outcome, positions, settle, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
-from tradelog.execute.following import MOST_PAGES, Follower, page_edge
+from tradelog.execute.following import FIRST, MOST_PAGES, Follower, page_edge
 from tradelog.execute.line import Line
 from tradelog.execute.orders import Owner
 from tradelog.execute.outbox import wire_order
@@ -26,8 +26,6 @@ from tradelog.store.writer import Transaction
 
 OVERLAP_SECONDS = 86_400.0
 CHUNK = 100
-# Before any order that Alpaca can know of.
-FIRST = "2010-01-01T00:00:00.000000Z"
 # Activities come later than the order's state; a difference younger than this is none yet.
 YOUNG_SECONDS = 60.0
 # Positions are read again while fills come in between.
@@ -53,6 +51,8 @@ class Reconciler:
         self._follower = follower
         self._result = Result()
         self._resume: str | None = None
+        # Orders that fills name and the broker does not know: asked about once a worker.
+        self._without_order: set[str] = set()
 
     def run(self) -> Result:
         """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
@@ -167,13 +167,13 @@ class Reconciler:
             if isinstance(item, dict) and isinstance(item.get("id"), str) and outcome.as_order(item) is None:
                 with self._writer.transaction() as tx:
                     text = f"order {item['id']} of the broker lacks what makes an order, and is not followed"
-                    raise_alert(tx, "order_unreadable", item["id"], text)
+                    raise_alert(tx, "order_unreadable", item["id"], text, once=True)
                     tx.journal_rest("order.unreadable", item["id"])
 
     def _fills(self, since: str | None) -> bool:
         after = self._resume or (FIRST if since is None else clock.later(since, -OVERLAP_SECONDS))
         found, is_complete = self._follower.fills_between(after)
-        self._adopt_by_fill(found)
+        is_complete = self._adopt_by_fill(found) and is_complete
         for start in range(0, len(found), CHUNK):
 
             def write(chunk: Sequence[dict[str, Any]] = found[start : start + CHUNK]) -> None:
@@ -184,14 +184,14 @@ class Reconciler:
         moments = [
             moment for item in found if (moment := clock.read_moment(item["transaction_time"])) is not None
         ]
-        if moments:
-            self._mark("fills_until", max(moments))
+        if moments and is_complete:
+            self._mark("fills_until", min(max(moments), clock.now_text()))
         # Cut short, the next time goes on from here: the day before would be read over and over.
         self._resume = None if is_complete or not moments else clock.later(max(moments), -1.0)
         return is_complete
 
-    def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> None:
-        """Orders that only their fills tell of: asked for one by one."""
+    def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> bool:
+        """Orders that only their fills tell of: asked for one by one; False where some are left."""
         with self._writer.reading() as connection:
             unknown = sorted(
                 {
@@ -203,15 +203,27 @@ class Reconciler:
                     is None
                 }
             )
-        for order_id in unknown[:CHUNK]:
+        is_complete = True
+        for order_id in unknown:
             if not self._line.is_open(spare=True):
-                return
+                return False
+            if order_id in self._without_order:
+                continue
             exchange = self._line.broker.order(order_id)
-            order = outcome.of_lookup(exchange).order
-            if order is not None and order["id"] == order_id:
-                self._bring_in([dict(order)], exchange)
-            else:
-                self._line.hear(exchange, quiet=True)
+            verdict = outcome.of_lookup(exchange)
+            if verdict.order is not None and verdict.order["id"] == order_id:
+                self._bring_in([dict(verdict.order)], exchange)
+                continue
+            self._line.hear(exchange, verdict, quiet=True)
+            if verdict.kind is not outcome.Kind.NOT_FOUND:
+                is_complete = False
+                continue
+            self._without_order.add(order_id)
+            with self._writer.transaction() as tx:
+                text = f"fills of order {order_id}, which the broker does not know, are not recorded"
+                raise_alert(tx, "fills_without_order", order_id, text, once=True)
+                tx.journal_rest("fills.without_order", order_id)
+        return is_complete
 
     def _positions(self, *, is_open: bool) -> bool:
         """Compare what is held, with no fill in between that would make a difference of its own."""
@@ -229,7 +241,8 @@ class Reconciler:
             )
             if not is_complete:
                 return False
-            self._adopt_by_fill(found)
+            if not self._adopt_by_fill(found):
+                return False
             with self._writer.transaction() as tx:
                 added = orders.apply_fills(tx, self._line.account, found)
             self._result.fills += added
@@ -245,6 +258,11 @@ class Reconciler:
             with self._writer.reading() as connection:
                 ours = positions.expected(connection, account)
                 owed = positions.owed(connection, account)
+            owed = {
+                key: row
+                for key, row in owed.items()
+                if not positions.is_accepted(tx, key, row.filled, row.summed)
+            }
             oldest = clock.later(tx.now, -YOUNG_SECONDS)
             ripe = {
                 key: (row.symbol, row.filled, row.summed) for key, row in owed.items() if row.since < oldest
@@ -257,7 +275,9 @@ class Reconciler:
                     missing = row.filled - row.summed
                     change = missing if row.side == "buy" else -missing
                     ours[row.symbol] = ours.get(row.symbol, money.ZERO) + change
-                self._result.opened = positions.open_books(tx, account, held, ours, self._writer.actor)
+                # Another one may have opened them meanwhile.
+                if self._marks_in(tx)["opened_at"] is None:
+                    self._result.opened = positions.open_books(tx, account, held, ours, self._writer.actor)
                 return
             found = {
                 symbol: (symbol, *pair)
@@ -273,10 +293,13 @@ class Reconciler:
                 " ON CONFLICT DO NOTHING",
                 self._line.account,
             )
-            return tx.dicts(
-                "SELECT * FROM reconcile_marks WHERE broker = ? AND environment = ? AND account = ?",
-                self._line.account,
-            )[0]
+            return self._marks_in(tx)
+
+    def _marks_in(self, tx: Transaction) -> dict[str, str | None]:
+        return tx.dicts(
+            "SELECT * FROM reconcile_marks WHERE broker = ? AND environment = ? AND account = ?",
+            self._line.account,
+        )[0]
 
     def _mark(self, column: str, moment: str) -> None:
         with self._writer.transaction() as tx:

@@ -80,6 +80,8 @@ def unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
     """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
     tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
     change_decision(tx, claim, {"next_attempt_at": ask_at})
+    # Whoever asks next takes the lease again; a person must not wait for it to run out.
+    release(tx, claim.decision_id, claim.token)
     raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
     tx.journal("execution.unknown", claim.execution_id)
 

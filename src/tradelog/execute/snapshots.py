@@ -53,8 +53,9 @@ def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
     """Store account and positions where they differ from the last ones; False without an answer."""
     answers = {"account": broker.account(), "position": broker.positions()}
     for kind, exchange in answers.items():
-        wanted = dict if kind == "account" else list
-        if exchange.status != 200 or not isinstance(exchange.json(), wanted):
+        answer = exchange.json()
+        is_one = isinstance(answer, dict) if kind == "account" else read(answer) is not None
+        if exchange.status != 200 or not is_one:
             return False
     with writer.transaction() as tx:
         for kind, exchange in answers.items():

@@ -20,16 +20,22 @@ from tradelog.store.writer import Transaction, Writer
 PASSING = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "needs_attention")
 COMMAND_SECONDS = 30.0
 # Left to the command when the worker ends.
-CLOSING_SECONDS = 2.0
+CLOSING_SECONDS = 5.0
+# Characters of a message, so that all of it fits a pipe.
+MOST_TOLD = 2000
 # A command that fails is tried this often an alert; the row stays either way.
 MOST_TRIES = 3
 ITSELF = "tradelog"
 
 
-def raise_alert(tx: Transaction, kind: str, subject: str, message: str) -> None:
-    """One row a kind and subject until somebody has acknowledged it. The caller's entry journals it."""
+def raise_alert(tx: Transaction, kind: str, subject: str, message: str, *, once: bool = False) -> None:
+    """One row a kind and subject until somebody has acknowledged it. The caller's entry journals it.
+
+    ``once`` is for what will be seen again and again: acknowledged, it is not told a second time.
+    """
     known = tx.one(
-        "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND acknowledged_at IS NULL", (kind, subject)
+        "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND (? OR acknowledged_at IS NULL)",
+        (kind, subject, once),
     )
     if known is None:
         tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
@@ -75,15 +81,17 @@ class Messenger:
             self._start(dict(zip(("alert_id", "kind", "subject", "message", "created_at"), row, strict=True)))
 
     def close(self) -> None:
-        """Tell what is left for a few seconds, then end what still runs; the next worker tells it again."""
+        """Tell what is left for a few seconds. What runs on after that is left to end by itself."""
         end = time.monotonic() + CLOSING_SECONDS
         self.tick()
         while self._running is not None and time.monotonic() < end:
             time.sleep(0.02)
             self.tick()
         if self._running is not None:
-            self._running.kill()
-            self._running.wait()
+            self._write("told_at = :now, tell_error = :error", error="it ran on when the worker ended")
+            # Its own session outlives ours; killed, it would be told again, and killed again.
+            self._running.returncode = 0
+            self._running = None
 
     def _start(self, alert: dict[str, Any]) -> None:
         self._alert_id = int(alert["alert_id"])
@@ -101,8 +109,9 @@ class Messenger:
                 start_new_session=True,
             )
             assert self._running.stdin is not None
-            # A few hundred bytes fit the pipe's buffer, whether or not anybody reads them.
-            self._running.stdin.write(json.dumps(alert).encode()[:4096])
+            # So little fits the pipe's buffer, whether or not anybody reads it.
+            alert["message"] = alert["message"][:MOST_TOLD]
+            self._running.stdin.write(json.dumps(alert).encode())
             self._running.stdin.close()
         except BrokenPipeError:
             return  # it does not read its input, which is its right

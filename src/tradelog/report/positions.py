@@ -71,7 +71,10 @@ def _told(reader: Reader, account: Account) -> tuple[dict[str, Decimal], str | N
         return {}, None
     held: dict[str, Decimal] = {}
     for item in json.loads(row["value"]):
-        quantity = money.parse(item["qty"])
+        try:
+            quantity = money.parse(item["qty"])
+        except (ValueError, KeyError, TypeError):  # an answer that an older tradelog kept unread
+            continue
         held[item["symbol"]] = -abs(quantity) if item.get("side") == "short" else quantity
     return held, str(row["as_of"])
 

@@ -126,6 +126,9 @@ def _attention(found: dict[str, Any]) -> list[str]:
         if found[key]:
             said.append(f"{len(found[key])} {words}")
     workers = [row for row in found["workers"] if row["alive"]]
+    last = found["workers"][0] if found["workers"] else None
+    if last is not None and not workers and last["stopped_at"] is None:
+        said.append(f"worker {last['worker_id']} ended without a word, and none runs")
     silent = [row for row in workers if row["silent_seconds"] > SILENT_SECONDS]
     said += [f"worker {row['worker_id']} silent for {row['silent_seconds']} s" for row in silent]
     oldest = found["queue"]["oldest_due"]
