@@ -49,11 +49,12 @@ def later(moment: str, seconds: float) -> str:
 
 
 def read_moment(text: object) -> str | None:
-    """Somebody else's time as store text; None where it cannot be read."""
+    """Somebody else's time as store text; None where it cannot be read, or meant."""
     if not isinstance(text, str) or not text:
         return None
     try:
-        return to_text(from_text(text))
+        moment = from_text(text)
+        return to_text(moment) if moment.year in YEARS else None
     except (ValueError, OverflowError):
         return None
 

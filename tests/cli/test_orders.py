@@ -94,6 +94,10 @@ def test_a_request_is_found_by_its_own_id(cli: Cli, home: Path, writer: Writer) 
     [
         (["cancel", "dec_zzzz"], 3, "nothing is named"),
         (["cancel"], 2, ""),
+        (["cancel", ""], 2, "too little of an id"),
+        (["cancel", "dec_"], 2, "too little of an id"),
+        (["resolve", "", "--accept", "--why", "x"], 2, "too little of an id"),
+        (["resolve", "ID", "--accept", "--why", "x"], 2, "is no break"),
         (["replace", "dec_zzzz", "--limit", "1"], 3, "nothing is named"),
         (["replace", "ID"], 2, "nothing to change"),
         (["replace", "ID", "--limit", "abc"], 2, "--limit"),
@@ -105,7 +109,7 @@ def test_a_request_is_found_by_its_own_id(cli: Cli, home: Path, writer: Writer) 
         (["resolve", "ID", "--not-placed", "--seen", "--why", "x"], 2, "one of"),
         (["resolve", "--seen", "--why", "x"], 2, "which one"),
         (["resolve", "ID", "--seen", "--why", "x"], 2, "does not wait"),
-        (["resolve", "brk_zz", "--accept", "--why", "x"], 3, "nothing is named"),
+        (["resolve", "brk_zzzz", "--accept", "--why", "x"], 3, "nothing is named"),
         (["alerts", "--ack", "x"], 2, "no number"),
         (["alerts", "--ack", "77"], 3, "no open alert"),
     ],
@@ -212,11 +216,22 @@ def test_a_word_which_order_it_is_brings_it_in(
     decision_id = unknown(cli, fake)
     wrong = cli("resolve", decision_id, "--order", "nonsense", "--why", "x", **ENVIRONMENT)
     assert wrong.code == 3
+    path = cli("resolve", decision_id, "--order", "../account", "--why", "x", **ENVIRONMENT)
+    assert path.code == 2
+    other = fake.place(
+        {"symbol": "TSLA", "side": "buy", "qty": "3", "type": "market", "time_in_force": "day"}
+    )
+    unlike = cli("resolve", decision_id, "--order", other[1]["id"], "--why", "x", **ENVIRONMENT)
+    assert unlike.code == 2
+    assert "symbol is TSLA" in one_line(unlike)
     order_id = next(iter(fake.orders))
     said = cli("resolve", decision_id, "--order", order_id, "--why", "I see it there", **ENVIRONMENT)
     assert said.code == 0, said.err
     assert scalar(writer, "SELECT status FROM trade_decisions") == "executed"
     assert scalar(writer, "SELECT new_value FROM control_events") == order_id
+    assert (
+        scalar(writer, "SELECT count(*) FROM trade_executions WHERE filled_quantity <> fills_quantity") == 0
+    )
 
 
 def test_an_alert_is_listed_until_it_is_acknowledged(cli: Cli, home: Path) -> None:
@@ -238,3 +253,24 @@ def test_status_tells_of_a_queue_that_nobody_works_on(cli: Cli, home: Path, writ
     assert (told["queue"]["pending"], told["queue"]["due"], told["workers"]) == (1, 1, [])
     assert cli("status").code == 0
     assert "none yet" in cli("status").out
+
+
+def test_status_tells_of_a_worker_that_died(cli: Cli, home: Path, writer: Writer) -> None:
+    decide(cli, "buy", "1", "AAPL")
+    assert cli("run-worker", "--once").code == 0
+    with writer.transaction() as tx:
+        tx.unaudited("UPDATE workers SET stopped_at = NULL, pid = 999999")
+    ended = cli("status")
+    assert ended.code == 6
+    assert "ended without a word" in one_line(ended)
+
+
+def test_status_tells_of_open_orders_that_nobody_compares(cli: Cli, home: Path, writer: Writer) -> None:
+    with (home / "tradelog.toml").open("a") as stream:
+        stream.write("[worker]\nonce_seconds = 1\n")
+    resting(cli)
+    with writer.transaction() as tx:
+        tx.unaudited("UPDATE reconcile_marks SET completed_at = '2020-01-01T00:00:00.000000Z'")
+    ended = cli("status")
+    assert ended.code == 6
+    assert "was not compared" in one_line(ended)

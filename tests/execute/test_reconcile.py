@@ -464,6 +464,179 @@ def test_no_statement_of_the_work_scans_what_grows(
             assert aliases.get(table, table) not in GROWING or is_partial, (sql, plan)
 
 
+@pytest.mark.parametrize("change", ["bust", "lives again"])
+def test_what_the_broker_takes_back_is_kept_once_and_told_of(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, change: str
+) -> None:
+    decision_id = decide(quantity="10")
+    settle(worker, writer, decision_id)
+    order = next(iter(fake.orders.values()))
+    order |= {"filled_qty": "7"} if change == "bust" else {"status": "new"}
+    order["updated_at"] = "2999-01-01T00:00:00Z"
+    worker.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'order_went_back'") == 1
+    assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == "10"
+    before = rows(writer)
+    for _ in range(3):
+        worker.reconcile()
+        worker.poll()
+    assert rows(writer) == before
+
+
+def test_an_oddity_that_was_acknowledged_is_not_told_again(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    settle(worker, writer, decide())
+    fake.activities[0] |= {"price": "7"}
+    fake.fills = False
+    odd = fake.place({**MARKET, "symbol": "SPY", "qty": "1"})[1]
+    fake.orders[odd["id"]]["symbol"] = ""
+    worker.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM alerts") == 2
+    with writer.transaction() as tx:
+        for number in (1, 2):
+            tx.update("alerts", str(number), {"acknowledged_at": tx.now, "acknowledged_by": "me"})
+        tx.journal("alerts.acknowledged", "all")
+    before = rows(writer)
+    worker.reconcile()
+    assert rows(writer) == before
+
+
+def test_accepted_missing_fills_stay_accepted(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    decide(quantity="10")
+    fake.lost.add("all of them")
+    fake.late_activities = 10_000
+    worker.drain()
+    worker.poll()
+    go(120)
+    worker.reconcile()
+    assert breaks(writer) == [("fills", "AAPL", "10", "0")]
+    with writer.transaction() as tx:
+        positions.accept_break(tx, scalar(writer, "SELECT break_id FROM breaks"), "lost", "me")
+    before = rows(writer)
+    worker.reconcile()
+    assert rows(writer) == before
+    # And the symbol is compared again.
+    fake.given = {"AAPL": Decimal(5)}
+    worker.reconcile()
+    assert breaks(writer) == [("position", "AAPL", "10", "15")]
+
+
+def test_a_time_that_nobody_can_mean_hides_nothing(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
+    for moment in ("2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"):
+        odd = fake.place({**MARKET, "symbol": "TSLA", "qty": "1"})[1]
+        fake.orders[odd["id"]]["submitted_at"] = moment
+        worker.reconcile()
+    fake.place({**MARKET, "symbol": "MSFT", "qty": "1"})
+    assert len(worker.reconcile().adopted) == 1
+
+
+def test_two_first_reconciles_open_the_books_once(writer: Writer, fake: FakeAlpaca, config: Config) -> None:
+    fake.given = {"MSFT": Decimal(7)}
+    first, second = new_worker(writer, fake, config), new_worker(writer, fake, config)
+    ask = first.line.broker.positions
+
+    def after_the_other() -> Any:
+        if not scalar(writer, "SELECT opened_at FROM reconcile_marks"):
+            second.reconcile()
+        return ask()
+
+    first.line.broker.positions = after_the_other  # type: ignore[method-assign]
+    first.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM position_entries") == 1
+
+
+def test_a_fill_while_the_books_are_opened_is_no_opening_position(
+    writer: Writer, fake: FakeAlpaca, config: Config
+) -> None:
+    fake.fills = False
+    resting = fake.place({**MARKET, "symbol": "TSLA", "qty": "3"})[1]
+    worker = new_worker(writer, fake, config)
+    ask = worker.line.broker.positions
+
+    def fill_first() -> Any:
+        if not fake.activities:
+            fake.fill(resting["id"], None, "100")
+            fake.late_activities = 3
+        return ask()
+
+    worker.line.broker.positions = fill_first  # type: ignore[method-assign]
+    worker.reconcile()
+    worker.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM position_entries") == 0
+    assert breaks(writer) == []
+
+
+def test_many_orders_that_only_fills_tell_of_are_all_found(
+    worker: Worker, writer: Writer, fake: FakeAlpaca
+) -> None:
+    for number in range(150):
+        order = fake.place({**MARKET, "symbol": f"S{number % 5}", "qty": "1"})[1]
+        fake.unlisted.add(order["id"])
+    for item in fake.activities:
+        item["transaction_time"] = f"2026-01-{1 + fake.activities.index(item) % 20:02d}T15:00:00.5Z"
+    fake.activities[0]["order_id"] = "00000000-0000-0000-0000-000000000000"
+    worker.reconcile()
+    worker.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM fills") == 149
+    assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'fills_without_order'") == 1
+
+
+def test_an_order_replaced_by_one_that_came_first_ends(
+    worker: Worker, writer: Writer, fake: FakeAlpaca
+) -> None:
+    fake.fills = False
+    old = fake.place({**MARKET, "symbol": "TSLA", "qty": "3"})[1]["id"]
+    new = fake.replace(old, {"limit_price": "9"})[1]["id"]
+    # Hidden until the other is on record.
+    fake.unlisted.add(old)
+    worker.reconcile()
+    fake.unlisted.clear()
+    worker.reconcile()
+    states = dict(
+        writer.connection.execute(
+            "SELECT o.broker_order_id, d.status FROM alpaca_orders o"
+            " JOIN trade_decisions d ON d.decision_id = o.decision_id"
+        ).fetchall()
+    )
+    assert states == {old: "cancelled", new: "executing"}
+    before = rows(writer)
+    for _ in range(5):
+        worker.poll()
+    assert rows(writer) == before
+
+
+@pytest.mark.parametrize("named", ["gone", None])
+def test_a_successor_that_the_broker_does_not_show_is_given_to_a_person(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, named: str | None
+) -> None:
+    fake.fills = False
+    decide(order_type="limit", limit_price="5", quantity="1")
+    worker.drain()
+    next(iter(fake.orders.values())).update(status="replaced", replaced_by=named)
+    for _ in range(8):
+        worker.poll()
+        go(70)
+    assert "does not show" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+    before = rows(writer)
+    worker.poll()
+    assert rows(writer) == before
+
+
+def test_fills_of_an_order_that_is_no_decision_count(
+    worker: Worker, writer: Writer, fake: FakeAlpaca
+) -> None:
+    short = fake.place({**MARKET, "symbol": "TSLA", "side": "sell", "qty": "3"})[1]
+    fake.orders[short["id"]]["side"] = "sell_short"
+    fake.activities[0]["side"] = "sell_short"
+    worker.reconcile()
+    assert scalar(writer, "SELECT count(*) FROM trade_decisions") == 0
+    assert scalar(writer, "SELECT execution_id IS NULL FROM fills") == 1
+    assert breaks(writer) == []
+
+
 def test_reconcile_as_a_command(worker: Worker, cli: Any, fake: FakeAlpaca, writer: Writer) -> None:
     fake.place({**MARKET, "symbol": "TSLA", "qty": "3"})
     found = cli("reconcile", "--json", **ENVIRONMENT)

@@ -24,7 +24,7 @@ def command(
 
     config = load_config()
     if ack is not None:
-        _acknowledge(ack)
+        _acknowledge(ack, output_json)
         return
     with open_reader(config) as reader:
         rows = report.open_alerts(reader)
@@ -36,7 +36,7 @@ def command(
         table(ALERTS, [{**row, "age": report.age(row["created_at"])} for row in rows])
 
 
-def _acknowledge(ack: str) -> None:
+def _acknowledge(ack: str, output_json: bool) -> None:
     config = load_config()
     if ack != "all" and not (ack.isascii() and ack.isdecimal() and len(ack) < 18):
         raise UsageError(f"--ack {ack!r} is no number of an alert", hint="tradelog alerts lists them")
@@ -51,4 +51,7 @@ def _acknowledge(ack: str) -> None:
             tx.journal("alerts.acknowledged", ack)
     if not rows and ack != "all":
         raise NotFound(f"no open alert has the number {ack}", hint="tradelog alerts lists them")
-    line(f"{len(rows)} acknowledged")
+    if output_json:
+        as_json({"acknowledged": [row[0] for row in rows]})
+    else:
+        line(f"{len(rows)} acknowledged")

@@ -9,7 +9,7 @@ import typer
 from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
-from tradelog.cli.speaking import decision_of, speaking, writing
+from tradelog.cli.speaking import decision_of, insist_on_id, speaking, writing
 from tradelog.config import Config
 from tradelog.errors import NeedsAttention, UsageError
 
@@ -64,8 +64,16 @@ def command(
         raise UsageError("give one of --not-placed, --order, --seen and --accept")
     if any(words) and not (why and why.strip()):
         raise UsageError("a word needs its reason", hint='add --why "..."')
+    insist_on_id(wanted)
+    with open_reader(config) as reader:
+        kind, _ = reader.resolve(wanted, ("dec", "exe", "req", "brk"))
+    if accept != (kind == "brk"):
+        raise UsageError(
+            f"{wanted} is a break" if kind == "brk" else f"{wanted} is no break",
+            hint='explain it: --accept --why "..."' if kind == "brk" else "--accept is for breaks",
+        )
     if accept:
-        _accept(config, wanted, str(why))
+        _accept(config, wanted, str(why), output_json)
         return
     decision_id = decision_of(config, wanted)
     _settle(config, decision_id, not_placed=not_placed, order=order, seen=seen, why=str(why))
@@ -93,7 +101,7 @@ def _settle(
                 worker.follower.poll(decision_id)
 
 
-def _accept(config: Config, wanted: str, why: str) -> None:
+def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
     from tradelog.execute import positions
     from tradelog.execute.resolving import control
     from tradelog.store.reader import Reader
@@ -107,7 +115,10 @@ def _accept(config: Config, wanted: str, why: str) -> None:
                 raise UsageError(f"{break_id} is closed already: {row['closed_why']}")
             control(tx, "break.accepted", break_id, writer.actor, why, row["expected"], row["actual"])
             positions.accept_break(tx, break_id, why, writer.actor)
-    line(f"{break_id} accepted: {row['symbol']} is {row['actual']}")
+    if output_json:
+        as_json({"break_id": break_id, "symbol": row["symbol"], "actual": row["actual"], "reason": why})
+    else:
+        line(f"{break_id} accepted: {row['symbol']} is {row['actual']}")
 
 
 def _tell(config: Config, decision_id: str, output_json: bool) -> None:

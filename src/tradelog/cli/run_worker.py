@@ -47,6 +47,8 @@ def command(
             worker.finish()
     finally:
         writer.close()
+    if once and not worker.has_reconciled:
+        note("the broker was not compared with the log: it did not answer for all of it; tradelog reconcile")
     if once:
         _tell(config, sorted(worker.summary.sent), output_json)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tradelog.execute.worker import Worker
 
 STEP_SECONDS = 0.25
+# Characters of an id that acting on it takes.
+LEAST = 3
 
 
 @contextmanager
@@ -51,6 +53,7 @@ def decision_of(config: Config, wanted: str) -> str:
     """
     from tradelog.report import trail
 
+    insist_on_id(wanted)
     with Reader(config.store_path) as reader:
         kind, found = reader.resolve(wanted, ("dec", "exe", "req"))
         decision_id = found if kind == "dec" else str(trail.decision_of(reader, kind, found))
@@ -62,6 +65,14 @@ def decision_of(config: Config, wanted: str) -> str:
         named = ", ".join(str(value) for value in row.values())
         raise UsageError(f"{decision_id} is of {named}", hint="set [broker] in tradelog.toml to it")
     return decision_id
+
+
+def insist_on_id(wanted: str) -> None:
+    """Raise UsageError for so little of an id that it can fit by accident, as of an unset variable."""
+    if len(wanted.strip().rpartition("_")[2]) < LEAST:
+        raise UsageError(
+            f"{wanted!r} is too little of an id", hint=f"write at least {LEAST} characters of it"
+        )
 
 
 def until(worker: Worker, step: Callable[[], bool], seconds: float) -> bool:

@@ -15,6 +15,7 @@ from tradelog.execute import orders, outcome, settle
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
 from tradelog.execute.line import Line, Patience
 from tradelog.execute.orders import Owner
+from tradelog.operate.alerts import raise_alert
 
 # Up to so many orders are asked about one by one: an answer of its own is better evidence, and small.
 FEW = 3
@@ -25,6 +26,8 @@ MOST_SECONDS_BETWEEN_FILLS = 3600.0
 # The broker's clock may be behind ours by more than a call takes.
 CLOCK_SECONDS = 60.0
 A_DAY = 86_400.0
+# So many questions about the successor of an order, and then a person is asked.
+MOST_FAILURES = 5
 # Before any order that Alpaca can know of.
 FIRST = "2010-01-01T00:00:00.000000Z"
 
@@ -44,6 +47,7 @@ class Follower:
         # Whether an order has changed since somebody last asked.
         self.stirred = False
         self.fills_added = 0
+        self.news = 0
 
     def poll(self, decision_id: str | None = None) -> None:
         """Ask about every order that may still change, of one decision or of all, and for missing fills."""
@@ -85,6 +89,7 @@ class Follower:
 
         self._line.insist(write)
         self.stirred = True
+        self.news += 1
 
     def owes(self) -> bool:
         """Whether fills of any order are still missing that could come soon."""
@@ -198,6 +203,7 @@ class Follower:
 
             self._line.insist(write)
         self.stirred = True
+        self.news += len(news)
 
     def _listed(self) -> dict[str, tuple[dict[str, Any], Exchange]]:
         """The broker's open orders by id, all pages, each with the page that it is on."""
@@ -234,13 +240,16 @@ class Follower:
                 " CROSS JOIN trade_executions e ON e.decision_id = d.decision_id"
                 " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
                 " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
-                " AND e.status = 'replaced' AND o.replaced_by IS NOT NULL"
+                " AND e.status = 'replaced' AND d.needs_attention IS NULL"
                 " AND coalesce(?4, d.decision_id) = d.decision_id"
                 " AND NOT EXISTS (SELECT 1 FROM trade_executions n WHERE n.replaces = e.execution_id"
                 "   AND n.decision_id = e.decision_id AND n.status NOT IN ('not_sent', 'not_accepted'))",
                 (*self._line.account, decision_id),
             ).fetchall()
         for execution_id, order_id in rows:
+            if order_id is None or self._patience.failures(order_id) >= MOST_FAILURES:
+                self._give_to_person(execution_id, order_id)
+                continue
             if not self._line.is_open(spare=True) or not self._patience.is_due(order_id):
                 continue
             exchange = self._line.broker.order(order_id)
@@ -253,6 +262,18 @@ class Follower:
             else:
                 self._bring_in(dict(verdict.order), exchange)
             self._line.hear(exchange, verdict)
+
+    def _give_to_person(self, execution_id: str, order_id: str | None) -> None:
+        """Replaced, and by what the broker does not tell."""
+        named = order_id or "an order that it does not name"
+        why = f"replaced at the broker by {named}, which it does not show"
+        with self._writer.transaction() as tx:
+            decision_id, symbol = tx.one(
+                "SELECT decision_id, symbol FROM trade_executions WHERE execution_id = ?", (execution_id,)
+            )
+            tx.update("trade_decisions", decision_id, {"needs_attention": why})
+            raise_alert(tx, "needs_attention", decision_id, f"{symbol}: {why}")
+            tx.journal("decision.needs_attention", decision_id)
 
     def _bring_in(self, order: dict[str, Any], exchange: Exchange) -> None:
         with self._writer.transaction() as tx:

@@ -105,6 +105,8 @@ class Line:
     ) -> None:
         """Heed what an answer says about all calls. Raises BrokerRefusesUs for refused keys."""
         self._quiet_calls += quiet
+        # A long reconciliation is alive as long as it is answered.
+        systemd.notify("WATCHDOG=1")
         remaining = _whole(exchange.headers.get("x-ratelimit-remaining"))
         reset = _whole(exchange.headers.get("x-ratelimit-reset"))
         if remaining is not None and reset is not None:

@@ -96,6 +96,8 @@ def apply_order(
     if status == "rejected":
         changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
     tx.update("trade_executions", owner.execution_id, changes)
+    if filled:
+        _sum_fills(tx, owner.execution_id, order["id"])
     clear(tx, owner.decision_id, KNOWN_AGAIN)
     if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
         text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
@@ -131,7 +133,7 @@ def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[
             " AND environment = ? AND account = ?",
             (item["order_id"], *account),
         )
-        if order is None or order[0] is None:
+        if order is None:
             continue
         fill = _fill(tx, account, item, order[0])
         known = tx.one(
@@ -145,19 +147,20 @@ def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[
             continue
         added += 1
         tx.insert("fills", fill)
-        total = filled_so_far(tx, order[0])
-        tx.unaudited(
-            "UPDATE trade_executions SET fills_quantity = ? WHERE execution_id = ?",
-            (money.to_text(total), order[0]),
-        )
+        if order[0] is not None:
+            _sum_fills(tx, order[0], item["order_id"])
         tx.journal("fill.recorded", str(item["id"]))
     return added
 
 
-def filled_so_far(tx: Transaction, execution_id: str) -> Decimal:
-    """The sum of an execution's fills."""
-    rows = tx.query("SELECT quantity FROM fills WHERE execution_id = ?", (execution_id,))
-    return sum((money.parse(row[0]) for row in rows), money.ZERO)
+def _sum_fills(tx: Transaction, execution_id: str, order_id: str) -> None:
+    """By the order, not the execution: its fills may have been there before we knew whose it is."""
+    rows = tx.query("SELECT quantity FROM fills WHERE broker_order_id = ?", (order_id,))
+    total = sum((money.parse(row[0]) for row in rows), money.ZERO)
+    tx.unaudited(
+        "UPDATE trade_executions SET fills_quantity = ? WHERE execution_id = ?",
+        (money.to_text(total), execution_id),
+    )
 
 
 def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Owner | None:
@@ -176,7 +179,7 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
         return Owner(row[0], row[1])
     decision = tx.dicts(
         "SELECT * FROM trade_decisions d WHERE client_order_id = ? AND broker = ? AND environment = ?"
-        " AND account = ? AND status IN ('pending', 'cancelled') AND NOT EXISTS (SELECT 1"
+        " AND account = ? AND status IN ('pending', 'cancelled') AND adopted = 0 AND NOT EXISTS (SELECT 1"
         " FROM trade_executions e WHERE e.client_order_id = d.client_order_id"
         " AND e.alpaca_order_id IS NOT NULL)",
         (order["client_order_id"], *account),
@@ -275,7 +278,9 @@ def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _fill(tx: Transaction, account: Account, item: Mapping[str, Any], execution_id: str) -> dict[str, Any]:
+def _fill(
+    tx: Transaction, account: Account, item: Mapping[str, Any], execution_id: str | None
+) -> dict[str, Any]:
     broker, environment, name = account
     return {
         "fill_id": item["id"],

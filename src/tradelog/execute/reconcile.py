@@ -102,16 +102,28 @@ class Reconciler:
             edge = page_edge(read)
             if edge is not None:
                 self._mark("orders_until", clock.later(edge, 0.001))
+            self._result.orders = len(seen)
             if len(page) < ORDERS_PAGE or edge is None:
-                self._result.orders = len(seen)
                 return True
-            # A page of one single millisecond leads no further by its own edge.
-            after = edge if fresh else clock.later(edge, 0.002)
+            if not fresh:
+                self._too_many(edge)
+                return False
+            after = edge
         return False
+
+    def _too_many(self, edge: str) -> None:
+        """A page full of one single moment leads no further: what lies behind it cannot be listed."""
+        self._result.missing = f"more than {ORDERS_PAGE} orders submitted at {edge}"
+        with self._writer.transaction() as tx:
+            text = f"{self._result.missing}: those after it are not seen"
+            raise_alert(tx, "orders_unlisted", ":".join(self._line.account), text, once=True)
+            tx.journal_rest("orders.unlisted", edge)
 
     def _bring_in(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
         with self._writer.reading() as connection:
             news = [order for order in read if orders.is_news(connection, order)]
+        # Of two that were submitted at once, the one that replaces the other comes after it.
+        news.sort(key=lambda order: (str(order.get("submitted_at")), order.get("replaces") is not None))
         self._line.hear(exchange, quiet=not news)
         call_id: int | None = None
         for start in range(0, len(news), CHUNK):
@@ -235,7 +247,9 @@ class Reconciler:
             held = positions.read(exchange.json()) if exchange.status == 200 else None
             if held is None:
                 return False
-            # Fills that came while the positions were read.
+            # Orders that changed, and fills that came, while the positions were read.
+            changed = self._follower.news
+            self._follower.poll()
             found, is_complete = self._follower.fills_between(
                 clock.later(clock.now_text(), -OVERLAP_SECONDS / 24)
             )
@@ -246,7 +260,7 @@ class Reconciler:
             with self._writer.transaction() as tx:
                 added = orders.apply_fills(tx, self._line.account, found)
             self._result.fills += added
-            if not added:
+            if not added and changed == self._follower.news:
                 self._compare(held, exchange, is_open=is_open)
                 return True
         return False

@@ -5,6 +5,8 @@ A word is kept with its reason as a control event, and never destroys what was r
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
@@ -64,6 +66,8 @@ def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> No
 
     Raises NotFound, UsageError where it belongs to another decision, TradelogError without an answer.
     """
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", broker_order_id):
+        raise UsageError(f"{broker_order_id!r} is no id of an order", hint="the broker's page shows it")
     exchange = line.broker.order(broker_order_id)
     verdict = outcome.of_lookup(exchange)
     with line.writer.transaction() as tx:
@@ -73,6 +77,7 @@ def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> No
         order = verdict.order
         if order is not None:
             _refuse_other(tx, decision_id, broker_order_id)
+            _refuse_unlike(tx, decision_id, order)
             owner = Owner(execution["execution_id"], decision_id)
             old = execution["status"]
             control(
@@ -146,6 +151,15 @@ def _refuse_other(tx: Transaction, decision_id: str, broker_order_id: str) -> No
     row = tx.one("SELECT decision_id FROM alpaca_orders WHERE broker_order_id = ?", (broker_order_id,))
     if row is not None and row[0] not in (None, decision_id):
         raise UsageError(f"order {broker_order_id} belongs to {row[0]}", hint=f"tradelog show {row[0]}")
+
+
+def _refuse_unlike(tx: Transaction, decision_id: str, order: Mapping[str, Any]) -> None:
+    """A word can say what size an order has or what became of it, but not that a sell was a buy."""
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+    wanted = outbox.wire_order({**decision, "client_order_id": order["client_order_id"]})
+    different = outcome.mismatch(order, wanted, sized=False)
+    if different is not None:
+        raise UsageError(f"order {order['id']} is not of {decision_id}: {different}")
 
 
 def _take_from_all(tx: Transaction, decision_id: str) -> None:

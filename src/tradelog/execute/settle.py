@@ -153,7 +153,7 @@ def conclude(tx: Transaction, decision_id: str) -> None:
         (decision_id,),
     )
     _end_replaces(tx, decision_id, executions)
-    if _is_open(executions):
+    if _is_open(tx, executions):
         if decision["status"] != "executing":
             # It was given up, and then it was there after all.
             revived = {"status": "executing", "failure_code": None, "failure_message": None}
@@ -213,12 +213,27 @@ def filled_of(executions: list[dict[str, Any]]) -> Decimal:
     return sum((money.parse(row["filled_quantity"]) for row in executions), money.ZERO)
 
 
-def _is_open(executions: list[dict[str, Any]]) -> bool:
+def _is_open(tx: Transaction, executions: list[dict[str, Any]]) -> bool:
     if any(row["status"] in OPEN for row in executions):
         return True
     # Replaced by an order that we have not seen yet.
     replaced = {row["replaces"] for row in executions}
-    return any(row["status"] == "replaced" and row["execution_id"] not in replaced for row in executions)
+    return any(
+        row["status"] == "replaced"
+        and row["execution_id"] not in replaced
+        and not _goes_on_elsewhere(tx, row["alpaca_order_id"])
+        for row in executions
+    )
+
+
+def _goes_on_elsewhere(tx: Transaction, order_id: str) -> bool:
+    """Whether the order that replaced this one is on record as a decision of its own."""
+    row = tx.one(
+        "SELECT 1 FROM alpaca_orders o JOIN alpaca_orders n ON n.broker_order_id = o.replaced_by"
+        " WHERE o.broker_order_id = ? AND n.decision_id IS NOT NULL AND n.decision_id <> o.decision_id",
+        (order_id,),
+    )
+    return row is not None
 
 
 def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -247,6 +262,8 @@ def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str
             "rejected_by_venue",
             "rejected by the venue after it was accepted; no reason is given",
         )
+    elif last["status"] == "replaced":
+        said = ("cancelled", "other", "replaced by an order that is on record as a decision of its own")
     else:
         said = ("failed", "other", "the broker says filled, with a quantity of nothing")
     if decision["adopted"] and last["status"] in ("canceled", "expired"):

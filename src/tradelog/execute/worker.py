@@ -99,6 +99,7 @@ class Worker:
                 (self.drain, settings.drain_seconds, 0),
                 (self.poll, quick, 0),
                 (self._messenger.tick, quick, 0),
+                (self._reconcile_again, quick, 0),
                 (self._end_when_done, quick, 0),
             ],
             float(settings.once_seconds),
@@ -128,6 +129,14 @@ class Worker:
         """Say that we are alive; look at the queue; reconcile again where it was cut short."""
         self.line.heartbeat()
         self._watch_depth()
+        self._reconcile_again()
+
+    @property
+    def has_reconciled(self) -> bool:
+        """Whether the last reconciliation saw all that there was to see."""
+        return self._is_complete
+
+    def _reconcile_again(self) -> None:
         if not self._is_complete and self._patience.is_due("reconcile") and self.line.is_open(spare=True):
             self.reconcile()
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from tradelog.store.writer import Transaction, Writer
@@ -105,7 +107,7 @@ class Messenger:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **named},
+                env={**{key: value for key, value in os.environ.items() if not _is_secret(key)}, **named},
                 start_new_session=True,
             )
             assert self._running.stdin is not None
@@ -123,7 +125,9 @@ class Messenger:
         if code is None and time.monotonic() < self._until:
             return False
         if code is None:
-            process.kill()
+            # With all that it has started: it leads a session of its own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self._failed(f"not done within {COMMAND_SECONDS:g} s")
         elif code:
@@ -142,3 +146,8 @@ class Messenger:
                 f"UPDATE alerts SET {sets} WHERE alert_id = :id",
                 {"now": tx.now, "id": self._alert_id, "error": None, **values},
             )
+
+
+def _is_secret(name: str) -> bool:
+    """Keys of the broker and the sources are none of the command's business."""
+    return name.startswith(("APCA_", "QUIVER_"))

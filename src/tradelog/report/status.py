@@ -13,6 +13,9 @@ from tradelog.store.reader import Reader, Row
 SILENT_SECONDS = 60.0
 # What is due for so long, with nobody working, is told.
 IDLE_SECONDS = 600.0
+OVERDUE_SECONDS = 86_400.0
+# A send that takes longer than this is none that a worker is just making.
+SENDING_SECONDS = 60.0
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
 _QUEUE = f"""
@@ -117,8 +120,11 @@ def _worker(row: Row) -> Row:
 
 def _attention(found: dict[str, Any]) -> list[str]:
     said = []
+    moment = clock.later(clock.now_text(), -SENDING_SECONDS)
+    lost = [row for row in found["unknown"] if row["status"] == "unknown" or row["since"] < moment]
+    if lost:
+        said.append(f"{len(lost)} sent with no known outcome")
     for key, words in (
-        ("unknown", "sent with no known outcome"),
         ("needs_attention", "waiting for a person"),
         ("breaks", "breaks between the broker and the log"),
         ("alerts", "alerts that nobody has acknowledged"),
@@ -131,6 +137,13 @@ def _attention(found: dict[str, Any]) -> list[str]:
         said.append(f"worker {last['worker_id']} ended without a word, and none runs")
     silent = [row for row in workers if row["silent_seconds"] > SILENT_SECONDS]
     said += [f"worker {row['worker_id']} silent for {row['silent_seconds']} s" for row in silent]
+    reconciled = found["reconciled_at"]
+    if found["open_orders"] and reconciled is not None:
+        since = (clock.now() - clock.from_text(reconciled)).total_seconds()
+        if since > OVERDUE_SECONDS:
+            said.append(
+                f"orders are open, and the broker was not compared with the log for {age(reconciled)}"
+            )
     oldest = found["queue"]["oldest_due"]
     if oldest is not None and not workers:
         waiting = (clock.now() - clock.from_text(oldest)).total_seconds()

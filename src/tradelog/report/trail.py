@@ -145,7 +145,7 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
     )
     found["fills"] = reader.rows(
         "SELECT fill_id, transaction_time, side, quantity, price, price_basis FROM fills"
-        " WHERE execution_id = ? ORDER BY transaction_time, fill_id",
-        (execution_id,),
+        " WHERE execution_id = ?1 OR broker_order_id = ?2 ORDER BY transaction_time, fill_id",
+        (execution_id, row["alpaca_order_id"]),
     )
     return found

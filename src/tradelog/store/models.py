@@ -645,6 +645,7 @@ class Fill(SQLModel, table=True):
     __table_args__ = (
         _in("ck_fills_side", "side", ("buy", "sell", "sell_short")),
         Index("ix_fills_execution", "execution_id"),
+        Index("ix_fills_order", "broker_order_id"),
         Index("ix_fills_symbol", "symbol", "account", "transaction_time"),
         STRICT_KEYED,
     )

@@ -85,6 +85,7 @@ def add_columns() -> None:
         ("ix_decisions_client", "trade_decisions", ["client_order_id"], None),
         ("ix_executions_owed", "trade_executions", [*ACCOUNT], "filled_quantity <> fills_quantity"),
         ("ix_executions_client", "trade_executions", ["client_order_id"], None),
+        ("ix_fills_order", "fills", ["broker_order_id"], None),
         ("ix_alerts_untold", "alerts", ["alert_id"], "told_at IS NULL AND acknowledged_at IS NULL"),
     ):
         op.create_index(name, table, columns, sqlite_where=None if where is None else sa.text(where))
