@@ -451,3 +451,17 @@ def test_172_shares_in_two_orders_are_172_shares(
     settle(worker, writer, second)
     assert scalar(writer, "SELECT sum(quantity) FROM fills") == 172
     assert fake.positions()[0]["qty"] == "172"
+
+
+def test_a_replace_that_landed_though_it_was_said_to_be_throttled_is_not_sent_again(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
+) -> None:
+    fake.faults.append(Fault("PATCH", accept=True, status=429, headers={"Retry-After": "1"}))
+    ask_replace(writer, resting, limit_price="90")
+    worker.drain()
+    fake.fill(newest(fake)["id"], "1", "90")
+    work(worker, 8, seconds=20)
+    assert fake.count("PATCH") == 1
+    assert request(writer)[0] == "done"
+    assert len(fake.orders) == 2
+    assert state(writer, resting)[:2] == ("executing", "partially_filled")

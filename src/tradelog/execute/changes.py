@@ -251,6 +251,8 @@ class Changes:
             # Its attempt is written down: it is settled as every attempt is, and the old order asked about.
             self._follow(execution_id, decision_id)
             return
+        if execution_id is not None and not self._look_again(execution_id, decision_id):
+            return
         with self._writer.transaction() as tx:
             target = _target(tx, decision_id)
         if target is not None:
@@ -262,10 +264,33 @@ class Changes:
             self._sender.send(claim)
             self._follow(claim.execution_id, decision_id)
 
+    def _look_again(self, execution_id: str, decision_id: str) -> bool:
+        """Before a second attempt, whether the first is there after all; False where nobody answers."""
+        with self._writer.reading() as connection:
+            client_id, order_id = connection.execute(
+                "SELECT client_order_id, alpaca_order_id FROM trade_executions WHERE execution_id = ?",
+                (execution_id,),
+            ).fetchone()
+        if order_id is not None:
+            return True
+        exchange = self._line.broker.find(client_id)
+        verdict = outcome.of_lookup(exchange)
+        self._line.hear(exchange, verdict, quiet=True)
+        if verdict.order is not None:
+            owner = Owner(execution_id, decision_id)
+            self._follower.apply(owner, dict(verdict.order), exchange, "lookup")
+        return verdict.order is not None or verdict.kind is Kind.NOT_FOUND
+
     def _claim_replace(self, request_id: str, decision_id: str) -> outbox.Claim | None:
         """Write down the attempt to replace, or end the request where there is nothing to replace."""
         with self._writer.transaction() as tx:
             if _has_ended(tx, request_id):
+                return None
+            if _has_landed(tx, request_id):
+                # Said to be throttled or not to have arrived, and there it is.
+                tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": None})
+                settle.conclude(tx, decision_id)
+                tx.journal("replace.found", request_id)
                 return None
             decision = _decision(tx, decision_id)
             target = _target(tx, decision_id)
@@ -352,6 +377,16 @@ def _is_cancelling(tx: Transaction, decision_id: str) -> bool:
 def _has_ended(tx: Transaction, request_id: str) -> bool:
     row = tx.one("SELECT ended_at FROM order_requests WHERE request_id = ?", (request_id,))
     return row[0] is not None
+
+
+def _has_landed(tx: Transaction, request_id: str) -> bool:
+    """Whether an earlier attempt of a replace has an order after all."""
+    row = tx.one(
+        "SELECT 1 FROM order_requests r JOIN trade_executions e ON e.execution_id = r.execution_id"
+        " WHERE r.request_id = ? AND e.alpaca_order_id IS NOT NULL",
+        (request_id,),
+    )
+    return row is not None
 
 
 def _remaining(tx: Transaction, decision: Mapping[str, Any], total: Decimal | None) -> Decimal:
