@@ -465,3 +465,127 @@ def test_a_replace_that_landed_though_it_was_said_to_be_throttled_is_not_sent_ag
     assert request(writer)[0] == "done"
     assert len(fake.orders) == 2
     assert state(writer, resting)[:2] == ("executing", "partially_filled")
+
+
+def test_a_cancel_goes_on_to_the_order_that_is_still_there(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
+) -> None:
+    """The old order is over by now, which is no answer about the one that replaced it."""
+    old = only(fake)["id"]
+    ask_replace(writer, resting, limit_price="101")
+    send = worker.line.broker.replace
+
+    def then_silent(order_id: str, change: Any) -> Any:
+        answer = send(order_id, change)
+        fake.faults.append(Fault("GET", path=old, status=500))
+        return answer
+
+    worker.line.broker.replace = then_silent  # type: ignore[method-assign]
+    worker.drain()
+    # Nobody has told of the old order's end yet: to the log both are live.
+    live = "SELECT count(*) FROM trade_executions WHERE status = 'accepted'"
+    assert scalar(writer, live) == 2
+    ask_cancel(writer, resting)
+    work(worker, 4, seconds=70)
+    assert newest(fake)["status"] == "canceled"
+    assert request(writer, "cancel")[0] == "done"
+
+
+def test_an_order_that_was_given_up_and_lives_is_cancelled_still(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.fills = False
+    fake.faults.append(Fault(accept=True, status=504))
+    fake.hidden = 100
+    decision_id = decide(quantity="2")
+    worker.drain()
+    ask_cancel(writer, decision_id)
+    assert settle(worker, writer, decision_id)[0] == "cancelled"
+    fake.hidden = 0
+    worker.reconcile()
+    assert state(writer, decision_id)[0] == "executing"
+    work(worker, 3)
+    assert only(fake)["status"] == "canceled"
+    assert state(writer, decision_id)[0] == "cancelled"
+
+
+def test_an_id_that_was_refused_as_taken_is_never_given_up(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.faults.append(Fault(accept=True, status=504))
+    fake.hidden = 10_000
+    decision_id = decide(quantity="2")
+    for _ in range(15):
+        worker.drain()
+        go(5)
+    assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE status = 422") == 1
+    ask_cancel(writer, decision_id)
+    for _ in range(15):
+        worker.drain()
+        go(5)
+    assert state(writer, decision_id)[:2] == ("executing", "unknown")
+    assert request(writer)[0] == "pending"
+
+
+def test_what_waits_for_a_person_is_still_asked_about(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.faults.append(Fault(status=503, times=100))
+    decision_id = decide(quantity="2")
+    for _ in range(60):
+        worker.drain()
+        go(20)
+        worker.line.paused_until = 0.0
+    assert "knows nothing of it" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+    posts = len(fake.posts())
+    fake.faults.clear()
+    fake.place(fake.posts()[0])
+    go(3700)
+    worker.line.paused_until = 0.0
+    assert settle(worker, writer, decision_id)[0] == "executed"
+    assert len(fake.posts()) == posts
+
+
+def test_an_outage_is_not_sent_into(worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide) -> None:
+    """Invariant 11: several answers in a row that prove nothing, and the rest stays pending."""
+    fake.faults += [Fault(status=503, times=1000), Fault("GET", status=503, times=1000)]
+    ids = [decide(symbol=f"S{number}") for number in range(20)]
+    worker.drain()
+    worker.drain()
+    assert len(fake.posts()) <= 3
+    assert sum(state(writer, item)[0] == "pending" for item in ids) >= 17
+    fake.faults.clear()
+    for item in ids:
+        assert settle(worker, writer, item)[0] == "executed"
+    assert len(fake.orders) == 20
+
+
+def test_an_old_order_that_stands_again_is_followed(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
+) -> None:
+    """Seen as replaced first, and only then does the venue reject what replaced it."""
+    old = only(fake)["id"]
+    ask_replace(writer, resting, limit_price="101")
+    work(worker)
+    fake.end(newest(fake)["id"], "rejected")
+    fake.orders[old].update(status="new", replaced_by=None)
+    fake.faults.append(Fault("GET", path=old, status=500))
+    work(worker, 6, seconds=70)
+    assert state(writer, resting)[0] == "executing"
+    fake.fill(old, None, "100")
+    work(worker, 3, seconds=70)
+    assert state(writer, resting)[0] == "executed"
+    assert scalar(writer, "SELECT sum(quantity) FROM fills") == 10
+
+
+def test_a_replacement_that_reconcile_finds_is_read_back_too(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
+) -> None:
+    fake.fill(only(fake)["id"], "4", "100")
+    fake.keeps_quantity = True
+    fake.faults.append(Fault("PATCH", accept=True, status=504))
+    fake.hidden = 1
+    ask_replace(writer, resting, limit_price="101")
+    worker.drain()
+    worker.reconcile()
+    assert "quantity is 10, not 6" in scalar(writer, "SELECT needs_attention FROM trade_decisions")

@@ -18,12 +18,14 @@ from tradelog.execute.following import Follower
 from tradelog.execute.line import Line
 from tradelog.execute.orders import Owner
 from tradelog.execute.outcome import Kind
-from tradelog.execute.sending import MOST_SENDS, Sender
+from tradelog.execute.sending import MOST_SENDS, SLICE_SECONDS, Sender
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 
 TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
 _LIVE = ("accepted", "partially_filled")
+# An order that is on its way to be cancelled, though no answer said so, is looked at again after so long.
+ASKED_AGAIN_SECONDS = 60.0
 
 
 def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
@@ -44,7 +46,7 @@ def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str
     )
     if known is not None:
         return str(known[0])
-    request_id = _insert(tx, "cancel", decision_id, {}, reason, actor)
+    request_id = settle.new_request(tx, "cancel", decision_id, {}, reason, actor)
     if decision["status"] == "pending":
         settle.cancel_unsent(tx, decision_id)
     tx.journal("cancel.asked", request_id, decision=decision_id)
@@ -73,7 +75,7 @@ def ask_replace(
             hint=f"tradelog show {decision_id}",
         )
     new_terms(tx, decision, target, terms)
-    request_id = _insert(tx, "replace", decision_id, _stored(terms), reason, actor)
+    request_id = settle.new_request(tx, "replace", decision_id, _stored(terms), reason, actor)
     tx.journal("replace.asked", request_id, decision=decision_id)
     return request_id
 
@@ -136,12 +138,15 @@ class Changes:
             rows = connection.execute(
                 "SELECT r.request_id, r.kind, r.decision_id, r.next_attempt_at FROM order_requests r"
                 " JOIN trade_decisions d ON d.decision_id = r.decision_id"
-                " WHERE r.ended_at IS NULL AND r.status IN ('pending', 'sending')"
+                " WHERE r.ended_at IS NULL AND (r.kind = 'cancel' OR r.status IN ('pending', 'sending'))"
                 " AND d.broker = ? AND d.environment = ? AND d.account = ?"
                 " AND coalesce(?4, r.decision_id) = r.decision_id ORDER BY r.id",
                 (*self._line.account, decision_id),
             ).fetchall()
+        began = clock.running_seconds()
         for request_id, kind, of_decision, next_at in rows:
+            if clock.running_seconds() - began > SLICE_SECONDS:
+                return
             if not self._line.is_open() or not self._line.bind():
                 return
             if next_at is not None and next_at > clock.now_text():
@@ -155,13 +160,15 @@ class Changes:
         with self._writer.transaction() as tx:
             settle.cancel_unsent(tx, decision_id)
             tx.journal_rest("cancel.unsent", request_id)
-            left = [] if _has_ended(tx, request_id) else _live(tx, decision_id)
+            left = [] if _has_ended(tx, request_id) else _unasked(tx, decision_id)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
         for execution in left:
             owner = Owner(execution["execution_id"], decision_id)
             if tries:
                 # An earlier request may have arrived: the order says so itself.
                 order = self._follower.ask(owner, execution["alpaca_order_id"])
+                if order is None:
+                    self._later(request_id)
                 if order is None or order["status"] in outcome.TERMINAL:
                     continue
                 if order["status"] == "pending_cancel":
@@ -227,10 +234,16 @@ class Changes:
             if _has_ended(tx, request_id):
                 return
             row = tx.one(
-                "SELECT broker_status FROM trade_executions WHERE execution_id = ?", (owner.execution_id,)
+                "SELECT broker_status, status FROM trade_executions WHERE execution_id = ?",
+                (owner.execution_id,),
             )
             if row[0] == "pending_cancel":
-                tx.update("order_requests", request_id, {"status": "sent", "message": message})
+                at = clock.later(tx.now, ASKED_AGAIN_SECONDS)
+                changes = {"status": "sent", "message": message, "next_attempt_at": at}
+                tx.update("order_requests", request_id, changes)
+            elif row[1] not in _LIVE:
+                # This order is over, another of the decision is not: it is for that one to be cancelled.
+                tx.update("order_requests", request_id, {"status": "pending", "message": message})
             else:
                 settle.end_request(tx, request_id, "refused", message)
                 raise_alert(tx, "cancel_refused", owner.decision_id, f"cancel refused: {message}")
@@ -239,8 +252,16 @@ class Changes:
     def _note_sent(self, request_id: str) -> None:
         with self._writer.transaction() as tx:
             if not _has_ended(tx, request_id):
-                tx.update("order_requests", request_id, {"status": "sent", "message": None})
+                at = clock.later(tx.now, ASKED_AGAIN_SECONDS)
+                tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": at})
                 tx.journal("cancel.found_sent", request_id)
+
+    def _later(self, request_id: str) -> None:
+        with self._writer.transaction() as tx:
+            if not _has_ended(tx, request_id):
+                at = clock.later(tx.now, ASKED_AGAIN_SECONDS / 4)
+                tx.update("order_requests", request_id, {"next_attempt_at": at})
+                tx.journal("request.put_off", request_id)
 
     def _replace(self, request_id: str, decision_id: str) -> None:
         with self._writer.reading() as connection:
@@ -258,6 +279,7 @@ class Changes:
         if target is not None:
             owner = Owner(target["execution_id"], decision_id)
             if self._follower.ask(owner, target["alpaca_order_id"]) is None:
+                self._later(request_id)
                 return
         claim = self._claim_replace(request_id, decision_id)
         if claim is not None:
@@ -284,7 +306,8 @@ class Changes:
     def _claim_replace(self, request_id: str, decision_id: str) -> outbox.Claim | None:
         """Write down the attempt to replace, or end the request where there is nothing to replace."""
         with self._writer.transaction() as tx:
-            if _has_ended(tx, request_id):
+            state = tx.one("SELECT status FROM order_requests WHERE request_id = ?", (request_id,))[0]
+            if state != "pending":
                 return None
             if _has_landed(tx, request_id):
                 # Said to be throttled or not to have arrived, and there it is.
@@ -358,6 +381,20 @@ def _live(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
     )
 
 
+def _unasked(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
+    """The live orders of a decision whose cancel the broker has not taken yet."""
+    return [
+        row
+        for row in _live(tx, decision_id)
+        if tx.one(
+            "SELECT 1 FROM broker_calls WHERE execution_id = ? AND purpose = 'cancel'"
+            " AND status IN (200, 204)",
+            (row["execution_id"],),
+        )
+        is None
+    ]
+
+
 def _is_unsettled(tx: Transaction, decision_id: str) -> bool:
     row = tx.one(
         "SELECT 1 FROM trade_executions WHERE decision_id = ? AND status IN ('sending', 'unknown')",
@@ -416,27 +453,6 @@ def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any
         (decision["decision_id"],),
     )
     return ids.client_order_id(decision["decision_id"], decision["decision_hash"], len(numbers) + 1)
-
-
-def _insert(
-    tx: Transaction, kind: str, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
-) -> str:
-    request_id = ids.new(ids.REQUEST)
-    tx.insert(
-        "order_requests",
-        {
-            "request_id": request_id,
-            "kind": kind,
-            "decision_id": decision_id,
-            "terms": json.dumps(terms, sort_keys=True),
-            "reason": reason,
-            "actor": actor,
-            "created_at": tx.now,
-            "status": "pending",
-            "tries": 0,
-        },
-    )
-    return request_id
 
 
 def _stored(terms: Mapping[str, Any]) -> dict[str, str]:

@@ -236,17 +236,24 @@ class Follower:
         with self._writer.reading() as connection:
             rows = connection.execute(
                 # In this order: few decisions are executing, and many executions were replaced.
-                "SELECT e.execution_id, o.replaced_by FROM trade_decisions d"
+                "SELECT e.execution_id, o.replaced_by, e.decision_id, e.alpaca_order_id,"
+                " EXISTS (SELECT 1 FROM trade_executions r WHERE r.replaces = e.execution_id"
+                "   AND r.decision_id = e.decision_id AND r.status = 'rejected'"
+                "   AND r.alpaca_order_id = o.replaced_by) FROM trade_decisions d"
                 " CROSS JOIN trade_executions e ON e.decision_id = d.decision_id"
                 " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
                 " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
                 " AND e.status = 'replaced' AND d.needs_attention IS NULL"
                 " AND coalesce(?4, d.decision_id) = d.decision_id"
                 " AND NOT EXISTS (SELECT 1 FROM trade_executions n WHERE n.replaces = e.execution_id"
-                "   AND n.decision_id = e.decision_id AND n.status NOT IN ('not_sent', 'not_accepted'))",
+                "   AND n.decision_id = e.decision_id"
+                "   AND n.status NOT IN ('not_sent', 'not_accepted', 'rejected'))",
                 (*self._line.account, decision_id),
             ).fetchall()
-        for execution_id, order_id in rows:
+        for execution_id, order_id, decision, old_id, is_refused in rows:
+            if is_refused:
+                self._ask_old_again(Owner(execution_id, decision), old_id)
+                continue
             if order_id is None or self._patience.failures(order_id) >= MOST_FAILURES:
                 self._give_to_person(execution_id, order_id)
                 continue
@@ -262,6 +269,19 @@ class Follower:
             else:
                 self._bring_in(dict(verdict.order), exchange)
             self._line.hear(exchange, verdict)
+
+    def _ask_old_again(self, owner: Owner, order_id: str) -> None:
+        """The venue refused what replaced it: the old order stands again, as soon as the broker says so."""
+        key = f"old {order_id}"
+        if not self._line.is_open(spare=True) or not self._patience.is_due(key):
+            return
+        order = self.ask(owner, order_id)
+        if order is not None and order["status"] != "replaced":
+            self._patience.done(key)
+            return
+        self._patience.failed(key)
+        if self._patience.failures(key) >= MOST_FAILURES:
+            self._give_to_person(owner.execution_id, order.get("replaced_by") if order else None)
 
     def _give_to_person(self, execution_id: str, order_id: str | None) -> None:
         """Replaced, and by what the broker does not tell."""

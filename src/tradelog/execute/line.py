@@ -31,6 +31,8 @@ MOST_SECONDS_ASKED = 300.0
 MOST_SECONDS_BETWEEN = 60.0
 # Requests that are left for orders: questions wait for the limit to reset rather than use them up.
 RESERVED = 20
+# So many answers in a row that prove nothing are an outage.
+OUTAGE = 3
 
 
 class Line:
@@ -52,6 +54,7 @@ class Line:
         self._is_bound = False
         self._quiet_calls = 0
         self._unreachable_times = 0
+        self._failures = 0
         self._remaining: int | None = None
         self._resets_at = 0.0
 
@@ -122,8 +125,14 @@ class Line:
             self.pause(wait_asked(exchange))
         elif kind is Kind.NOT_SENT:
             self.pause(self.backoff())
+        elif kind is Kind.UNKNOWN and (exchange.status is None or exchange.status >= 500):
+            # One is an accident; several in a row are an outage, and orders are not sent into one.
+            self._failures += 1
+            if self._failures >= OUTAGE:
+                self.pause(self.backoff())
         else:
             self._unreachable_times = 0
+            self._failures = 0
 
     def pause(self, seconds: float) -> None:
         self.paused_until = max(self.paused_until, clock.running_seconds() + seconds)

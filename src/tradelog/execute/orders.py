@@ -15,7 +15,7 @@ from typing import Any
 
 from tradelog import clock, money
 from tradelog.execute import outcome, settle
-from tradelog.execute.outbox import Account, new_execution
+from tradelog.execute.outbox import Account, new_execution, wire_order
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
@@ -95,7 +95,11 @@ def apply_order(
     }
     if status == "rejected":
         changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
+    known = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[0]
     tx.update("trade_executions", owner.execution_id, changes)
+    if known["replaces"] is not None and known["alpaca_order_id"] is None and source != "adopted":
+        decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
+        settle.read_back(tx, owner.decision_id, wire_order(decision, known), order)
     if filled:
         _sum_fills(tx, owner.execution_id, order["id"])
     clear(tx, owner.decision_id, KNOWN_AGAIN)
@@ -167,7 +171,7 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
     """The attempt that an order of the broker belongs to; None where it is nobody's here."""
     row = tx.one(
         "SELECT execution_id, decision_id FROM alpaca_orders WHERE broker_order_id = ? AND broker = ?"
-        " AND environment = ? AND account = ?",
+        " AND environment = ? AND account = ? AND execution_id IS NOT NULL",
         (order["id"], *account),
     ) or tx.one(
         # Of several attempts under one id the last one is the one that may have got there.
@@ -184,7 +188,7 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
         " AND e.alpaca_order_id IS NOT NULL)",
         (order["client_order_id"], *account),
     )
-    if not decision:
+    if not decision or outcome.mismatch(order, wire_order(decision[0])) is not None:
         return None
     # Never sent, says the store, and yet it is there: a store that was restored from an older copy.
     execution_id, _ = new_execution(tx, decision[0], order["client_order_id"], status="unknown")

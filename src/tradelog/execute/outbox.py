@@ -151,7 +151,7 @@ def unsettled(
         if decision["execution_id"] in asked:
             continue
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
-        if decision["needs_attention"] or not is_due or is_held(tx, decision, worker_id):
+        if not is_due or is_held(tx, decision, worker_id):
             continue
         return take_over(tx, decision["execution_id"], worker_id, lease)
     return None
@@ -201,11 +201,14 @@ def change_between(old: WireOrder, new: WireOrder) -> Change:
 def sends(tx: Transaction, claim: Claim) -> int:
     """How often this attempt's request was sent, or may have been: also one that left no answer."""
     logged, message, resent = tx.one(
-        "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'),"
+        "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'"
+        " AND coalesce(error, '') NOT LIKE 'not sent:%'),"
         " e.error_message, d.retry_count FROM trade_executions e"
         " JOIN trade_decisions d ON d.decision_id = e.decision_id WHERE e.execution_id = ?1",
         (claim.execution_id,),
     )
+    if claim.change is not None:  # the count of the decision is that of its first order
+        return max(int(logged), int(message is not None))
     return max(int(logged), 0 if message is None else int(resent) + 1)
 
 

@@ -90,11 +90,15 @@ def of_submit(exchange: Exchange) -> Verdict:
     if stopped is not None:
         return stopped
     if exchange.status in (403, 422) and message is not None:
-        lowered = message.lower().replace("_", " ")
-        if "client order id must be unique" in lowered:
+        if says_duplicate(message):
             return Verdict(Kind.DUPLICATE, message)
         return Verdict(Kind.REFUSED, message, failure_code=refusal_code(exchange.status, message))
     return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+
+
+def says_duplicate(text: str) -> bool:
+    """Whether a refusal is that of an id which is taken; older texts have spaces in it."""
+    return "client order id must be unique" in text.lower().replace("_", " ")
 
 
 def of_lookup(exchange: Exchange) -> Verdict:

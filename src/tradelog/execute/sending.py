@@ -75,7 +75,10 @@ class Sender:
     def settle_unsettled(self) -> None:
         """Ask about every attempt whose outcome is open and whose time has come."""
         asked: set[str] = set()
-        while self._line.is_open() and self._has_unsettled():
+        began = clock.running_seconds()
+        while (
+            clock.running_seconds() - began < SLICE_SECONDS and self._line.is_open() and self._has_unsettled()
+        ):
             with self._writer.transaction() as tx:
                 claim = outbox.unsettled(
                     tx, self._line.account, self._line.worker_id, self._line.lease, asked=asked
@@ -189,8 +192,6 @@ class Sender:
             source = "submit" if purpose == "submit" else "lookup"
             owner = Owner(claim.execution_id, claim.decision_id)
             orders.apply_order(tx, line.account, owner, verdict.order, source, call_id)
-            if claim.change is not None:
-                settle.read_back(tx, claim, verdict.order)
             outbox.release(tx, claim.decision_id, claim.token)
             tx.journal_rest("order.told", claim.execution_id)
         elif verdict.kind is Kind.REFUSED and is_first:
@@ -241,12 +242,20 @@ class Sender:
 
     def _send_again(self, claim: Claim) -> None:
         """The same id once more, which the broker refuses if it has it; or, if that is not safe, nobody."""
-        old_state = self._old_order_state(claim)
+        is_known, old_state = self._old_order_state(claim)
+        if not is_known:
+            return
         with self._writer.transaction() as tx:
             outbox.check_lease(tx, claim)
+            waits = tx.one(
+                "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
+            )[0]
+            if settle.was_duplicate(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
+                # It is there, or a person is to say: it is asked about again, and not sent again.
+                return
             refused = settle.last_refusal(tx, claim)
             sent = outbox.sends(tx, claim)
-            if refused is not None:
+            if refused is not None and old_state is None:
                 settle.refused(tx, claim, refused)
                 return
             if self._is_unwanted(tx, claim):
@@ -267,16 +276,17 @@ class Sender:
             outbox.resend(tx, claim, sent)
         self.send(claim)
 
-    def _old_order_state(self, claim: Claim) -> str | None:
-        """Of a replacement: how the old order has ended, None while it can still be replaced."""
+    def _old_order_state(self, claim: Claim) -> tuple[bool, str | None]:
+        """Of a replacement: whether the old order is known, and how it ended, None while it is live."""
         if claim.old_order_id is None:
-            return None
+            return True, None
         exchange = self._line.broker.order(claim.old_order_id)
         verdict = outcome.of_lookup(exchange)
         self._line.hear(exchange, verdict)
-        if verdict.order is None or verdict.order["status"] not in outcome.TERMINAL:
-            return None
-        return str(verdict.order["status"])
+        if verdict.order is None:
+            return False, None
+        status = str(verdict.order["status"])
+        return True, status if status in outcome.TERMINAL else None
 
     def _is_unwanted(self, tx: Transaction, claim: Claim) -> bool:
         row = tx.one(

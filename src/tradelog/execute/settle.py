@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
+from tradelog import clock, ids, money
 from tradelog.execute import outcome
-from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.brokers.base import Exchange, WireOrder
 from tradelog.execute.outbox import Claim, change_decision, release
-from tradelog.operate.alerts import clear, raise_alert
+from tradelog.operate.alerts import ITSELF, clear, raise_alert
 from tradelog.store.writer import Transaction
 
 # Attempts that the broker may have now, or may still get.
 OPEN = ("sending", "unknown", "accepted", "partially_filled")
 # Attempts without an order: what came of them says nothing about the decision.
 NO_ORDER = ("not_sent", "not_accepted")
+# What waits for a person is still asked about, once in so long.
+STUCK_SECONDS = 3600.0
 
 
 def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> int:
@@ -88,7 +90,8 @@ def unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
 
 def stuck(tx: Transaction, claim: Claim, why: str) -> None:
     """No further step is safe without a person."""
-    change_decision(tx, claim, {"needs_attention": why})
+    at = clock.later(tx.now, STUCK_SECONDS)
+    change_decision(tx, claim, {"needs_attention": why, "next_attempt_at": at})
     release(tx, claim.decision_id, claim.token)
     raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
     tx.journal("decision.needs_attention", claim.decision_id)
@@ -107,17 +110,27 @@ def given_up(tx: Transaction, claim: Claim, why: str) -> None:
     tx.journal("execution.given_up", claim.execution_id)
 
 
-def read_back(tx: Transaction, claim: Claim, order: Mapping[str, Any]) -> None:
+def read_back(tx: Transaction, decision_id: str, wanted: WireOrder, order: Mapping[str, Any]) -> None:
     """Hold a replacement against what was asked for: the broker may keep the old quantity.
 
     A partly filled order that is given a new price only gets its whole quantity again
     (github.com/alpacahq/Alpaca-API/issues/165).
     """
-    different = outcome.unlike(order, claim.order)
+    different = outcome.unlike(order, wanted)
     if different is not None:
         why = f"the replacement is not what was asked for: {different}"
-        tx.update("trade_decisions", claim.decision_id, {"needs_attention": why})
-        raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
+        tx.update("trade_decisions", decision_id, {"needs_attention": why})
+        raise_alert(tx, "needs_attention", decision_id, f"{wanted.symbol}: {why}")
+
+
+def was_duplicate(tx: Transaction, claim: Claim) -> bool:
+    """Whether the broker once refused this attempt's id as taken: then it is there, whatever it says now."""
+    rows = tx.query(
+        "SELECT response_body FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
+        " AND status = 422",
+        (claim.execution_id,),
+    )
+    return any(outcome.says_duplicate(body or "") for (body,) in rows)
 
 
 def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
@@ -158,6 +171,10 @@ def conclude(tx: Transaction, decision_id: str) -> None:
             # It was given up, and then it was there after all.
             revived = {"status": "executing", "failure_code": None, "failure_message": None}
             tx.update("trade_decisions", decision_id, {**revived, "failed_at": None, "executed_at": None})
+            clear(tx, decision_id, ("trade_failed",))
+            if decision["failure_code"] == "cancelled_on_request":
+                why = "it was to be cancelled, and turned out to be at the broker"
+                new_request(tx, "cancel", decision_id, {}, why, ITSELF)
         return
     if not executions:
         return
@@ -202,6 +219,28 @@ def cancel_unsent(tx: Transaction, decision_id: str) -> bool:
     return True
 
 
+def new_request(
+    tx: Transaction, kind: str, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
+) -> str:
+    """Record a cancel or a replace that is asked for; returns its id. The caller journals."""
+    request_id = ids.new(ids.REQUEST)
+    tx.insert(
+        "order_requests",
+        {
+            "request_id": request_id,
+            "kind": kind,
+            "decision_id": decision_id,
+            "terms": json.dumps(terms, sort_keys=True),
+            "reason": reason,
+            "actor": actor,
+            "created_at": tx.now,
+            "status": "pending",
+            "tries": 0,
+        },
+    )
+    return request_id
+
+
 def end_request(tx: Transaction, request_id: str, status: str, message: str | None) -> None:
     """A cancel or replace has come to its end."""
     changes = {"status": status, "message": message, "ended_at": tx.now, "next_attempt_at": None}
@@ -217,7 +256,7 @@ def _is_open(tx: Transaction, executions: list[dict[str, Any]]) -> bool:
     if any(row["status"] in OPEN for row in executions):
         return True
     # Replaced by an order that we have not seen yet.
-    replaced = {row["replaces"] for row in executions}
+    replaced = {row["replaces"] for row in executions if row["status"] != "rejected"}
     return any(
         row["status"] == "replaced"
         and row["execution_id"] not in replaced
