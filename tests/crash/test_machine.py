@@ -241,7 +241,7 @@ class Trading(RuleBasedStateMachine):
 
 TestTrading = Trading.TestCase
 TestTrading.settings = settings(
-    max_examples=1500 if IS_SOAK else 40,
+    max_examples=1500 if IS_SOAK else 30,
     stateful_step_count=40 if IS_SOAK else 25,
     deadline=None,
     derandomize=not IS_SOAK,

@@ -1,6 +1,6 @@
 """Crash before and after every statement and every call, restart, and check. Invariant 14.
 
-Every fifth point here, from another start in each scenario; every one by ``make soak``.
+Every ninth point here, from another start in each scenario; every one by ``make soak``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.fakes.direct import Fault
 from tradelog import config as config_module
 
 LIMIT = {"order_type": "limit", "limit_price": "100", "time_in_force": "gtc"}
-STEP = 1 if os.environ.get("TRADELOG_SOAK") else 5
+STEP = 1 if os.environ.get("TRADELOG_SOAK") else 9
 
 
 @pytest.fixture
