@@ -6,9 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 QUIVER_HEADER = "ReportDate,TransactionDate,Ticker,Representative,Transaction,Amount,Party,House,Range"
 QUIVER_ROWS = [
@@ -128,4 +129,5 @@ def as_json(rows: Sequence[Any]) -> str:
 
 
 def today() -> date:
-    return datetime.now(UTC).date()
+    """The market's day, which in the evening of New York is not yet that of UTC."""
+    return datetime.now(ZoneInfo("America/New_York")).date()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.matrix import Life, crash_everywhere
+from tests.execute.driving import go
 from tests.fakes.books import Books
 from tests.fakes.direct import Fault
 from tradelog import config as config_module
@@ -74,6 +75,14 @@ def cancel(life: Life) -> None:
     life.work()
 
 
+def cancel_and_wait(life: Life) -> None:
+    """Nobody polls meanwhile: what came of it is asked for before it is said again."""
+    life.cancel(life.decision())
+    for _ in range(3):
+        life.worker.drain()
+        go(10)
+
+
 def replace(life: Life) -> None:
     life.replace(life.decision(), limit_price=Decimal(101))
     life.work()
@@ -97,6 +106,8 @@ SCENARIOS: dict[
     "send, lost": (decide_three, send, [Fault("POST", status=504)], Books),
     "cancel": (send_one, cancel, [], resting),
     "cancel, accepted without an answer": (send_one, cancel, [Fault("DELETE", accept=True)], resting),
+    "cancel, lost": (send_one, cancel_and_wait, [Fault("DELETE", status=502)] * 2, resting),
+    "cancel, arrived": (send_one, cancel_and_wait, [Fault("DELETE", accept=True, status=500)], resting),
     "cancel after a part": (send_and_fill_a_part, cancel, [], resting),
     "replace": (send_one, replace, [], resting),
     "replace after a part": (send_and_fill_a_part, replace, [], resting),

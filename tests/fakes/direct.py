@@ -31,9 +31,11 @@ class DirectBroker:
     def __init__(self, books: Books, tick: Callable[[str], None] = lambda _: None) -> None:
         self.books = books
         self.faults: list[Fault] = []
-        # (method, path, body) of every request that the books carried out or refused.
+        # (method, path, body) of every request that left, also of one that was lost on the way.
         self.seen: list[tuple[str, str, str]] = []
         self._tick = tick
+        # Looks at a request right before it leaves.
+        self.watch: Callable[[str, str, str], None] = lambda *_: None
 
     def submit(self, order: WireOrder) -> Exchange:
         return self._call("POST", "/v2/orders", order.body())
@@ -69,15 +71,16 @@ class DirectBroker:
         return self._call("GET", path + ("?" + urlencode(query) if query else ""))
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Exchange:
+        text = None if body is None else json.dumps(body)
+        self.watch(method, path, text or "")
         self._tick(f"before {method}")
         started = clock.now_text()
-        text = None if body is None else json.dumps(body)
+        self.seen.append((method, path, text or ""))
         fault = next((item for item in self.faults if item.method == method), None)
         status: int | None
         if fault is not None:
             self.faults.remove(fault)
         if fault is None or fault.accept:
-            self.seen.append((method, path, text or ""))
             status, value = self.books.answer(method, path, (text or "").encode())
             answer = b"" if status == 204 else json.dumps(value).encode()
         if fault is not None:

@@ -40,13 +40,14 @@ def last_run(cli: Cli) -> dict[str, Any]:
 def test_fetches_with_the_key_and_logs_the_call_without_it(cli: Cli, quiver: HTTPServer) -> None:
     quiver.expect_oneshot_request(
         PATH, headers={"Authorization": "Bearer s3cret", "Accept": "application/json"}
-    ).respond_with_json([ROW], headers={"Date": "Wed, 25 Nov 2026 06:00:00 GMT"})
+    ).respond_with_json([ROW])
     ended = cli("fetch", "congress", QUIVER_API_KEY="s3cret")
     assert ended.code == 0, ended.err
     run = last_run(cli)
     assert (run["status"], run["records_created"], run["data_date_end"]) == ("completed", 1, "2025-01-21")
     call = run["api_calls"][0]
-    assert (call["status"], call["records"], call["headers"]["date"][:3]) == (200, 1, "Wed")
+    assert (call["status"], call["records"]) == (200, 1)
+    assert call["headers"]["date"].endswith("GMT")
     assert "s3cret" not in json.dumps(run)
     payload = cli("report", "ORCL", "--json").out
     assert "2025-01-21" in payload
