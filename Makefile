@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/tradelog demo
 
+# Side by side: most tests wait for a process or an answer more than they work.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # The design's budgets as ratios; FILE= names a real Quiver export to load.
 bench: .venv-bench/ready
