@@ -13,7 +13,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -33,13 +33,17 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class BrokerConfig:
-    """``base_url`` is https, or http on loopback for tests. ``cash`` starts a simulated account."""
+    """``base_url`` is https, or http on loopback for tests. ``cash`` starts a simulated account.
+
+    ``data_url`` is where quotes are asked for: by default Alpaca's, or ``base_url`` where that is loopback.
+    """
 
     name: str = "simulated"
     environment: str = "paper"
     account: str = "default"
     account_number: str | None = None
     base_url: str | None = None
+    data_url: str | None = None
     cash: Decimal = Decimal(100_000)
 
 
@@ -55,6 +59,46 @@ class WorkerConfig:
     lease_seconds: Decimal = Decimal(60)
     reconcile_seconds: Decimal = Decimal(900)
     once_seconds: Decimal = Decimal(10)
+
+
+MARKET_HOURS = ("queue", "wait", "refuse")
+
+
+@dataclass(frozen=True, slots=True)
+class RiskConfig:
+    """Limits that hold right before sending. None is off; what is on by default cannot surprise.
+
+    Amounts are dollars, ``duplicate_window_seconds`` and the ages seconds. A day is the market's.
+    """
+
+    max_order_notional: Decimal | None = Decimal(1_000_000)
+    max_order_quantity: Decimal | None = None
+    max_symbol_notional: Decimal | None = None
+    max_day_notional: Decimal | None = None
+    max_gross_exposure: Decimal | None = None
+    max_orders_per_minute: int | None = None
+    max_orders_per_day: int | None = None
+    duplicate_window_seconds: Decimal | None = None
+    restricted_symbols: tuple[str, ...] | None = None
+    allowed_symbols: tuple[str, ...] | None = None
+    long_only: bool = True
+    price_collar_percent: Decimal | None = None
+    buying_power: bool = False
+    tradable_assets: bool = False
+    market_hours: str = "queue"
+    max_snapshot_seconds: Decimal = Decimal(60)
+    max_age_seconds: Decimal | None = Decimal(3600)
+    throttle_orders: int | None = None
+    throttle_minutes: Decimal = Decimal(60)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """What holds for one strategy, whoever runs it: beside its own parameters in ``[strategies.NAME]``."""
+
+    approval: bool = False
+    approval_hours: Decimal = Decimal(24)
+    max_age_seconds: Decimal | None = Decimal(3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +176,17 @@ class Config:
     store: StoreConfig
     broker: BrokerConfig
     worker: WorkerConfig
+    risk: RiskConfig
     alerts: AlertsConfig
     market: MarketConfig
     report: ReportConfig
     sources: SourcesConfig
     strategies: Mapping[str, Mapping[str, Any]]
+    controls: Mapping[str, ControlConfig]
+
+    def control(self, strategy: str) -> ControlConfig:
+        """What holds for a strategy, named in the file or not."""
+        return self.controls.get(strategy) or ControlConfig(max_age_seconds=self.risk.max_age_seconds)
 
     @property
     def store_path(self) -> Path:
@@ -155,7 +205,7 @@ class Config:
         return self.broker.name, self.broker.environment, self.broker.account
 
 
-SECTIONS = ("store", "broker", "worker", "alerts", "market", "report", "sources", "strategies")
+SECTIONS = ("store", "broker", "worker", "risk", "alerts", "market", "report", "sources", "strategies")
 
 
 def find(explicit: Path | None = None) -> Path:
@@ -189,6 +239,8 @@ def load(explicit: Path | None = None) -> Config:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     _known(table, SECTIONS, str(path))
+    risk = section(RiskConfig, table.get("risk", {}), "risk", path.parent)
+    strategies, controls = _strategies(_tables(table.get("strategies", {}), "strategies"), risk, path.parent)
     config = Config(
         path=path,
         store=section(StoreConfig, table.get("store", {}), "store", path.parent),
@@ -198,9 +250,14 @@ def load(explicit: Path | None = None) -> Config:
         market=section(MarketConfig, table.get("market", {}), "market", path.parent),
         report=section(ReportConfig, table.get("report", {}), "report", path.parent),
         sources=_sources(table.get("sources", {}), path.parent),
-        strategies=_tables(table.get("strategies", {}), "strategies"),
+        risk=risk,
+        strategies=strategies,
+        controls=controls,
     )
     _check(config)
+    _check_risk(risk)
+    if config.broker.environment == "live":
+        _check_live(config, table.get("risk", {}))
     return config
 
 
@@ -247,6 +304,22 @@ def _sources(table: Any, base: Path) -> SourcesConfig:
     return found
 
 
+def _strategies(
+    tables: Mapping[str, dict[str, Any]], risk: RiskConfig, base: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, ControlConfig]]:
+    """Each strategy's own parameters, and what holds for it whatever it is."""
+    ours = {item.name for item in fields(ControlConfig)}
+    parameters, controls = {}, {}
+    for name, table in tables.items():
+        parameters[name] = {key: value for key, value in table.items() if key not in ours}
+        given = {key: value for key, value in table.items() if key in ours}
+        found = section(ControlConfig, given, f"strategies.{name}", base)
+        if "max_age_seconds" not in given:
+            found = replace(found, max_age_seconds=risk.max_age_seconds)
+        controls[name] = found
+    return parameters, controls
+
+
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:
     if not isinstance(table, dict) or not all(isinstance(item, dict) for item in table.values()):
         raise ConfigError(f"[{where}] holds tables only, such as [{where}.congress]")
@@ -262,7 +335,43 @@ def _known(table: Mapping[str, Any], names: Any, where: str) -> None:
             )
 
 
+def limit_from(name: str, value: Any, where: str) -> Any:
+    """One limit of `RiskConfig` from a TOML value, ``off`` for None. Raises ConfigError."""
+    return _coerce(value, get_type_hints(RiskConfig)[name], where, Path())
+
+
+def with_lifts(configured: RiskConfig, lifted: Mapping[str, Any]) -> RiskConfig:
+    """The limits, some of them with another value, as in TOML. Raises ConfigError."""
+    if not lifted:
+        return configured
+    return replace(configured, **{name: limit_from(name, value, name) for name, value in lifted.items()})
+
+
+def as_toml(value: Any) -> Any:
+    """A limit as it would be written in tradelog.toml: ``off`` for None."""
+    if value is None:
+        return "off"
+    if isinstance(value, Decimal):
+        return money.to_text(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def as_text(value: Any) -> str:
+    """A limit in words."""
+    written = as_toml(value)
+    if isinstance(written, bool):
+        return "on" if written else "off"
+    return ", ".join(written) or "none" if isinstance(written, list) else str(written)
+
+
 def _coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
+    is_optional = type(None) in getattr(kind, "__args__", ())
+    if is_optional and value == "off" and str not in kind.__args__ and Path not in kind.__args__:
+        return None
+    if is_optional and tuple[str, ...] in kind.__args__:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            raise ConfigError(f"{where} must be a list of texts, not {value!r}")
+        return tuple(item.strip().upper() for item in value)
     wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
     if wanted is Decimal:
         try:
@@ -276,6 +385,8 @@ def _coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
     if wanted is Path and isinstance(value, str) and value:
         return base / Path(value).expanduser()
     if wanted in (int, str, bool) and type(value) is wanted and value != "":
+        if wanted is int and value < 0:
+            raise ConfigError(f"{where} must not be negative")
         return value
     raise ConfigError(f"{where} must be {_KINDS.get(wanted, 'given')}, not {value!r}")
 
@@ -289,8 +400,9 @@ def _check(config: Config) -> None:
     _one_of(broker.environment, ("paper", "live"), "[broker] environment")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", broker.account):
         raise ConfigError(f"[broker] account = {broker.account!r}: letters, digits, '.', '_' and '-' only")
-    if broker.base_url is not None:
-        _check_url(broker.base_url, "[broker] base_url")
+    for name in ("base_url", "data_url"):
+        if getattr(broker, name) is not None:
+            _check_url(getattr(broker, name), f"[broker] {name}")
     longest = config.worker.connect_timeout_seconds + config.worker.read_timeout_seconds
     if config.worker.lease_seconds < 2 * longest:
         raise ConfigError(
@@ -314,6 +426,31 @@ def _check(config: Config) -> None:
         clock.zone(config.report.timezone)
     except UsageError as error:
         raise ConfigError(f"[report] timezone: {error.message}", hint=error.hint) from error
+
+
+def _check_risk(risk: RiskConfig) -> None:
+    _one_of(risk.market_hours, MARKET_HOURS, "[risk] market_hours")
+    for name in ("max_snapshot_seconds", "throttle_minutes"):
+        if not getattr(risk, name):
+            raise ConfigError(f"[risk] {name} must be above 0")
+    if risk.throttle_orders == 0:
+        raise ConfigError("[risk] throttle_orders must be above 0", hint='"off" is no throttle')
+
+
+def _check_live(config: Config, given: Mapping[str, Any]) -> None:
+    """Live trading takes a broker that has it, the number of the account, and a limit that is written."""
+    if config.broker.name != "alpaca":
+        raise ConfigError(f"the {config.broker.name} broker has no live environment")
+    if config.broker.account_number is None:
+        raise ConfigError(
+            "live trading needs [broker] account_number",
+            hint="write the number that the broker shows for the account that you mean",
+        )
+    if "max_order_notional" not in given or config.risk.max_order_notional is None:
+        raise ConfigError(
+            "live trading needs [risk] max_order_notional written out",
+            hint="the most dollars that one order may be worth",
+        )
 
 
 def _one_of(value: str, allowed: tuple[str, ...], where: str) -> None:

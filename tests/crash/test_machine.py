@@ -57,7 +57,7 @@ class Trading(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp(prefix="tradelog-machine-"))
         (self.home / "tradelog.toml").write_text(
             '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
-            "[worker]\nunknown_grace_seconds = 4\n"
+            "[worker]\nunknown_grace_seconds = 4\n[risk]\nlong_only = false\n"
         )
         self.config = config_module.load(self.home / "tradelog.toml")
         (self.home / "store").mkdir(mode=0o700)

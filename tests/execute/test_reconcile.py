@@ -14,10 +14,10 @@ from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.store.test_journal import check_complete
 from tradelog.config import Config
-from tradelog.execute import changes, outbox, positions
+from tradelog.execute import changes, positions
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
-from tradelog.store import engine, journal
+from tradelog.store import journal
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
@@ -262,8 +262,7 @@ def test_another_order_under_our_id_is_told_of_and_never_adopted(
 ) -> None:
     decision_id = decide()
     client_id = scalar(writer, "SELECT client_order_id FROM trade_decisions")
-    with writer.transaction() as tx:
-        assert outbox.claim(tx, config.account, worker.worker_id, worker.line.lease) is not None
+    assert worker.gate.claim_next() is not None
     fake.place({**MARKET, "symbol": "TSLA", "qty": "1.5", "client_order_id": client_id})
     worker.reconcile()
     assert "symbol is TSLA" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
@@ -657,4 +656,3 @@ def test_reconcile_as_a_command(worker: Worker, cli: Any, fake: FakeAlpaca, writ
     accepted = cli("resolve", told["breaks"][0]["break_id"], "--accept", "--why", "transferred in")
     assert accepted.code == 0, accepted.err
     assert cli("positions").code == 0
-    assert engine.SCHEMA == "0003"

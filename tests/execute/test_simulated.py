@@ -97,7 +97,7 @@ def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., Simu
 def test_a_price_in_a_rationale_is_anybody_s_text(price: object, home: Path) -> None:
     from tradelog.execute.outbox import wire_order
 
-    row = dict.fromkeys(("quantity", "limit_price", "stop_price"))
+    row = dict.fromkeys(("quantity", "limit_price", "stop_price", "trail_price", "trail_percent"))
     row |= {
         "client_order_id": "x",
         "symbol": "AAPL",

@@ -170,7 +170,7 @@ def test_a_rate_limit_pauses_and_keeps_the_order(
 def test_an_unsettled_send_holds_back_its_symbol_only(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
 ) -> None:
-    fake.faults += [Fault(status=504), Fault("GET", status=500)]
+    fake.faults += [Fault(status=504), Fault("GET", status=500, path="by_client_order_id")]
     first, second, other = decide(), decide(side="sell"), decide(symbol="MSFT")
     worker.drain()
     assert state(writer, first)[:2] == ("executing", "unknown")
@@ -414,8 +414,9 @@ def test_lease_tokens_only_grow(
 ) -> None:
     decide()
     with writer.transaction() as tx:
-        claim = outbox.claim(tx, config.account, "wrk_gone", timedelta(seconds=-1))
-    assert claim is not None
+        decision = outbox.due(tx.dicts, config.account, tx.now)
+        assert decision is not None
+        claim = outbox.claim(tx, decision, "wrk_gone", timedelta(seconds=-1), None)
     with writer.transaction() as tx:
         again = outbox.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
     assert again is not None

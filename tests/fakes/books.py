@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,6 +44,12 @@ class Books:
         self.rejects_replacement = False
         self.unlisted: set[str] = set()
         self.price = "100.5"
+        # Quotes and assets by symbol where they are not the usual ones; None is none.
+        self.quotes: dict[str, str | None] = {}
+        self.assets: dict[str, dict[str, Any] | None] = {}
+        self.next_open: datetime | None = None
+        self.next_close: datetime | None = None
+        self.sessions: list[dict[str, str]] = []
         self.cash = Decimal(400_000)
         self.account_number = "PA123456789"
         self.reply_changes: dict[str, Any] = {}
@@ -70,8 +76,12 @@ class Books:
             if path == "/positions":
                 return 200, self.positions()
             if path == "/clock":
-                now = datetime.now(ZoneInfo("America/New_York")).isoformat()
-                return 200, {"timestamp": now, "is_open": self.is_open, "next_open": now, "next_close": now}
+                return 200, self._clock()
+            if path == "/calendar":
+                first, last = query["start"][0], query["end"][0]
+                return 200, [item for item in self.sessions if first <= item["date"] <= last]
+            if path.endswith(("/quotes/latest", "/latest/quotes")):
+                return 200, {"quotes": self._quotes(query["symbols"][0])}
             if path.startswith("/assets/"):
                 return self._asset(path.removeprefix("/assets/"))
             if path.startswith("/account/activities"):
@@ -201,9 +211,14 @@ class Books:
             return [
                 {"symbol": name.replace("/", ""), "qty": plain(abs(quantity))}
                 | {"side": "long" if quantity > 0 else "short", "avg_entry_price": self.price}
+                | {"qty_available": plain(abs(quantity) - self._on_hold(name)), "current_price": self.price}
+                | {"market_value": plain(quantity * Decimal(self.price))}
                 for name, quantity in self._held().items()
                 if quantity
             ]
+
+    def _on_hold(self, symbol: str) -> Decimal:
+        return sum((self._left(order) for order in self._live(symbol, "sell")), Decimal(0))
 
     def _held(self) -> dict[str, Decimal]:
         held = dict(self.given)
@@ -249,7 +264,7 @@ class Books:
                 return refusal(403, 40310000, "insufficient buying power", **extra)
             return None
         held = self._held().get(body["symbol"], Decimal(0))
-        on_hold = sum((self._left(order) for order in self._live(body["symbol"], "sell")), Decimal(0))
+        on_hold = self._on_hold(body["symbol"])
         if held > 0 and size > held - on_hold:
             asked, left = plain(size), plain(held - on_hold)
             return refusal(
@@ -337,14 +352,27 @@ class Books:
             **{"buying_power": plain(self._buying_power()), "multiplier": "4"},
         }
 
+    def _clock(self) -> dict[str, Any]:
+        now = datetime.now(ZoneInfo("America/New_York"))
+        opens, closes = self.next_open or now + timedelta(days=1), self.next_close or now + timedelta(hours=3)
+        turns = {"next_open": opens.isoformat(), "next_close": closes.isoformat()}
+        return {"timestamp": now.isoformat(), "is_open": self.is_open, **turns}
+
+    def _quotes(self, symbol: str) -> dict[str, Any]:
+        price = self.quotes.get(symbol, self.price)
+        if price is None:
+            return {}
+        return {symbol: {"ap": float(price), "as": 1, "bp": float(price), "bs": 1, "t": stamp()}}
+
     def _asset(self, symbol: str) -> Answer:
-        if symbol == "NOPE":
+        if symbol == "NOPE" or self.assets.get(symbol, {}) is None:
             return missing(f"asset not found for {symbol}")
         return 200, {
             "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol)),
             **{"class": "us_equity", "exchange": "NASDAQ", "symbol": symbol, "name": symbol},
             **{"status": "active", "tradable": True, "marginable": True, "shortable": True},
             **{"easy_to_borrow": True, "fractionable": True, "attributes": []},
+            **(self.assets.get(symbol) or {}),
         }
 
     def _page(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ class DirectBroker:
     name: ClassVar[str] = "alpaca"
     rejects_duplicate_ids: ClassVar[bool] = True
     finds_by_client_id: ClassVar[bool] = True
+    refuses_without_price: ClassVar[bool] = False
 
     def __init__(self, books: Books, tick: Callable[[str], None] = lambda _: None) -> None:
         self.books = books
@@ -66,6 +67,18 @@ class DirectBroker:
 
     def positions(self) -> Exchange:
         return self._get("/v2/positions")
+
+    def quote(self, symbol: str) -> Exchange:
+        return self._get("/v2/stocks/quotes/latest", symbols=symbol)
+
+    def asset(self, symbol: str) -> Exchange:
+        return self._get(f"/v2/assets/{symbol}")
+
+    def clock(self) -> Exchange:
+        return self._get("/v2/clock")
+
+    def calendar(self, start: str, end: str) -> Exchange:
+        return self._get("/v2/calendar", start=start, end=end)
 
     def _get(self, path: str, **query: str) -> Exchange:
         return self._call("GET", path + ("?" + urlencode(query) if query else ""))

@@ -23,9 +23,15 @@ def command(
     symbol: Annotated[str | None, typer.Argument(help="The symbol, such as AAPL.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason; kept with the decision.")] = None,
     notional: Annotated[str | None, typer.Option(help="Dollars instead of shares.")] = None,
-    order_type: Annotated[str, typer.Option("--type", help="market, limit, stop or stop_limit.")] = "market",
+    order_type: Annotated[
+        str | None,
+        typer.Option("--type", help="market, limit, stop, stop_limit or trailing_stop; else by the prices."),
+    ] = None,
     limit: Annotated[str | None, typer.Option(help="Limit price.")] = None,
     stop: Annotated[str | None, typer.Option(help="Stop price.")] = None,
+    trail: Annotated[
+        str | None, typer.Option(help="How far a trailing stop stays behind: dollars, or 5% of the price.")
+    ] = None,
     tif: Annotated[str, typer.Option(help="Time in force: day, gtc, opg, cls, ioc, fok.")] = "day",
     extended_hours: Annotated[
         bool, typer.Option("--extended-hours", help="Also outside the session.")
@@ -55,8 +61,10 @@ def command(
     from tradelog.decide import record
     from tradelog.store.opening import open_writer
 
-    if order_type == "market" and (limit or stop):
-        order_type = "stop_limit" if limit and stop else "limit" if limit else "stop"
+    if order_type is None and trail:
+        order_type = "trailing_stop"
+    elif order_type is None:
+        order_type = "stop_limit" if limit and stop else "limit" if limit else "stop" if stop else "market"
     decision = record.parse(
         {
             "symbol": symbol,
@@ -66,6 +74,8 @@ def command(
             "order_type": order_type,
             "limit_price": limit,
             "stop_price": stop,
+            "trail_price": None if trail and trail.endswith("%") else trail,
+            "trail_percent": trail.removesuffix("%") if trail and trail.endswith("%") else None,
             "time_in_force": tif,
             "extended_hours": extended_hours,
             "expires_at": expires,

@@ -103,7 +103,7 @@ def _settle(
 
 def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
     from tradelog.execute import positions
-    from tradelog.execute.resolving import control
+    from tradelog.execute.control import event
     from tradelog.store.reader import Reader
 
     with writing(config) as writer:
@@ -113,7 +113,7 @@ def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
             row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
             if row["closed_at"] is not None:
                 raise UsageError(f"{break_id} is closed already: {row['closed_why']}")
-            control(tx, "break.accepted", break_id, writer.actor, why, row["expected"], row["actual"])
+            event(tx, "break.accepted", break_id, writer.actor, why, row["expected"], row["actual"])
             positions.accept_break(tx, break_id, why, writer.actor)
     if output_json:
         as_json({"break_id": break_id, "symbol": row["symbol"], "actual": row["actual"], "reason": why})

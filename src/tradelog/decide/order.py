@@ -2,7 +2,8 @@
 
 The rules are Alpaca's, as far as they hold for every account (docs.alpaca.markets, "Placing
 Orders"): prices from $1.00 up have two decimals and below it four; fractional and notional orders are
-day orders of a simple type; extended hours take limit orders for the day or until cancelled.
+day orders of a simple type; extended hours take limit orders for the day or until cancelled; a
+trailing stop has one trail, in dollars or in percent, is for whole shares, and for day or gtc.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tradelog import clock, money
 from tradelog.errors import InvalidDecision, UsageError
 
 SIDES = ("buy", "sell")
-ORDER_TYPES = ("market", "limit", "stop", "stop_limit")
+ORDER_TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
 LIMITED = ("limit", "stop_limit")
 STOPPED = ("stop", "stop_limit")
@@ -28,7 +29,10 @@ _SYMBOL = re.compile(r"[A-Z0-9]{1,16}(?:[./-][A-Z0-9]{1,8})?")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as decided. Exactly one of ``quantity`` (shares) and ``notional`` (dollars) is set."""
+    """An order as decided. Exactly one of ``quantity`` (shares) and ``notional`` (dollars) is set.
+
+    ``trail_price`` (dollars) or ``trail_percent`` is how far a trailing stop stays behind the price.
+    """
 
     symbol: str
     side: str
@@ -40,6 +44,12 @@ class Order:
     time_in_force: str = "day"
     extended_hours: bool = False
     expires_at: str | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+
+    @property
+    def is_fractional(self) -> bool:
+        return self.quantity is None or money.places(self.quantity) > 0
 
 
 def parse(values: Mapping[str, Any]) -> Order:
@@ -55,9 +65,12 @@ def parse(values: Mapping[str, Any]) -> Order:
         time_in_force=_choice(values, "time_in_force", TIMES_IN_FORCE, "day"),
         extended_hours=_flag(values, "extended_hours"),
         expires_at=_moment(values, "expires_at"),
+        trail_price=_number(values, "trail_price"),
+        trail_percent=_number(values, "trail_percent"),
     )
     _check_size(order)
     _check_prices(order)
+    _check_trail(order)
     _check_kind(order)
     return order
 
@@ -139,11 +152,33 @@ def _check_prices(order: Order) -> None:
             )
 
 
+def _check_trail(order: Order) -> None:
+    given = [name for name in ("trail_price", "trail_percent") if getattr(order, name) is not None]
+    if order.order_type != "trailing_stop":
+        if given:
+            raise InvalidDecision(given[0], f"a {order.order_type} order takes none")
+        return
+    if len(given) != 1:
+        raise InvalidDecision(
+            "trail_price", "a trailing_stop order needs trail_price or trail_percent, and one"
+        )
+    if order.trail_price is not None and not money.is_price(order.trail_price):
+        raise InvalidDecision("trail_price", f"{order.trail_price} is finer than the market's steps")
+    if order.trail_percent is not None and (
+        order.trail_percent >= 100 or money.places(order.trail_percent) > 2
+    ):
+        raise InvalidDecision("trail_percent", "must be below 100, with two decimals at most")
+    if order.is_fractional:
+        raise InvalidDecision("quantity", "a trailing_stop order is for whole shares")
+    if order.time_in_force not in ("day", "gtc"):
+        raise InvalidDecision("time_in_force", "a trailing_stop order is for day or gtc")
+
+
 def _check_kind(order: Order) -> None:
-    fractional = order.notional is not None or (
-        order.quantity is not None and money.places(order.quantity) > 0
-    )
-    if fractional and "/" not in order.symbol and order.time_in_force != "day":
+    is_crypto = "/" in order.symbol
+    if order.is_fractional and not is_crypto and order.time_in_force != "day":
         raise InvalidDecision("time_in_force", "fractional and notional orders are day orders")
     if order.extended_hours and not (order.order_type == "limit" and order.time_in_force in ("day", "gtc")):
         raise InvalidDecision("extended_hours", "needs a limit order for day or gtc")
+    if order.time_in_force in ("opg", "cls") and order.order_type not in ("market", "limit"):
+        raise InvalidDecision("time_in_force", f"{order.time_in_force} takes market and limit orders only")

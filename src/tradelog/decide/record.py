@@ -19,7 +19,7 @@ MANUAL = "manual"
 # What a line of `tradelog decide --input` may hold.
 KEYS = (
     *("strategy", "symbol", "side", "quantity", "notional", "order_type", "limit_price", "stop_price"),
-    *("time_in_force", "extended_hours", "expires_at", "rationale", "inputs"),
+    *("trail_price", "trail_percent", "time_in_force", "extended_hours", "expires_at", "rationale", "inputs"),
 )
 
 
@@ -101,6 +101,9 @@ def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision
         "expires_at": wanted.expires_at,
         "created_at": tx.now,
     }
+    # Columns that came later are part of an intent, and of its hash, where they are set.
+    trails = {"trail_price": wanted.trail_price, "trail_percent": wanted.trail_percent}
+    intent |= {name: money.to_text(value) for name, value in trails.items() if value is not None}
     decision_id, client_order_id = decisions.insert(tx, intent, decision.inputs)
     tx.journal("decision.recorded", decision_id)
     return Recorded(decision_id, client_order_id)

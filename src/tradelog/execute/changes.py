@@ -13,13 +13,16 @@ from typing import Any
 
 from tradelog import clock, ids, money
 from tradelog.errors import UsageError
-from tradelog.execute import outbox, outcome, settle
+from tradelog.execute import control, outbox, outcome, settle
+from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.following import Follower
+from tradelog.execute.gate import Gate
 from tradelog.execute.line import Line
 from tradelog.execute.orders import Owner
 from tradelog.execute.outcome import Kind
 from tradelog.execute.sending import MOST_SENDS, SLICE_SECONDS, Sender
 from tradelog.operate.alerts import raise_alert
+from tradelog.store import controls
 from tradelog.store.writer import Transaction
 
 TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
@@ -126,8 +129,9 @@ def new_terms(
 class Changes:
     """Carries out what was asked for."""
 
-    def __init__(self, line: Line, sender: Sender, follower: Follower) -> None:
+    def __init__(self, line: Line, gate: Gate, sender: Sender, follower: Follower) -> None:
         self._line = line
+        self._gate = gate
         self._writer = line.writer
         self._sender = sender
         self._follower = follower
@@ -281,10 +285,20 @@ class Changes:
             if self._follower.ask(owner, target["alpaca_order_id"]) is None:
                 self._later(request_id)
                 return
+            if not self._gate.prepare(self._replacement(request_id, decision_id, target)):
+                return
         claim = self._claim_replace(request_id, decision_id)
         if claim is not None:
             self._sender.send(claim)
             self._follow(claim.execution_id, decision_id)
+
+    def _replacement(self, request_id: str, decision_id: str, target: Mapping[str, Any]) -> WireOrder:
+        """The order that a replace asks for, to find out what must be known of it beforehand."""
+        with self._writer.transaction() as tx:
+            decision = _decision(tx, decision_id)
+            terms = tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
+        wanted = {name: value for name, value in json.loads(terms).items() if name in TERMS}
+        return outbox.wire_order(decision, {**target, **wanted})
 
     def _look_again(self, execution_id: str, decision_id: str) -> bool:
         """Before a second attempt, whether the first is there after all; False where nobody answers."""
@@ -334,11 +348,18 @@ class Changes:
                 settle.end_request(tx, request_id, "overtaken", why)
                 tx.journal("replace.overtaken", request_id)
                 return None
+            client_id = _next_client_id(tx, request_id, decision)
+            may, value = self._is_allowed(
+                tx, request_id, decision, target, {**own, "client_order_id": client_id}
+            )
+            if not may:
+                return None
             execution_id, _ = outbox.new_execution(
                 tx,
                 decision,
-                _next_client_id(tx, request_id, decision),
+                client_id,
                 replaces=target["execution_id"],
+                order_value=None if value is None else money.to_text(value),
                 **own,
             )
             token = outbox.take_lease(tx, decision, self._line.worker_id, self._line.lease)
@@ -348,6 +369,28 @@ class Changes:
             tx.journal("replace.sending", request_id, execution=execution_id)
             execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
             return outbox.of_execution(tx, decision, execution, token)
+
+    def _is_allowed(
+        self,
+        tx: Transaction,
+        request_id: str,
+        decision: Mapping[str, Any],
+        target: Mapping[str, Any],
+        own: Mapping[str, Any],
+    ) -> tuple[bool, Decimal | None]:
+        """Hold a replacement against halts and limits; where it may not be, its request ends here."""
+        account = self._line.account
+        order = outbox.wire_order(decision, own)
+        value = None
+        if controls.halts(tx.dicts, account).covers(decision["strategy_name"], decision["symbol"]):
+            why: str | None = "halted: nothing new is sent; the old order stands"
+        else:
+            limits = control.limits(tx.dicts, account, self._line.config.risk, tx.now)
+            why, value = self._gate.judge_replacement(tx, decision, order, limits, target)
+        if why is not None:
+            settle.end_request(tx, request_id, "refused", why)
+            tx.journal("replace.refused", request_id)
+        return why is None, value
 
     def _follow(self, execution_id: str, decision_id: str) -> None:
         """Ask for the old order, whose end is what ends the replace, and then for the new one."""

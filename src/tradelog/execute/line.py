@@ -19,6 +19,7 @@ from tradelog.config import Config
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
 from tradelog.execute import outcome, snapshots
 from tradelog.execute.brokers.base import Broker, Exchange
+from tradelog.execute.control import note_configured
 from tradelog.execute.outcome import Kind
 from tradelog.operate import systemd
 from tradelog.store.process import boot_id
@@ -59,7 +60,7 @@ class Line:
         self._resets_at = 0.0
 
     def register(self) -> None:
-        """Write down who speaks, so that others can tell whether its leases are alive."""
+        """Write down who speaks, and by which limits: others must be able to tell whose lease is alive."""
         with self.writer.transaction() as tx:
             tx.unaudited(
                 "INSERT INTO workers (worker_id, host, pid, boot_id, broker, environment, account,"
@@ -69,6 +70,7 @@ class Line:
                     *(tx.now, tx.now, self._role),
                 ),
             )
+            note_configured(tx, self.account, self.config.risk, self.writer.actor)
 
     def heartbeat(self) -> None:
         with self.writer.transaction() as tx:
@@ -182,6 +184,10 @@ class Patience:
 
     def done(self, key: str) -> None:
         self._failed.pop(key, None)
+
+    def waiting(self) -> list[str]:
+        """What has failed and is not due yet."""
+        return [key for key in self._failed if not self.is_due(key)]
 
 
 def wait_asked(exchange: Exchange) -> float:

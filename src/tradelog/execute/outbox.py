@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any
 
 from tradelog import clock, ids, money
 from tradelog.execute.brokers.base import Change, WireOrder
+from tradelog.store.controls import Rows
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.writer import Transaction
 
@@ -44,16 +45,25 @@ class Claim:
     leased_at: float
     change: Change | None = None
     old_order_id: str | None = None
+    strategy: str = ""
 
 
 # The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
-# earlier decision that waits for its next try: a sell never overtakes its buy.
-_DUE = """
+# earlier decision that waits for its next try: a sell never overtakes its buy. What is halted, or waits for
+# a person, holds back nothing: a way out must not wait behind it.
+_MAY = """
+    {0}.status = 'pending' AND {0}.needs_attention IS NULL
+    AND {0}.strategy_name NOT IN (SELECT value FROM json_each(:strategies))
+    AND {0}.symbol NOT IN (SELECT value FROM json_each(:symbols))
+    AND ({0}.approval IS 'approved'
+         OR {0}.strategy_name NOT IN (SELECT value FROM json_each(:approved_only)))
+"""
+_DUE = f"""
 SELECT * FROM trade_decisions d
-WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
-  AND d.needs_attention IS NULL
-  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?4)
-  AND (d.expires_at IS NULL OR d.expires_at > ?4)
+WHERE d.broker = :broker AND d.environment = :environment AND d.account = :account
+  AND {_MAY.format("d")}
+  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= :now)
+  AND (d.expires_at IS NULL OR d.expires_at > :now)
   AND NOT EXISTS (
     SELECT 1 FROM trade_executions e
     WHERE e.broker = d.broker AND e.environment = d.environment AND e.account = d.account
@@ -61,7 +71,7 @@ WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pendi
   AND NOT EXISTS (
     SELECT 1 FROM trade_decisions p
     WHERE p.broker = d.broker AND p.environment = d.environment AND p.account = d.account
-      AND p.status = 'pending' AND p.needs_attention IS NULL AND p.symbol = d.symbol AND p.id < d.id)
+      AND p.symbol = d.symbol AND p.id < d.id AND {_MAY.format("p")})
 ORDER BY d.id LIMIT 1
 """
 
@@ -73,43 +83,46 @@ ORDER BY e.id
 """
 
 
-def expire_unsent(tx: Transaction, account: Account) -> int:
-    """Cancel pending decisions whose time has run out; returns how many."""
-    rows = tx.query(
-        "SELECT decision_id, expires_at FROM trade_decisions WHERE status = 'pending'"
-        " AND expires_at IS NOT NULL AND expires_at <= ? AND broker = ? AND environment = ? AND account = ?",
-        (tx.now, *account),
-    )
-    for decision_id, expires_at in rows:
-        changes = {
-            "status": "cancelled",
-            "failure_code": "expired_unsent",
-            "failure_message": f"expired at {expires_at} before it was sent",
-            "failed_at": tx.now,
-        }
-        tx.update("trade_decisions", decision_id, changes)
-        tx.journal("decision.expired_unsent", decision_id)
-    return len(rows)
+def due(
+    rows: Rows,
+    account: Account,
+    now: str,
+    *,
+    strategies: Sequence[str] = (),
+    symbols: Sequence[str] = (),
+    approved_only: Sequence[str] = (),
+) -> dict[str, Any] | None:
+    """The oldest decision that may be sent now, but for these strategies and symbols; None for none.
+
+    Those of the strategies in ``approved_only`` must have been approved. ``rows`` runs SQL, in a
+    transaction or outside of one.
+    """
+    broker, environment, name = account
+    asked = {"broker": broker, "environment": environment, "account": name, "now": now}
+    lists = {"strategies": strategies, "symbols": symbols, "approved_only": approved_only}
+    found = rows(_DUE, asked | {key: json.dumps(value) for key, value in lists.items()})
+    return found[0] if found else None
 
 
-def claim(tx: Transaction, account: Account, worker_id: str, lease: timedelta) -> Claim | None:
-    """Take the oldest due decision and write down the attempt; None where nothing is due."""
-    found = tx.dicts(_DUE, (*account, tx.now))
-    if not found:
-        return None
-    decision = found[0]
-    tx.update("trade_decisions", decision["decision_id"], {"status": "executing", "next_attempt_at": None})
-    execution_id, attempt = new_execution(tx, decision, decision["client_order_id"])
+def claim(
+    tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta, value: Decimal | None
+) -> Claim:
+    """Take a due decision and write down the attempt; ``value`` is what it counts for, in dollars."""
+    decision_id = decision["decision_id"]
+    tx.update("trade_decisions", decision_id, {"status": "executing", "next_attempt_at": None})
+    worth = None if value is None else money.to_text(value)
+    execution_id, attempt = new_execution(tx, decision, decision["client_order_id"], order_value=worth)
     token = take_lease(tx, decision, worker_id, lease)
-    tx.journal("execution.claimed", execution_id, decision=decision["decision_id"], attempt=attempt)
+    tx.journal("execution.claimed", execution_id, decision=decision_id, attempt=attempt)
     return Claim(
-        decision["decision_id"],
+        decision_id,
         execution_id,
         token,
         wire_order(decision),
         tx.now,
         decision["expires_at"],
         clock.running_seconds(),
+        strategy=decision["strategy_name"],
     )
 
 
@@ -188,6 +201,7 @@ def of_execution(
         clock.running_seconds(),
         change,
         old_order_id,
+        decision["strategy_name"],
     )
 
 
@@ -215,7 +229,7 @@ def sends(tx: Transaction, claim: Claim) -> int:
 def resend(tx: Transaction, claim: Claim, sent: int) -> None:
     """Write down that the same id is sent once more, after it was ``sent`` times."""
     change_decision(tx, claim, {"retry_count": sent})
-    tx.update("trade_executions", claim.execution_id, {"status": "sending"})
+    tx.update("trade_executions", claim.execution_id, {"status": "sending", "resent_at": tx.now})
     tx.journal("execution.resending", claim.execution_id)
 
 
@@ -241,6 +255,8 @@ def wire_order(decision: Mapping[str, Any], execution: Mapping[str, Any] | None 
         time_in_force=decision["time_in_force"],
         extended_hours=bool(decision["extended_hours"]),
         reference_price=reference,
+        trail_price=_decimal(decision["trail_price"]),
+        trail_percent=_decimal(decision["trail_percent"]),
     )
     if execution is None:
         return order

@@ -11,6 +11,7 @@ from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
 from tradelog.execute import orders, outbox, outcome, settle
+from tradelog.execute.control import event
 from tradelog.execute.line import Line
 from tradelog.execute.orders import Owner
 from tradelog.execute.outcome import Verdict
@@ -36,9 +37,7 @@ def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
         message = f"not placed, says {writer.actor}: {reason}"
         changes = {"status": "not_accepted", "error_message": message}
         tx.update("trade_executions", execution["execution_id"], changes)
-        control(
-            tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"]
-        )
+        event(tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"])
         live = tx.one(
             "SELECT 1 FROM trade_executions WHERE decision_id = ?"
             " AND status NOT IN ('not_sent', 'not_accepted')",
@@ -80,9 +79,7 @@ def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> No
             _refuse_unlike(tx, decision_id, order)
             owner = Owner(execution["execution_id"], decision_id)
             old = execution["status"]
-            control(
-                tx, "resolve.adopted", owner.execution_id, line.writer.actor, reason, old, broker_order_id
-            )
+            event(tx, "resolve.adopted", owner.execution_id, line.writer.actor, reason, old, broker_order_id)
             tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
             orders.apply_order(tx, line.account, owner, order, "lookup", call_id)
             _take_from_all(tx, decision_id)
@@ -102,28 +99,10 @@ def seen(writer: Writer, decision_id: str, reason: str) -> None:
         row = tx.one("SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (decision_id,))
         if row[0] is None:
             raise UsageError(f"{decision_id} does not wait for anybody", hint=f"tradelog show {decision_id}")
-        control(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
+        event(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
         tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
         clear(tx, decision_id, ("needs_attention",), by=writer.actor)
         tx.journal("decision.resolved", decision_id)
-
-
-def control(
-    tx: Transaction, kind: str, subject: str, actor: str, reason: str, old: str | None, new: str | None = None
-) -> None:
-    """Keep what a person decided, and why. The caller's entry journals it."""
-    tx.insert(
-        "control_events",
-        {
-            "kind": kind,
-            "subject": subject,
-            "actor": actor,
-            "reason": reason,
-            "old_value": old,
-            "new_value": new,
-            "created_at": tx.now,
-        },
-    )
 
 
 def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from datetime import timedelta
 from tradelog import clock
 from tradelog.execute import orders, outbox, outcome, settle
 from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.gate import Gate
 from tradelog.execute.line import MOST_SECONDS_BETWEEN, Line
 from tradelog.execute.orders import Owner
 from tradelog.execute.outbox import Claim, LeaseLost
@@ -28,6 +29,8 @@ LOOKUPS = 4
 # A drain gives way to polling and heartbeats after so long, and goes on afterwards.
 SLICE_SECONDS = 2.0
 
+HALTED = "halted before it left"
+
 log = logging.getLogger("tradelog.worker")
 
 
@@ -39,8 +42,9 @@ class Summary:
 
 
 class Sender:
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, gate: Gate) -> None:
         self._line = line
+        self._gate = gate
         self._writer = line.writer
         self.is_idle = False
         # Whether something was sent since somebody last asked.
@@ -60,9 +64,13 @@ class Sender:
         self.settle_unsettled()
         if not line.is_open():
             return
+        self._gate.know_sessions()
+        if not line.is_open():
+            return
         with self._writer.transaction() as tx:
-            outbox.expire_unsent(tx, line.account)
-            claim = outbox.claim(tx, line.account, line.worker_id, line.lease)
+            self._gate.expire(tx)
+            self._gate.ask_for_approval(tx)
+        claim = self._gate.claim_next()
         while claim is not None:
             self.summary.sent.add(claim.decision_id)
             self.stirred = True
@@ -90,6 +98,8 @@ class Sender:
 
     def send(self, claim: Claim) -> Verdict:
         """Send one claimed attempt, and ask at once where its answer proves nothing."""
+        if self._withdraw(claim):
+            return Verdict(Kind.NOT_SENT, HALTED)
         exchange, verdict = self._transmit(claim)
         self._settle(claim, exchange, "submit", verdict, claims_next=False)
         if verdict.kind in (Kind.DUPLICATE, Kind.UNKNOWN):
@@ -118,6 +128,8 @@ class Sender:
 
     def _send(self, claim: Claim, *, goes_on: bool) -> Claim | None:
         """Send one claimed decision; returns the next, claimed in the commit that settled this one."""
+        if self._withdraw(claim):
+            return self._gate.claim_next() if goes_on else None
         log.info("sending %s", claim.execution_id, extra={"action": "send"})
         exchange, verdict = self._transmit(claim)
         # The limit first: it decides whether another one may be claimed.
@@ -127,15 +139,26 @@ class Sender:
         following = self._settle(
             claim, exchange, "submit", verdict, claims_next=goes_on and is_plain and self._line.is_open()
         )
-        if is_plain:
+        if following is not None:
             return following
         if verdict.kind in (Kind.DUPLICATE, Kind.UNKNOWN):
             self.resolve(claim)
-        self._line.hear(exchange, verdict)
-        if not goes_on or not self._line.is_open():
-            return None
+        if not is_plain:
+            self._line.hear(exchange, verdict)
+        return self._gate.claim_next() if goes_on else None
+
+    def _withdraw(self, claim: Claim) -> bool:
+        """Whether a halt came between the claim and this moment: then nothing leaves."""
+        if not self._gate.is_halted(claim.strategy, claim.order.symbol):
+            return False
         with self._writer.transaction() as tx:
-            return outbox.claim(tx, self._line.account, self._line.worker_id, self._line.lease)
+            outbox.check_lease(tx, claim)
+            if outbox.sends(tx, claim):
+                settle.unknown(tx, claim, HALTED, self._ask_at(tx, claim))
+            else:
+                verdict = Verdict(Kind.NOT_SENT, HALTED)
+                settle.returned(tx, claim, verdict, "not_sent", None, tells=False)
+        return True
 
     def _transmit(self, claim: Claim) -> tuple[Exchange, Verdict]:
         """Put the request on the wire, once, unless too much of the lease has gone by."""
@@ -169,7 +192,7 @@ class Sender:
             with self._writer.transaction() as tx:
                 self._write_settled(tx, claim, exchange, purpose, verdict)
                 if claims_next:
-                    following = outbox.claim(tx, self._line.account, self._line.worker_id, self._line.lease)
+                    following = self._gate.claim(tx)
 
         try:
             self._line.insist(write)
@@ -229,14 +252,19 @@ class Sender:
     def _is_gone(self, claim: Claim) -> bool:
         """Whether enough look-ups over the whole grace period have found nothing since the last send."""
         with self._writer.reading() as connection:
-            last_sent, asked = connection.execute(
-                "SELECT max(s.ended_at), (SELECT count(*) FROM broker_calls l WHERE l.execution_id = ?1"
-                " AND l.purpose = 'lookup' AND l.status = 404 AND l.response_body LIKE '{%'"
-                " AND l.started_at >= coalesce(max(s.ended_at), ''))"
-                " FROM broker_calls s WHERE s.execution_id = ?1 AND s.purpose = 'submit'",
+            # A second send may have left no word, as the first one; its moment is on record all the same.
+            last_sent = connection.execute(
+                "SELECT max(coalesce(e.resent_at, e.started_at), coalesce((SELECT max(ended_at)"
+                " FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'), ''))"
+                " FROM trade_executions e WHERE e.execution_id = ?1",
                 (claim.execution_id,),
-            ).fetchone()
-        since = clock.from_text(last_sent or claim.started_at)
+            ).fetchone()[0]
+            asked = connection.execute(
+                "SELECT count(*) FROM broker_calls WHERE execution_id = ? AND purpose = 'lookup'"
+                " AND status = 404 AND response_body LIKE '{%' AND started_at >= ?",
+                (claim.execution_id, last_sent),
+            ).fetchone()[0]
+        since = clock.from_text(last_sent)
         grace = timedelta(seconds=float(self._line.config.worker.unknown_grace_seconds))
         return asked >= LOOKUPS and clock.now() - since >= grace
 
@@ -245,6 +273,7 @@ class Sender:
         is_known, old_state = self._old_order_state(claim)
         if not is_known:
             return
+        is_halted = self._gate.is_halted(claim.strategy, claim.order.symbol)
         with self._writer.transaction() as tx:
             outbox.check_lease(tx, claim)
             waits = tx.one(
@@ -260,6 +289,9 @@ class Sender:
                 return
             if self._is_unwanted(tx, claim):
                 settle.given_up(tx, claim, "cancelled: the broker does not know it, and it is not sent again")
+                return
+            if is_halted:
+                # It stays unknown, and is asked about, until somebody resumes.
                 return
             if old_state is not None:
                 settle.given_up(tx, claim, f"the order that it should replace is {old_state} by now")

@@ -60,7 +60,13 @@ def refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
 
 
 def returned(
-    tx: Transaction, claim: Claim, verdict: outcome.Verdict, status: str, retry_at: str | None
+    tx: Transaction,
+    claim: Claim,
+    verdict: outcome.Verdict,
+    status: str,
+    retry_at: str | None,
+    *,
+    tells: bool = True,
 ) -> None:
     """The attempt is over and the order did not get there: what was to be sent waits as before."""
     tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
@@ -74,7 +80,8 @@ def returned(
             tx.update("order_requests", request, {"status": "pending", "next_attempt_at": retry_at})
         conclude(tx, claim.decision_id)
     release(tx, claim.decision_id, claim.token)
-    raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
+    if tells:
+        raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
     tx.journal(f"execution.{status}", claim.execution_id)
 
 
@@ -204,19 +211,24 @@ def cancel_unsent(tx: Transaction, decision_id: str) -> bool:
     )
     if not requests or has_order:
         return False
+    end_unsent(tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before the broker had it")
+    for (request_id,) in requests:
+        end_request(tx, request_id, "done", "the broker never had it")
+    clear(tx, decision_id)
+    return True
+
+
+def end_unsent(tx: Transaction, decision_id: str, status: str, code: str, message: str) -> None:
+    """A decision that never became an order ends, failed or cancelled. The caller journals."""
     changes = {
-        "status": "cancelled",
-        "failure_code": "cancelled_on_request",
-        "failure_message": "cancelled before the broker had it",
+        "status": status,
+        "failure_code": code,
+        "failure_message": message,
         "failed_at": tx.now,
         "next_attempt_at": None,
         "needs_attention": None,
     }
     tx.update("trade_decisions", decision_id, changes)
-    for (request_id,) in requests:
-        end_request(tx, request_id, "done", "the broker never had it")
-    clear(tx, decision_id)
-    return True
 
 
 def new_request(

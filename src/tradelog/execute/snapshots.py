@@ -1,9 +1,14 @@
-"""The account as the broker tells it: bound to one number, and kept for decisions to look at."""
+"""What the broker tells of account, positions, quotes, assets and hours, kept for decisions and checks."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
+from tradelog import clock, money
 from tradelog.config import Config
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute import settle
@@ -70,10 +75,126 @@ def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
             names = ("broker", "environment", "account")
             row = dict(zip(names, account, strict=True))
             tx.insert(
-                "broker_snapshots", {**row, "kind": kind, "subject": "", "value": value, "as_of": tx.now}
+                "broker_snapshots",
+                {**row, "kind": kind, "subject": "", "value": value, "as_of": exchange.started_at},
             )
             tx.journal("snapshot.taken", kind)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was answered, or why there is nothing: ``value`` None and ``missing`` in words.
+
+    ``as_of`` is when it was asked for (store text), ``taken`` the same of `clock.running_seconds`.
+    """
+
+    snapshot_id: int | None
+    value: Any
+    as_of: str
+    taken: float
+    missing: str | None = None
+
+    def age(self) -> float:
+        return clock.running_seconds() - self.taken
+
+
+class Snapshots:
+    """Asks the broker, outside any transaction, and remembers the last answer of each kind and subject."""
+
+    def __init__(self, writer: Writer, broker: Broker, account: Account) -> None:
+        self._writer = writer
+        self._broker = broker
+        self._account = account
+        self._known: dict[tuple[str, str], Snapshot] = {}
+
+    def get(self, kind: str, subject: str) -> Snapshot | None:
+        return self._known.get((kind, subject))
+
+    def ask(self, kind: str, subject: str) -> tuple[Exchange, bool]:
+        """One question, and whether it was answered. A clear answer is remembered, also that of nothing."""
+        taken = clock.running_seconds()
+        exchange = _QUESTIONS[kind](self._broker, subject)
+        answer = exchange.json()
+        if exchange.status == 200 and _is_readable(kind, answer, subject):
+            number = self._keep(kind, subject, exchange)
+            self._known[kind, subject] = Snapshot(number, answer, exchange.started_at, taken)
+        elif exchange.status is not None and 400 <= exchange.status < 500 and exchange.status != 429:
+            text = f"the broker has none: {exchange.status} {exchange.text()[0][:100]}".rstrip()
+            self._known[kind, subject] = Snapshot(None, None, exchange.started_at, taken, text)
+        elif exchange.status == 200:
+            text = "the broker has none" if isinstance(answer, dict) else "its answer cannot be read"
+            self._known[kind, subject] = Snapshot(None, None, exchange.started_at, taken, text)
+        else:
+            return exchange, False
+        return exchange, True
+
+    def give_up(self, kind: str, subject: str, why: str) -> None:
+        """Remember that there is no answer to be had now."""
+        self._known[kind, subject] = Snapshot(None, None, clock.now_text(), clock.running_seconds(), why)
+
+    def _keep(self, kind: str, subject: str, exchange: Exchange) -> int:
+        value, _ = exchange.text()
+        with self._writer.transaction() as tx:
+            last = tx.one(
+                "SELECT value, snapshot_id FROM broker_snapshots WHERE broker = ? AND environment = ?"
+                " AND account = ? AND kind = ? AND subject = ? ORDER BY snapshot_id DESC LIMIT 1",
+                (*self._account, kind, subject),
+            )
+            if last is not None and _told(kind, last[0]) == _told(kind, value):
+                return int(last[1])
+            names = ("broker", "environment", "account")
+            row = dict(zip(names, self._account, strict=True))
+            number = tx.insert(
+                "broker_snapshots",
+                {**row, "kind": kind, "subject": subject, "value": value, "as_of": exchange.started_at},
+            )
+            tx.journal("snapshot.taken", f"{kind} {subject}".rstrip())
+        return number
+
+
+_QUESTIONS: dict[str, Callable[[Broker, str], Exchange]] = {
+    "account": lambda broker, _: broker.account(),
+    "position": lambda broker, _: broker.positions(),
+    "quote": lambda broker, subject: broker.quote(subject),
+    "asset": lambda broker, subject: broker.asset(subject),
+    "clock": lambda broker, _: broker.clock(),
+}
+
+
+def _is_readable(kind: str, answer: object, subject: str) -> bool:
+    if kind == "position":
+        return read(answer) is not None
+    if not isinstance(answer, dict):
+        return False
+    if kind == "quote":
+        quotes = answer.get("quotes")
+        return isinstance(quotes, dict) and isinstance(quotes.get(subject), dict)
+    if kind == "clock":
+        return isinstance(answer.get("is_open"), bool) and all(
+            clock.read_moment(answer.get(name)) is not None for name in ("next_open", "next_close")
+        )
+    return True
+
+
+def _told(kind: str, value: str) -> Any:
+    """What must differ for a snapshot to be a new one: a clock that goes on is none."""
+    if kind != "clock":
+        return value
+    return {key: item for key, item in json.loads(value).items() if key != "timestamp"}
+
+
+def quoted(value: Any, symbol: str, side: str) -> Decimal | None:
+    """What a buyer pays or a seller gets by a quote: the other side where one is empty; None for neither."""
+    quote = value["quotes"][symbol]
+    for name in ("ap", "bp") if side == "buy" else ("bp", "ap"):
+        try:
+            price = money.parse(quote.get(name))
+        except ValueError:
+            continue
+        if price > 0:
+            return price
+    return None
 
 
 def keep_positions(tx: Transaction, account: Account, held: Held, exchange: Exchange) -> None:

@@ -19,6 +19,7 @@ from tradelog.execute import snapshots
 from tradelog.execute.brokers.base import Broker
 from tradelog.execute.changes import Changes
 from tradelog.execute.following import Follower
+from tradelog.execute.gate import Gate
 from tradelog.execute.line import Line, Patience
 from tradelog.execute.reconcile import Reconciler, Result
 from tradelog.execute.sending import Sender, Summary
@@ -29,6 +30,8 @@ from tradelog.store.writer import Writer
 HEARTBEAT_SECONDS = 10
 SNAPSHOT_SECONDS = 60
 ALERT_SECONDS = 1
+# A signal is heeded within so long at the latest.
+SLICE_SECONDS = 0.25
 # More decisions than this waiting are told of.
 DEEP = 100
 
@@ -38,9 +41,10 @@ class Worker:
 
     def __init__(self, writer: Writer, broker: Broker, config: Config, role: str = "worker") -> None:
         self.line = Line(writer, broker, config, role)
-        self.sender = Sender(self.line)
+        self.gate = Gate(self.line)
+        self.sender = Sender(self.line, self.gate)
         self.follower = Follower(self.line)
-        self.changes = Changes(self.line, self.sender, self.follower)
+        self.changes = Changes(self.line, self.gate, self.sender, self.follower)
         self.reconciler = Reconciler(self.line, self.follower)
         self._messenger = Messenger(writer, config.alerts.command)
         self._writer = writer
@@ -200,7 +204,11 @@ class Worker:
             )
         scheduler.start()
         try:
-            self.line.stopping.wait(most_seconds)
+            end = None if most_seconds is None else clock.running_seconds() + most_seconds
+            # In slices: a signal that comes right before an endless wait would not end it.
+            while not self.line.stopping.wait(SLICE_SECONDS):
+                if end is not None and clock.running_seconds() >= end:
+                    break
         finally:
             self.line.stopping.set()
             scheduler.shutdown(wait=True)

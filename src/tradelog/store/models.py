@@ -276,6 +276,7 @@ class TradeDecision(SQLModel, table=True):
     """The outbox: committed with its rationale and its inputs before anything is sent.
 
     ``adopted`` marks what was recorded after the fact, from an order that somebody else sent.
+    ``held_until`` is the open of the market that it waits for, or has waited for.
     """
 
     __tablename__ = "trade_decisions"
@@ -303,6 +304,12 @@ class TradeDecision(SQLModel, table=True):
         ),
         Index("ix_decisions_client", "client_order_id"),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
+        _in("ck_decisions_approval", "approval", ("approved", "declined")),
+        Index(
+            "ix_decisions_failed",
+            *("broker", "environment", "account", "failed_at"),
+            sqlite_where=text("failed_at IS NOT NULL"),
+        ),
         Index("ix_decisions_symbol", "symbol", "account", "created_at"),
         STRICT,
     )
@@ -342,6 +349,12 @@ class TradeDecision(SQLModel, table=True):
     lease_token: int = _col(Integer)
     lease_until: datetime | None = _col(Moment, null=True)
     adopted: bool = _col(Flag, server_default=text("0"))
+    trail_price: Decimal | None = _col(Exact, null=True)
+    trail_percent: Decimal | None = _col(Exact, null=True)
+    approval: str | None = _col(Text, null=True)
+    approval_at: datetime | None = _col(Moment, null=True)
+    approval_by: str | None = _col(Text, null=True)
+    held_until: datetime | None = _col(Moment, null=True)
 
 
 class DecisionInput(SQLModel, table=True):
@@ -364,7 +377,9 @@ class TradeExecution(SQLModel, table=True):
     """One attempt to have the order at the broker.
 
     ``replaces`` is the execution whose order this one replaces; the terms at the end are those that a
-    replacement asks for, NULL where the decision's stand. ``fills_quantity`` is the sum of its fills.
+    replacement asks for, NULL where the decision's stand. ``fills_quantity`` is the sum of its fills,
+    ``order_value`` the dollars that it counted for against the limits when it was claimed. ``resent_at`` is
+    when the same id was last to be sent once more.
     """
 
     __tablename__ = "trade_executions"
@@ -388,6 +403,7 @@ class TradeExecution(SQLModel, table=True):
             sqlite_where=text("filled_quantity <> fills_quantity"),
         ),
         Index("ix_executions_client", "client_order_id"),
+        Index("ix_executions_started", "broker", "environment", "account", "started_at"),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -418,6 +434,8 @@ class TradeExecution(SQLModel, table=True):
     stop_price: Decimal | None = _col(Exact, null=True)
     time_in_force: str | None = _col(Text, null=True)
     fills_quantity: Decimal = _col(Exact, server_default=text("'0'"))
+    order_value: Decimal | None = _col(Exact, null=True)
+    resent_at: datetime | None = _col(Moment, null=True)
 
 
 class OrderRequest(SQLModel, table=True):
@@ -454,10 +472,17 @@ class OrderRequest(SQLModel, table=True):
 
 
 class ControlEvent(SQLModel, table=True):
-    """What a person decided about the log's state, and why. Append-only."""
+    """What a person decided, and why: an outcome, a halt, a limit, an approval. Append-only.
+
+    A limit's ``new_value`` counts instead of the configured one until ``until``.
+    """
 
     __tablename__ = "control_events"
-    __table_args__ = (Index("ix_controls_subject", "subject"), STRICT)
+    __table_args__ = (
+        Index("ix_controls_subject", "subject"),
+        Index("ix_controls_until", "until", sqlite_where=text("until IS NOT NULL")),
+        STRICT,
+    )
     event_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
     kind: str = _col(Text)
     subject: str = _col(Text)
@@ -466,6 +491,62 @@ class ControlEvent(SQLModel, table=True):
     old_value: str | None = _col(Text, null=True)
     new_value: str | None = _col(Text, null=True)
     created_at: datetime = _col(Moment)
+    broker: str | None = _col(Text, null=True)
+    environment: str | None = _col(Text, null=True)
+    account: str | None = _col(Text, null=True)
+    until: datetime | None = _col(Moment, null=True)
+
+
+class Halt(SQLModel, table=True):
+    """While it has no end, nothing of its scope is sent.
+
+    ``subject`` is a strategy, a symbol, or empty for everything; an empty account is every account.
+    """
+
+    __tablename__ = "halts"
+    __table_args__ = (
+        _in("ck_halts_scope", "scope", ("all", "strategy", "symbol")),
+        Index(
+            "uq_halts_open",
+            *("broker", "environment", "account", "scope", "subject"),
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        STRICT,
+    )
+    halt_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    scope: str = _col(Text)
+    subject: str = _col(Text)
+    actor: str = _col(Text)
+    reason: str = _col(Text)
+    created_at: datetime = _col(Moment)
+    ended_at: datetime | None = _col(Moment, null=True)
+    ended_by: str | None = _col(Text, null=True)
+    ended_why: str | None = _col(Text, null=True)
+
+
+class RiskCheck(SQLModel, table=True):
+    """What the limits said of a decision right before it was sent, or was not. Append-only.
+
+    ``checks`` is JSON: each check with the value observed, the limit and whether it passed.
+    """
+
+    __tablename__ = "risk_checks"
+    __table_args__ = (
+        _in("ck_checks_verdict", "verdict", ("passed", "failed", "held")),
+        Index("ix_checks_decision", "decision_id"),
+        STRICT,
+    )
+    check_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    decision_id: str = _col(Text, ForeignKey("trade_decisions.decision_id"))
+    client_order_id: str = _col(Text)
+    verdict: str = _col(Text)
+    code: str | None = _col(Text, null=True)
+    checks: str = _col(Written)
+    checked_at: datetime = _col(Moment)
 
 
 class PositionEntry(SQLModel, table=True):

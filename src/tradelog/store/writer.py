@@ -60,6 +60,13 @@ class Writer:
         with engine.faults(self.path):
             yield self.connection
 
+    def rows(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[dict[str, Any]]:
+        """Rows by column name, read between transactions."""
+        with engine.faults(self.path):
+            cursor = self.connection.execute(sql, parameters)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
     def close(self) -> None:
         self.connection.close()
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from tradelog.config import Config
-from tradelog.errors import ConfigError
 from tradelog.execute.brokers.base import Broker
 
 
 def connect(config: Config) -> Broker:
-    """The broker of the configuration. Raises ConfigError, CredentialsMissing."""
-    if config.broker.environment == "live":
-        raise ConfigError(
-            "live trading is not possible yet: there are no limits to hold it",
-            hint='set [broker] environment = "paper"',
-        )
+    """The broker of the configuration, which has checked what live trading needs. Raises ConfigError."""
     if config.broker.name == "simulated":
         from tradelog.execute.brokers.simulated import SimulatedBroker
         from tradelog.prices import load

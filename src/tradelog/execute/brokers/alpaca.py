@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
+from urllib.parse import quote as quote_path
 
 import requests
 from alpaca.common.exceptions import APIError, RetryException
@@ -21,7 +22,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from tradelog import clock
 from tradelog.config import Config, secret
-from tradelog.errors import CredentialsMissing
+from tradelog.errors import ConfigError, CredentialsMissing
 from tradelog.execute.brokers.base import (
     FILLS_PAGE,
     KEPT_HEADERS,
@@ -31,7 +32,8 @@ from tradelog.execute.brokers.base import (
     WireOrder,
 )
 
-PAPER = "https://paper-api.alpaca.markets"
+HOSTS = {"paper": "https://paper-api.alpaca.markets", "live": "https://api.alpaca.markets"}
+DATA = "https://data.alpaca.markets"
 
 
 class AlpacaBroker:
@@ -40,9 +42,20 @@ class AlpacaBroker:
     name: ClassVar[str] = "alpaca"
     rejects_duplicate_ids: ClassVar[bool] = True
     finds_by_client_id: ClassVar[bool] = True
+    refuses_without_price: ClassVar[bool] = False
 
-    def __init__(self, base_url: str, key: str, secret_key: str, *, connect: float, read: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        secret_key: str,
+        *,
+        connect: float,
+        read: float,
+        data_url: str | None = None,
+    ) -> None:
         self._base_url = base_url
+        self._data_url = data_url or base_url
         self._keys = (key, secret_key)
         self._connect = connect
         self._read = read
@@ -68,11 +81,21 @@ class AlpacaBroker:
                 "Alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment",
                 hint='export both, or set [broker] name = "simulated"',
             )
-        worker = config.worker
+        worker, given = config.worker, config.broker
+        host = HOSTS[given.environment]
+        base_url = (given.base_url or host).rstrip("/")
+        # Paper orders must not reach the live host, nor live ones pass for paper.
+        if base_url in HOSTS.values() and base_url != host:
+            raise ConfigError(
+                f"[broker] base_url is {given.base_url}, but environment is {given.environment}",
+                hint=f"leave base_url out: {given.environment} is {host}",
+            )
+        is_local = base_url.startswith("http://")
         return cls(
-            (config.broker.base_url or PAPER).rstrip("/"),
+            base_url,
             key,
             secret_key,
+            data_url=(given.data_url or (base_url if is_local else DATA)).rstrip("/"),
             connect=float(worker.connect_timeout_seconds),
             read=float(worker.read_timeout_seconds),
         )
@@ -115,8 +138,31 @@ class AlpacaBroker:
     def positions(self) -> Exchange:
         return self._get("/positions")
 
-    def _get(self, path: str, query: dict[str, str] | None = None) -> Exchange:
-        return self._call("GET", path, lambda: self._sdk.get(path, query or {}), None)
+    def quote(self, symbol: str) -> Exchange:
+        if "/" in symbol:
+            return self._get("/crypto/us/latest/quotes", {"symbols": symbol}, self._data_url, "v1beta3")
+        return self._get("/stocks/quotes/latest", {"symbols": symbol}, self._data_url)
+
+    def asset(self, symbol: str) -> Exchange:
+        return self._get(f"/assets/{quote_path(symbol, safe='')}")
+
+    def clock(self) -> Exchange:
+        return self._get("/clock")
+
+    def calendar(self, start: str, end: str) -> Exchange:
+        return self._get("/calendar", {"start": start, "end": end})
+
+    def _get(
+        self,
+        path: str,
+        query: dict[str, str] | None = None,
+        base_url: str | None = None,
+        version: str | None = None,
+    ) -> Exchange:
+        def call() -> Any:
+            return self._sdk._request("GET", path, query or {}, base_url=base_url, api_version=version)
+
+        return self._call("GET", path, call, None)
 
     def _call(self, method: str, path: str, call: Callable[[], Any], body: str | None) -> Exchange:
         """Make one call within the total deadline, and return what was on the wire.

@@ -37,6 +37,8 @@ class WireOrder:
     time_in_force: str
     extended_hours: bool
     reference_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
 
     def body(self) -> dict[str, Any]:
         """The JSON body of POST /v2/orders: numbers as text, without an exponent."""
@@ -46,6 +48,8 @@ class WireOrder:
             ("notional", self.notional),
             ("limit_price", self.limit_price),
             ("stop_price", self.stop_price),
+            ("trail_price", self.trail_price),
+            ("trail_percent", self.trail_percent),
         ):
             if number is not None:
                 body[name] = money.to_text(number)
@@ -113,11 +117,15 @@ class Exchange:
 
 
 class Broker(Protocol):
-    """An adapter. It never raises for what the broker or the network does: that is an Exchange."""
+    """An adapter. It never raises for what the broker or the network does: that is an Exchange.
+
+    ``refuses_without_price`` is True where the broker itself refuses an order that nobody knows a price of.
+    """
 
     name: ClassVar[str]
     rejects_duplicate_ids: ClassVar[bool]
     finds_by_client_id: ClassVar[bool]
+    refuses_without_price: ClassVar[bool]
 
     def submit(self, order: WireOrder) -> Exchange: ...
 
@@ -144,3 +152,17 @@ class Broker(Protocol):
     def account(self) -> Exchange: ...
 
     def positions(self) -> Exchange: ...
+
+    def quote(self, symbol: str) -> Exchange:
+        """The last quote, in the form of Alpaca's data API: ``{"quotes": {symbol: {"ap", "bp", "t"}}}``."""
+        ...
+
+    def asset(self, symbol: str) -> Exchange: ...
+
+    def clock(self) -> Exchange:
+        """Whether the market is open now, and when it opens and closes next."""
+        ...
+
+    def calendar(self, start: str, end: str) -> Exchange:
+        """The sessions from day to day: ``[{"date", "open", "close"}]`` in New York's time."""
+        ...

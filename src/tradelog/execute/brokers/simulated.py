@@ -10,11 +10,13 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tradelog import clock, money
+from tradelog.execute import sessions
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Change, Exchange, WireOrder
 from tradelog.prices import Prices
 from tradelog.store.engine import connect_writer
@@ -39,6 +41,7 @@ class SimulatedBroker:
     name: ClassVar[str] = "simulated"
     rejects_duplicate_ids: ClassVar[bool] = True
     finds_by_client_id: ClassVar[bool] = True
+    refuses_without_price: ClassVar[bool] = True
 
     def __init__(self, path: Path, prices: Prices, *, cash: Decimal) -> None:
         self._path = path
@@ -118,6 +121,45 @@ class SimulatedBroker:
     def positions(self) -> Exchange:
         return _exchange("GET", "/v2/positions", None, clock.now_text(), (200, self._positions()))
 
+    def quote(self, symbol: str) -> Exchange:
+        """The last close of the price file, at both sides; no quotes where there is none."""
+        bar = self._prices.last(symbol)
+        found = {}
+        if bar is not None:
+            price = money.to_text(bar.close)
+            found[symbol] = {"ap": price, "bp": price, "t": clock.end_of_day(bar.day)}
+        path = f"/v2/stocks/quotes/latest?symbols={symbol}"
+        return _exchange("GET", path, None, clock.now_text(), (200, {"quotes": found}))
+
+    def asset(self, symbol: str) -> Exchange:
+        asset = {"symbol": symbol, "status": "active", "tradable": True, "fractionable": True}
+        return _exchange("GET", f"/v2/assets/{symbol}", None, clock.now_text(), (200, asset))
+
+    def clock(self) -> Exchange:
+        now = clock.now()
+        coming = sessions.weekdays(now.date() - timedelta(days=1), now.date() + timedelta(days=7))
+        body = {
+            "timestamp": clock.to_text(now),
+            "is_open": sessions.is_open(coming, now),
+            "next_open": clock.to_text(min(item.opens for item in coming if item.opens > now)),
+            "next_close": clock.to_text(min(item.closes for item in coming if item.closes > now)),
+        }
+        return _exchange("GET", "/v2/clock", None, clock.now_text(), (200, body))
+
+    def calendar(self, start: str, end: str) -> Exchange:
+        """Every weekday has a session: this market knows no holidays."""
+        zone = clock.zone(clock.MARKET_ZONE)
+        listed = [
+            {
+                "date": item.opens.astimezone(zone).date().isoformat(),
+                "open": f"{item.opens.astimezone(zone):%H:%M}",
+                "close": f"{item.closes.astimezone(zone):%H:%M}",
+            }
+            for item in sessions.weekdays(date.fromisoformat(start), date.fromisoformat(end))
+        ]
+        path = f"/v2/calendar?start={start}&end={end}"
+        return _exchange("GET", path, None, clock.now_text(), (200, listed))
+
     def _place(self, order: WireOrder) -> Answer:
         known = self._connection.execute(
             "SELECT 1 FROM orders WHERE client_order_id = ?", (order.client_order_id,)
@@ -142,6 +184,8 @@ class SimulatedBroker:
         if refused is not None:
             return refused
         body = _order_body(order, clock.now_text())
+        if order.order_type == "trailing_stop":
+            body = _trailed(body, price)
         self._connection.execute(
             "INSERT INTO orders VALUES (?, ?, 1, ?, ?)",
             (body["id"], order.client_order_id, label, json.dumps(body)),
@@ -231,6 +275,9 @@ class SimulatedBroker:
     ) -> dict[str, Any]:
         """Fill the order where the price allows it, let it rest, or cancel what may not rest."""
         now = clock.now_text()
+        before = body
+        if body["type"] == "trailing_stop":
+            body = _trailed(body, price)
         if _is_fillable(body, price):
             self._fill(body, quantity, price, label, now)
             body.update(
@@ -244,7 +291,7 @@ class SimulatedBroker:
             body.update(status="canceled", canceled_at=now, updated_at=now)
         elif is_first:
             body.update(status="new", qty=money.to_text(quantity))
-        else:
+        elif body == before:
             return body
         self._store(body)
         return body
@@ -319,6 +366,9 @@ class SimulatedBroker:
 
     def _positions(self) -> list[dict[str, Any]]:
         found = []
+        held: dict[str, Decimal] = {}
+        for body in self._open("sell"):
+            held[body["symbol"]] = held.get(body["symbol"], money.ZERO) + money.parse(body["qty"])
         for symbol, quantity in sorted(self._quantities().items()):
             bar = self._prices.last(symbol)
             price = bar.close if bar is not None else self._last_fill(symbol)
@@ -326,6 +376,7 @@ class SimulatedBroker:
                 {
                     "symbol": symbol,
                     "qty": money.to_text(quantity),
+                    "qty_available": money.to_text(quantity - held.get(symbol, money.ZERO)),
                     "side": "long",
                     "current_price": money.to_text(price),
                     "market_value": money.to_text(quantity * price),
@@ -348,6 +399,19 @@ class SimulatedBroker:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def _trailed(body: dict[str, Any], price: Decimal) -> dict[str, Any]:
+    """A trailing stop after the market was seen at ``price``: the stop follows its best price so far."""
+    is_buy = body["side"] == "buy"
+    best = money.parse(body["hwm"]) if body["hwm"] else price
+    best = min(best, price) if is_buy else max(best, price)
+    if body["trail_percent"]:
+        away = best * money.parse(body["trail_percent"]) / 100
+    else:
+        away = money.parse(body["trail_price"])
+    stop = max(best + away if is_buy else best - away, money.ZERO)
+    return body | {"hwm": money.to_text(best), "stop_price": money.to_text(stop)}
 
 
 def _is_fillable(body: dict[str, Any], price: Decimal) -> bool:
@@ -380,6 +444,9 @@ def _order_body(order: WireOrder, now: str) -> dict[str, Any]:
         "time_in_force": order.time_in_force,
         "limit_price": sent.get("limit_price"),
         "stop_price": sent.get("stop_price"),
+        "trail_price": sent.get("trail_price"),
+        "trail_percent": sent.get("trail_percent"),
+        "hwm": None,
         "status": "pending_new",
         "replaces": None,
         "replaced_by": None,

@@ -1,0 +1,206 @@
+"""What a person says about sending: halt and resume, approve and decline, lift a limit. Each is an event.
+
+Every function is one step inside a transaction of the caller, which journals it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tradelog import clock, money
+from tradelog.config import Config, RiskConfig, as_text, as_toml, limit_from, with_lifts
+from tradelog.errors import NotFound, UsageError
+from tradelog.execute import settle
+from tradelog.execute.outbox import Account
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store import controls
+from tradelog.store.writer import Transaction
+
+# A halt of a person is for every account of the store, whichever is configured in the moment of need.
+EVERYWHERE: Account = ("", "", "")
+CONFIGURED = "limit.configured"
+LIFTED = "limit.lifted"
+LIMITS = tuple(item.name for item in fields(RiskConfig))
+
+
+def event(
+    tx: Transaction,
+    kind: str,
+    subject: str,
+    actor: str,
+    reason: str,
+    old: str | None = None,
+    new: str | None = None,
+    *,
+    account: Account | None = None,
+    until: str | None = None,
+) -> None:
+    """Keep what was decided, by whom and why."""
+    row: dict[str, Any] = {
+        "kind": kind,
+        "subject": subject,
+        "actor": actor,
+        "reason": reason,
+        "old_value": old,
+        "new_value": new,
+        "created_at": tx.now,
+    }
+    if account is not None:
+        row |= dict(zip(("broker", "environment", "account"), account, strict=True))
+    tx.insert("control_events", row if until is None else row | {"until": until})
+
+
+def halt(
+    tx: Transaction, scope: str, subject: str, actor: str, reason: str, account: Account = EVERYWHERE
+) -> bool:
+    """Let nothing of the scope be sent from here on; False where that is so already."""
+    known = tx.one(
+        "SELECT 1 FROM halts WHERE ended_at IS NULL AND broker = ? AND environment = ? AND account = ?"
+        " AND scope = ? AND subject = ?",
+        (*account, scope, subject),
+    )
+    if known is not None:
+        return False
+    row = dict(zip(("broker", "environment", "account"), account, strict=True))
+    row |= {"scope": scope, "subject": subject, "actor": actor, "reason": reason, "created_at": tx.now}
+    tx.insert("halts", row)
+    event(tx, "halt", _named(scope, subject), actor, reason, "running", "halted", account=account)
+    tx.journal("halt", _named(scope, subject))
+    return True
+
+
+def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, account: Account) -> int:
+    """End the halts of the scope, of all accounts and of this one; returns how many there were."""
+    rows = tx.query(
+        "SELECT halt_id, broker, environment, account FROM halts WHERE ended_at IS NULL AND scope = ?"
+        " AND subject = ? AND (account = '' OR (broker = ? AND environment = ? AND account = ?))",
+        (scope, subject, *account),
+    )
+    name = _named(scope, subject)
+    for halt_id, *whose in rows:
+        tx.update("halts", halt_id, {"ended_at": tx.now, "ended_by": by, "ended_why": reason})
+        event(tx, "resume", name, by, reason, "halted", "running", account=(whose[0], whose[1], whose[2]))
+    if scope == "strategy":
+        clear(tx, subject, ("strategy_halted",), by=by)
+    tx.journal_rest("resume", name)
+    return len(rows)
+
+
+def throttle(tx: Transaction, account: Account, strategy: str, limits: RiskConfig) -> bool:
+    """Halt a strategy that has sent its share of automatic orders, until a person resumes it."""
+    most = limits.throttle_orders
+    if most is None or strategy == "manual":
+        return False
+    since = clock.later(tx.now, -float(limits.throttle_minutes) * 60)
+    resumed = tx.one(
+        "SELECT max(ended_at) FROM halts WHERE scope = 'strategy' AND subject = ?"
+        " AND (account = '' OR (broker = ? AND environment = ? AND account = ?))",
+        (strategy, *account),
+    )[0]
+    sent = tx.one(
+        "SELECT count(DISTINCT e.client_order_id) FROM trade_executions e"
+        " JOIN trade_decisions d ON d.decision_id = e.decision_id"
+        " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.started_at > ?"
+        " AND e.status <> 'not_sent' AND d.strategy_name = ? AND d.adopted = 0",
+        (*account, max(since, resumed or ""), strategy),
+    )[0]
+    if sent < most:
+        return False
+    why = f"{sent} orders within {money.to_text(limits.throttle_minutes)} minutes"
+    halt(tx, "strategy", strategy, "tradelog", why, account)
+    raise_alert(tx, "strategy_halted", strategy, f"{strategy} has halted itself: {why}; tradelog resume")
+    tx.journal("strategy.throttled", strategy)
+    return True
+
+
+def limits(rows: controls.Rows, account: Account, configured: RiskConfig, now: str) -> RiskConfig:
+    """The configured limits with those that are lifted just now."""
+    lifted = controls.lifts(rows, account, now)
+    return with_lifts(configured, {name: item.value for name, item in lifted.items()})
+
+
+def lift(
+    tx: Transaction, config: Config, name: str, value: Any, *, until: str, actor: str, reason: str
+) -> tuple[str, str]:
+    """Let a limit have another value for a while, or the configured one again for None.
+
+    Returns (old, new) as text. Raises UsageError for what cannot be, ConfigError for a wrong value.
+    """
+    if name not in LIMITS:
+        raise UsageError(f"{name!r} is no limit", hint=f"one of: {', '.join(LIMITS)}")
+    if name == "max_order_notional" and value == "off" and config.broker.environment == "live":
+        raise UsageError("live trading keeps a max_order_notional", hint="give an amount")
+    if until <= tx.now:
+        raise UsageError(f"{until} has gone by already", hint='such as --until "2026-12-24 16:00"')
+    old = getattr(limits(tx.dicts, config.account, config.risk, tx.now), name)
+    new = getattr(config.risk, name) if value is None else limit_from(name, value, name)
+    stored = None if value is None else json.dumps(as_toml(new))
+    account = config.account
+    event(tx, LIFTED, name, actor, reason, as_text(old), stored, account=account, until=until)
+    tx.journal("limit.lifted", name)
+    return as_text(old), as_text(new)
+
+
+def note_configured(tx: Transaction, account: Account, configured: RiskConfig, actor: str) -> None:
+    """Write down each limit of the configuration that is not what it was when last seen."""
+    known = dict(
+        tx.query(
+            "SELECT subject, new_value FROM control_events WHERE event_id IN (SELECT max(event_id)"
+            " FROM control_events WHERE kind = ? AND broker = ? AND environment = ? AND account = ?"
+            " AND subject IN (SELECT value FROM json_each(?)) GROUP BY subject)",
+            (CONFIGURED, *account, json.dumps(LIMITS)),
+        )
+    )
+    for name in LIMITS:
+        text = as_text(getattr(configured, name))
+        if known.get(name) != text:
+            old = known.get(name)
+            event(tx, CONFIGURED, name, actor, "tradelog.toml", old, text, account=account)
+    tx.journal_rest("limits.configured", ":".join(account))
+
+
+def approve(tx: Transaction, config: Config, decision_id: str, by: str, reason: str | None) -> None:
+    """Let a decision be sent that waits for a person. Raises UsageError where none does."""
+    _waiting(tx, config, decision_id)
+    changes = {"approval": "approved", "approval_at": tx.now, "approval_by": by}
+    tx.update("trade_decisions", decision_id, changes)
+    event(tx, "approve", decision_id, by, reason or "", "waiting", "approved", account=config.account)
+    clear(tx, decision_id, ("approval_waiting",), by=by)
+    tx.journal("decision.approved", decision_id)
+
+
+def decline(tx: Transaction, config: Config, decision_id: str, by: str, reason: str) -> None:
+    """End a decision that waits for a person. Raises UsageError where none does."""
+    _waiting(tx, config, decision_id)
+    changes = {"approval": "declined", "approval_at": tx.now, "approval_by": by}
+    tx.update("trade_decisions", decision_id, changes)
+    settle.end_unsent(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
+    event(tx, "decline", decision_id, by, reason, "waiting", "declined", account=config.account)
+    clear(tx, decision_id, ("approval_waiting",), by=by)
+    tx.journal("decision.declined", decision_id)
+
+
+def _waiting(tx: Transaction, config: Config, decision_id: str) -> None:
+    rows = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))
+    if not rows:
+        raise NotFound(f"no decision {decision_id}")
+    row: Mapping[str, Any] = rows[0]
+    hint = f"tradelog show {decision_id}"
+    if row["approval"] is not None:
+        raise UsageError(f"{decision_id} is {row['approval']} already, by {row['approval_by']}", hint=hint)
+    if row["status"] != "pending":
+        raise UsageError(f"{decision_id} is {row['status']}", hint=hint)
+    control = config.control(row["strategy_name"])
+    if not control.approval:
+        raise UsageError(f"decisions of {row['strategy_name']} need no approval", hint=hint)
+    if clock.later(row["created_at"], float(control.approval_hours) * 3600) <= tx.now:
+        raise UsageError(
+            f"{decision_id} was to be approved by {control.approval_hours} h after it", hint=hint
+        )
+
+
+def _named(scope: str, subject: str) -> str:
+    return "everything" if scope == "all" else f"{scope} {subject}"
