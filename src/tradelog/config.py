@@ -255,7 +255,7 @@ def load(explicit: Path | None = None) -> Config:
         controls=controls,
     )
     _check(config)
-    _check_risk(risk)
+    check_risk(risk)
     if config.broker.environment == "live":
         _check_live(config, table.get("risk", {}))
     return config
@@ -428,7 +428,8 @@ def _check(config: Config) -> None:
         raise ConfigError(f"[report] timezone: {error.message}", hint=error.hint) from error
 
 
-def _check_risk(risk: RiskConfig) -> None:
+def check_risk(risk: RiskConfig) -> None:
+    """Raises ConfigError for a limit that cannot be meant."""
     _one_of(risk.market_hours, MARKET_HOURS, "[risk] market_hours")
     for name in ("max_snapshot_seconds", "throttle_minutes"):
         if not getattr(risk, name):

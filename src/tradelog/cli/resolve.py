@@ -146,7 +146,7 @@ def _list(config: Config, output_json: bool) -> None:
     from tradelog.report import status as report
 
     with open_reader(config) as reader:
-        found = report.status(reader, config.account)
+        found = report.status(reader, config)
     waiting = {row["decision_id"]: row["needs_attention"] for row in found["needs_attention"]}
     rows: list[dict[str, Any]] = [
         {**row, "age": report.age(row["since"]), "needs_attention": waiting.pop(row["decision_id"], None)}

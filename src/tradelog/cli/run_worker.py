@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import fields
 from types import FrameType
 from typing import Annotated
 
@@ -11,8 +12,10 @@ import typer
 from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
-from tradelog.config import Config
+from tradelog.config import Config, as_text, with_lifts
 from tradelog.errors import NeedsAttention, TradelogError
+from tradelog.store import controls
+from tradelog.store.writer import Writer
 
 
 def command(
@@ -40,6 +43,7 @@ def command(
         signal.signal(signal.SIGTERM, stop)
         name, environment, account = config.account
         note(f"worker {worker.worker_id}: broker {name}, environment {environment}, account {account}")
+        _tell_limits(config, writer)
         worker.start()
         try:
             worker.run_once() if once else worker.run()
@@ -50,23 +54,37 @@ def command(
     if once and not worker.has_reconciled:
         note("the broker was not compared with the log: it did not answer for all of it; tradelog reconcile")
     if once:
-        _tell(config, sorted(worker.summary.sent), output_json)
+        _tell(config, worker.summary.sent, worker.gate.ended, output_json)
+
+
+def _tell_limits(config: Config, writer: Writer) -> None:
+    """Which limits hold, and what is halted: whoever starts a worker should see what will stop it."""
+    rows, account = writer.rows, config.account
+    lifted = controls.lifts(rows, account, clock.now_text())
+    current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
+    named = [(item.name, as_text(getattr(current, item.name))) for item in fields(current)]
+    note("limits: " + ", ".join(f"{name} {text}" for name, text in named if text not in ("off", "none")))
+    for name, item in lifted.items():
+        note(f"{name} is lifted until {item.until} by {item.actor}: {item.reason}")
+    for row in controls.open_halts(rows, account):
+        what = "everything" if row["scope"] == "all" else f"{row['scope']} {row['subject']}"
+        note(f"halted: {what}, by {row['actor']}: {row['reason']}")
 
 
 _SENT = """
 SELECT d.decision_id, d.symbol, d.side, d.status, d.failure_code, d.failure_message, d.needs_attention,
        e.status AS execution, e.error_message, e.filled_quantity, e.filled_avg_price
-FROM trade_decisions d JOIN trade_executions e ON e.decision_id = d.decision_id
-WHERE e.attempt_number = (
+FROM trade_decisions d LEFT JOIN trade_executions e ON e.decision_id = d.decision_id
+  AND e.attempt_number = (
     SELECT max(x.attempt_number) FROM trade_executions x WHERE x.decision_id = d.decision_id)
-  AND (d.decision_id IN (SELECT value FROM json_each(?)) OR d.status = 'executing')
+WHERE (d.decision_id IN (SELECT value FROM json_each(?)) OR d.status = 'executing')
   AND d.broker = ? AND d.environment = ? AND d.account = ?
 ORDER BY d.id
 """
 
 # Never sent at all, though their time has come.
 _WAITING = """
-SELECT count(*) FROM trade_decisions d
+SELECT d.strategy_name, d.symbol, d.approval FROM trade_decisions d
 WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
   AND d.needs_attention IS NULL AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?)
   AND NOT EXISTS (
@@ -87,21 +105,34 @@ COLUMNS = (
 )
 
 
-def _tell(config: Config, sent: list[str], output_json: bool) -> None:
+def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) -> None:
     import json
 
     with open_reader(config) as reader:
-        rows = reader.rows(_SENT, (json.dumps(sent), *config.account))
-        waiting = reader.value(_WAITING, (*config.account, clock.now_text()))
+        rows = reader.rows(_SENT, (json.dumps(sorted(sent | ended)), *config.account))
+        unsent = reader.rows(_WAITING, (*config.account, clock.now_text()))
+        halts = controls.halts(reader.rows, config.account)
+    halted = [row for row in unsent if halts.covers(row["strategy_name"], row["symbol"])]
+    unapproved = [
+        row
+        for row in unsent
+        if row not in halted and row["approval"] is None and config.control(row["strategy_name"]).approval
+    ]
+    waiting = len(unsent) - len(halted) - len(unapproved)
     still_open = [row for row in rows if row["status"] == "executing"]
     if output_json:
-        as_json({"sent": len(sent), "open": len(still_open), "decisions": rows})
+        as_json({"sent": len(sent), "open": len(still_open), "unsent": len(ended - sent), "decisions": rows})
     elif not rows:
         line("nothing was due")
     else:
         table(COLUMNS, rows)
         done = sum(row["status"] not in ("executing", "pending") for row in rows)
-        note(f"{len(sent)} sent, {done} ended, {len(still_open)} still open")
+        never = f", {len(ended - sent)} of them never sent" if ended - sent else ""
+        note(f"{len(sent)} sent, {done} ended{never}, {len(still_open)} still open")
+    if halted:
+        note(f"{len(halted)} decisions are halted: tradelog limits shows by whom")
+    if unapproved:
+        note(f"{len(unapproved)} decisions wait for tradelog approve: tradelog decisions --waiting")
     if waiting:
         raise TradelogError(
             f"{waiting} due decisions were not sent: the broker did not answer, or the time was up",

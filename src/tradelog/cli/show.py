@@ -34,6 +34,13 @@ RECORDS = (
     Column("filed_as_given", "disclosed"),
     Column("remarks", "remarks", flex=True, drop=1),
 )
+CHECKS = (
+    Column("check", "check"),
+    Column("observed", "observed", flex=True),
+    Column("limit", "limit", flex=True),
+    Column("verdict", "verdict", style="status"),
+    Column("note", "note", flex=True, drop=1),
+)
 INPUTS = (
     Column("version_id", "version", right=True),
     Column("run_id", "run", style="id", drop=1),
@@ -148,12 +155,15 @@ def _decision(found: dict[str, Any], zone: str) -> None:
             ("failed", clock.local(found["failed_at"], zone)),
             ("failure", ": ".join(filter(None, (found["failure_code"], found["failure_message"])))),
             ("needs attention", found["needs_attention"]),
+            ("approval", f"{found['approval']} by {found['approval_by']}" if found["approval"] else None),
+            ("waits for the open", clock.local(found["held_until"], zone)),
             ("recorded", "after the fact: tradelog did not send it" if found["adopted"] else None),
             ("filled in all", _filled(found["order"])),
             ("orders", " → ".join(found["order"]["chain"]) if len(found["order"]["chain"]) > 1 else None),
         ]
     )
     _asked(found, zone)
+    _checked(found, zone)
     render.line()
     render.heading("Rationale")
     for text in json.dumps(found["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
@@ -194,6 +204,20 @@ def _asked(found: dict[str, Any], zone: str) -> None:
         render.line(
             f"  {clock.local(row['created_at'], zone)} {row['kind']} by {row['actor']}: {row['reason']}"
         )
+
+
+def _checked(found: dict[str, Any], zone: str) -> None:
+    """What the limits said right before it was sent, or was not."""
+    for row in found["risk_checks"]:
+        render.line()
+        code = f" as {row['code']}" if row["code"] else ""
+        render.heading(f"Limits at {clock.local(row['checked_at'], zone)}: {row['verdict']}{code}")
+        for item in row["checks"]:
+            item["verdict"] = "passed" if item["passed"] else "failed"
+        if row["checks"]:
+            render.table(CHECKS, row["checks"])
+        else:
+            render.line("  no limit concerns this order")
 
 
 def _execution(execution: dict[str, Any], zone: str) -> None:
@@ -238,6 +262,10 @@ def _terms(found: dict[str, Any]) -> str:
         terms.append(f"limit {found['limit_price']}")
     if found["stop_price"]:
         terms.append(f"stop {found['stop_price']}")
+    if found["trail_price"] or found["trail_percent"]:
+        terms.append(f"trail {found['trail_price'] or found['trail_percent'] + '%'}")
+    if found["extended_hours"]:
+        terms.append("extended hours")
     return ", ".join([*terms, found["time_in_force"]])
 
 

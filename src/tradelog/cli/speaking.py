@@ -75,6 +75,19 @@ def insist_on_id(wanted: str) -> None:
         )
 
 
+def insist_on_why(why: str | None) -> str:
+    """The reason, which must be given. Raises UsageError."""
+    reason = named(why)
+    if reason is None:
+        raise UsageError("the reason is missing", hint='add --why "..."')
+    return reason
+
+
+def named(text: str | None) -> str | None:
+    """A text that somebody gave; None for an empty one."""
+    return text.strip() or None if text is not None else None
+
+
 def until(worker: Worker, step: Callable[[], bool], seconds: float) -> bool:
     """Take steps until one says that it is done, or the time is over."""
     import time

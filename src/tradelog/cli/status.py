@@ -8,6 +8,8 @@ import typer
 
 from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.halt import told
+from tradelog.cli.limits import APPROVAL
 from tradelog.cli.render import Column, as_json, heading, line, pairs, table
 from tradelog.cli.resolve import BREAKS, UNKNOWN
 from tradelog.errors import NeedsAttention
@@ -52,7 +54,7 @@ def command(
 
     config = load_config()
     with open_reader(config) as reader:
-        found = report.status(reader, config.account)
+        found = report.status(reader, config)
     if output_json:
         as_json(found)
     else:
@@ -75,8 +77,10 @@ def _tell(found: dict[str, Any], zone: str) -> None:
     beat = [f"process {row['pid']} on {row['host']}, heard {row['silent_seconds']} s ago" for row in alive]
     last = workers[0] if workers else None
     nobody = f"none; the last one was heard {age(last['heartbeat_at'])} ago" if last else "none yet"
+    halted = ", ".join(told(row["scope"], row["subject"]) for row in found["halts"])
     pairs(
         [
+            ("halted", halted or None),
             ("waiting", f"{queue['pending']} decisions{oldest}; {queue['due']} of them due"),
             ("worker", "; ".join(beat) or nobody),
             ("open orders", len(found["open_orders"])),
@@ -85,6 +89,7 @@ def _tell(found: dict[str, Any], zone: str) -> None:
         ]
     )
     for title, columns, key, since in (
+        ("Waiting for approval", APPROVAL, "approval", "created_at"),
         ("No known outcome", UNKNOWN, "unknown", "since"),
         ("Waiting for a person", UNKNOWN, "needs_attention", None),
         ("Open orders", OPEN, "open_orders", "since"),

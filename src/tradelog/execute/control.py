@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from tradelog import clock, money
-from tradelog.config import Config, RiskConfig, as_text, as_toml, limit_from, with_lifts
+from tradelog.config import Config, RiskConfig, as_text, as_toml, check_risk, limit_from, with_lifts
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute import settle
 from tradelog.execute.outbox import Account
@@ -24,6 +24,8 @@ EVERYWHERE: Account = ("", "", "")
 CONFIGURED = "limit.configured"
 LIFTED = "limit.lifted"
 LIMITS = tuple(item.name for item in fields(RiskConfig))
+# How old a decision may get is a rule of each strategy, in its own table.
+LIFTABLE = tuple(name for name in LIMITS if name != "max_age_seconds")
 
 
 def event(
@@ -129,14 +131,15 @@ def lift(
 
     Returns (old, new) as text. Raises UsageError for what cannot be, ConfigError for a wrong value.
     """
-    if name not in LIMITS:
-        raise UsageError(f"{name!r} is no limit", hint=f"one of: {', '.join(LIMITS)}")
+    if name not in LIFTABLE:
+        raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
     if name == "max_order_notional" and value == "off" and config.broker.environment == "live":
         raise UsageError("live trading keeps a max_order_notional", hint="give an amount")
     if until <= tx.now:
         raise UsageError(f"{until} has gone by already", hint='such as --until "2026-12-24 16:00"')
     old = getattr(limits(tx.dicts, config.account, config.risk, tx.now), name)
     new = getattr(config.risk, name) if value is None else limit_from(name, value, name)
+    check_risk(replace(config.risk, **{name: new}))
     stored = None if value is None else json.dumps(as_toml(new))
     account = config.account
     event(tx, LIFTED, name, actor, reason, as_text(old), stored, account=account, until=until)

@@ -6,6 +6,9 @@ import socket
 from typing import Any
 
 from tradelog import clock
+from tradelog.config import Config
+from tradelog.report import limits
+from tradelog.store import controls
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader, Row
 
@@ -56,8 +59,9 @@ WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 """
 
 
-def status(reader: Reader, account: tuple[str, str, str]) -> dict[str, Any]:
+def status(reader: Reader, config: Config) -> dict[str, Any]:
     """Everything by name; ``attention`` lists in words what needs a person, and is empty otherwise."""
+    account = config.account
     broker, environment, name = account
     asked = {"broker": broker, "environment": environment, "account": name, "now": clock.now_text()}
     marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", asked) or {}
@@ -68,6 +72,8 @@ def status(reader: Reader, account: tuple[str, str, str]) -> dict[str, Any]:
         "open_orders": reader.rows(_OPEN, asked),
         "requests": reader.rows(_REQUESTS, asked),
         "needs_attention": reader.rows(_ATTENTION, asked),
+        "halts": controls.open_halts(reader.rows, account),
+        "approval": limits.waiting(reader, config),
         "breaks": breaks(reader, account),
         "alerts": open_alerts(reader),
         "workers": [_worker(row) for row in reader.rows(_WORKERS, asked)],
@@ -126,6 +132,7 @@ def _attention(found: dict[str, Any]) -> list[str]:
         said.append(f"{len(lost)} sent with no known outcome")
     for key, words in (
         ("needs_attention", "waiting for a person"),
+        ("approval", "waiting for approval"),
         ("breaks", "breaks between the broker and the log"),
         ("alerts", "alerts that nobody has acknowledged"),
     ):

@@ -51,6 +51,13 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
         " (SELECT execution_id FROM trade_executions WHERE decision_id = ?1) ORDER BY c.event_id",
         (decision_id,),
     )
+    found["risk_checks"] = reader.rows(
+        "SELECT client_order_id, verdict, code, checks, checked_at FROM risk_checks WHERE decision_id = ?"
+        " ORDER BY check_id",
+        (decision_id,),
+    )
+    for row_ in found["risk_checks"]:
+        row_ |= json.loads(row_["checks"])
     found["alerts"] = reader.rows(
         "SELECT kind, message, created_at, acknowledged_at FROM alerts WHERE subject = ? ORDER BY alert_id",
         (decision_id,),

@@ -7,7 +7,7 @@ visible once their run has completed.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,16 @@ class Reader:
     def close(self) -> None:
         self.connection.close()
 
-    def rows(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         with engine.faults(self.path):
             return [dict(row) for row in self.connection.execute(sql, parameters)]
 
-    def one(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Row | None:
+    def one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
         with engine.faults(self.path):
             row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else dict(row)
 
-    def value(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Any:
+    def value(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """The first column of the first row, or None."""
         with engine.faults(self.path):
             row = self.connection.execute(sql, parameters).fetchone()

@@ -1,0 +1,111 @@
+"""tradelog decisions"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, heading, line, note, table
+from tradelog.errors import UsageError
+from tradelog.report import decisions as report
+from tradelog.report import period
+
+STATES = ("pending", "executing", "executed", "failed", "cancelled")
+COLUMNS = (
+    Column("created", "decided"),
+    Column("decision_id", "decision", style="id"),
+    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("size", "size", right=True),
+    Column("terms", "order", drop=2),
+    Column("status", "status", style="status"),
+    Column("why_not", "why not", flex=True),
+)
+NOT_TAKEN = (
+    Column("created", "seen"),
+    Column("signal_id", "signal", style="id"),
+    Column("strategy_name", "strategy", flex=True),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("episode", "counts from"),
+    Column("reason", "not taken because", flex=True),
+)
+
+
+def command(
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Only this strategy.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only {', '.join(STATES)}.")] = None,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those that wait for approval.")] = False,
+    not_taken: Annotated[
+        bool, typer.Option("--not-taken", help="Signals that were not acted on, and why.")
+    ] = False,
+    year: Annotated[int | None, typer.Option(help="A year of the market's days.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="All of them, not the newest 50.")] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List decisions, newest first, with what became of them; or the signals not taken."""
+    if status is not None and status not in STATES:
+        raise UsageError(f"no decision is {status!r}", hint=f"one of: {', '.join(STATES)}")
+    if not_taken and (status is not None or waiting):
+        raise UsageError("a signal that was not taken has no status", hint="leave --status and --waiting out")
+    config = load_config()
+    zone = config.report.timezone
+    covered = period.of(
+        year,
+        None if first is None else clock.parse_day(first),
+        None if last is None else clock.parse_day(last),
+        zone,
+    )
+    approved_only = tuple(name for name, rule in config.controls.items() if rule.approval)
+    wanted = report.Wanted(
+        covered,
+        None if symbol is None else symbol.strip().upper(),
+        strategy,
+        status,
+        approved_only if waiting else None,
+    )
+    listed = report.not_taken if not_taken else report.decisions
+    with open_reader(config) as reader:
+        found, total = listed(reader, config.account, wanted, limit=-1 if show_all else report.NEWEST)
+    if output_json:
+        as_json({"period": str(covered), "total": total, "signals" if not_taken else "decisions": found})
+        return
+    broker, environment, account = config.account
+    what = "Signals not taken" if not_taken else "Decisions"
+    heading(f"{what}  {covered}  account {account} ({broker}, {environment})")
+    if not found:
+        line("none")
+        return
+    for row in found:
+        row["created"] = clock.local(row["created_at"], zone)
+        if not not_taken:
+            _describe(row, approved_only)
+    table(NOT_TAKEN if not_taken else COLUMNS, found)
+    note(f"{len(found)} of {total}")
+
+
+def _describe(row: dict[str, Any], approved_only: tuple[str, ...]) -> None:
+    row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
+    row["terms"] = terms(row)
+    why = ": ".join(filter(None, (row["failure_code"], row["failure_message"]))) or row["needs_attention"]
+    if row["status"] == "pending" and row["approval"] is None and row["strategy_name"] in approved_only:
+        why = "waits for approval"
+    row["why_not"] = why or ""
+
+
+def terms(row: dict[str, Any]) -> str:
+    """An order's type with its prices, and its time in force."""
+    said = [row["order_type"]]
+    for name, value in (("limit", row["limit_price"]), ("stop", row["stop_price"])):
+        if value:
+            said.append(f"{name} {value}")
+    if row["trail_price"] or row["trail_percent"]:
+        said.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
+    return ", ".join([*said, row["time_in_force"]])

@@ -1,0 +1,128 @@
+"""tradelog limits"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column, as_json, heading, line, note, table
+from tradelog.cli.speaking import insist_on_why, named, writing
+from tradelog.config import Config
+from tradelog.errors import UsageError
+
+COLUMNS = (
+    Column("name", "limit"),
+    Column("limit", "is", flex=True),
+    Column("used", "today's use", flex=True),
+    Column("refused", "refused today", right=True),
+    Column("configured", "in tradelog.toml", flex=True, drop=1),
+    Column("lifted", "lifted", flex=True),
+)
+HALTS = (
+    Column("scope", "halted"),
+    Column("subject", "which"),
+    Column("since", "since"),
+    Column("actor", "by"),
+    Column("reason", "because", flex=True),
+)
+APPROVAL = (
+    Column("decision_id", "decision", style="id"),
+    Column("strategy_name", "strategy", flex=True),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("size", "size", right=True),
+    Column("until", "until"),
+)
+USAGE = 'tradelog limits set max_order_notional 50000 --until "2026-12-24 16:00" --why "..."'
+
+
+def command(
+    action: Annotated[str | None, typer.Argument(help="set: let a limit have another value.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The limit, as in tradelog.toml.")] = None,
+    value: Annotated[str | None, typer.Argument(help="The value, off, or configured to put it back.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when; market time unless it names a zone.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; kept.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so; you, if left out.")] = None,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the limits with today's use, halts and approvals; or lift a limit for a while.
+
+    tradelog limits set NAME VALUE --until TIME --why "..."
+    """
+    config = load_config()
+    if action is None:
+        _show(config, output_json)
+        return
+    if action != "set" or name is None or value is None:
+        raise UsageError("to lift a limit: set NAME VALUE", hint=USAGE)
+    _lift(config, name, value, until, insist_on_why(why), named(by))
+
+
+def _lift(config: Config, name: str, value: str, until: str | None, reason: str, by: str | None) -> None:
+    from tradelog.execute import control
+    from tradelog.store import controls
+
+    with writing(config) as writer, writer.transaction() as tx:
+        moment = None if until is None else clock.to_text(clock.parse_moment(until, clock.MARKET_ZONE))
+        wanted: Any = None
+        if value == "configured":
+            lift = controls.lifts(tx.dicts, config.account, tx.now).get(name)
+            if lift is None:
+                raise UsageError(f"{name} is as configured", hint="tradelog limits shows what is lifted")
+            moment = lift.until
+        elif moment is None:
+            raise UsageError(
+                "a limit is lifted for a while only: --until TIME is missing",
+                hint="for good, change it in tradelog.toml and restart the worker",
+            )
+        else:
+            wanted = _parsed(value)
+        old, new = control.lift(
+            tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
+        )
+    line(f"{name}: {old} → {new}, until {clock.local(moment, clock.MARKET_ZONE)} ({clock.MARKET_ZONE})")
+
+
+def _parsed(value: str) -> Any:
+    """A value as it would be read from the file; one that is no TOML is a text."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _show(config: Config, output_json: bool) -> None:
+    from tradelog.report import limits as report
+
+    with open_reader(config) as reader:
+        found = report.limits(reader, config)
+    if output_json:
+        as_json(found)
+        return
+    zone = config.report.timezone
+    broker, environment, account = config.account
+    heading(f"Limits  {found['day']}  account {account} ({broker}, {environment})")
+    for row in found["limits"]:
+        row["refused"] = row["refused"] or None
+        row["lifted"] = (
+            f"until {clock.local(row['lifted_until'], zone)} by {row['lifted_by']}: {row['lifted_why']}"
+            if row["lifted_until"]
+            else None
+        )
+    table(COLUMNS, found["limits"])
+    for row in found["halts"]:
+        row["since"] = clock.local(row["created_at"], zone)
+    if found["halts"]:
+        heading("Halted")
+        table(HALTS, found["halts"])
+    for row in found["approval"]:
+        row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
+        row["until"] = clock.local(row["until"], zone)
+    if found["approval"]:
+        heading("Waiting for approval")
+        table(APPROVAL, found["approval"])
+    note("a day is the market's; what was sent counts whatever became of it")
