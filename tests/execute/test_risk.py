@@ -1,0 +1,211 @@
+"""Each check by itself, with the values around its limit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tradelog.config import RiskConfig
+from tradelog.execute import risk
+from tradelog.execute.brokers.base import WireOrder
+
+OFF = RiskConfig(max_order_notional=None, long_only=False)
+
+
+def order(**changes: Any) -> WireOrder:
+    values: dict[str, Any] = {
+        "client_order_id": "x",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": Decimal(10),
+        "notional": None,
+        "order_type": "market",
+        "limit_price": None,
+        "stop_price": None,
+        "time_in_force": "day",
+        "extended_hours": False,
+    }
+    return WireOrder(**(values | changes))
+
+
+def dollars(text: str, **changes: Any) -> WireOrder:
+    return order(quantity=None, notional=Decimal(text), **changes)
+
+
+def facts(placed: WireOrder | None = None, **known: Any) -> risk.Facts:
+    return risk.Facts(order=placed or order(), **({"price": Decimal(100), "quote": Decimal(100)} | known))
+
+
+def limits(**changes: Any) -> RiskConfig:
+    from dataclasses import replace
+
+    return replace(OFF, **changes)
+
+
+D = Decimal
+# The limit, what is known, and whether it passes; each group of three stands around one limit.
+TABLE: list[tuple[str, dict[str, Any], risk.Facts, bool]] = [
+    ("order_notional", {"max_order_notional": D("1000.01")}, facts(), True),
+    ("order_notional", {"max_order_notional": D(1000)}, facts(), True),
+    ("order_notional", {"max_order_notional": D("999.99")}, facts(), False),
+    (
+        "order_notional",
+        {"max_order_notional": D(50)},
+        facts(order(quantity=None, notional=D("50.01"))),
+        False,
+    ),
+    ("order_notional", {"max_order_notional": D(50)}, facts(order(quantity=None, notional=D(50))), True),
+    ("order_quantity", {"max_order_quantity": D("9.999999999")}, facts(), False),
+    ("order_quantity", {"max_order_quantity": D(10)}, facts(), True),
+    ("order_quantity", {"max_order_quantity": D(2)}, facts(order(quantity=None, notional=D(200))), True),
+    (
+        "order_quantity",
+        {"max_order_quantity": D(2)},
+        facts(order(quantity=None, notional=D("200.01"))),
+        False,
+    ),
+    ("symbol_notional", {"max_symbol_notional": D(1500)}, facts(symbol_sent=D(500)), True),
+    ("symbol_notional", {"max_symbol_notional": D(1500)}, facts(symbol_sent=D("500.01")), False),
+    ("day_notional", {"max_day_notional": D(1500)}, facts(day_sent=D(500)), True),
+    ("day_notional", {"max_day_notional": D(1500)}, facts(day_sent=D("500.01")), False),
+    ("gross_exposure", {"max_gross_exposure": D(3000)}, facts(exposure=D(2000)), True),
+    ("gross_exposure", {"max_gross_exposure": D(3000)}, facts(exposure=D("2000.01")), False),
+    ("orders_per_minute", {"max_orders_per_minute": 3}, facts(orders_minute=2), True),
+    ("orders_per_minute", {"max_orders_per_minute": 3}, facts(orders_minute=3), False),
+    ("orders_per_minute", {"max_orders_per_minute": 0}, facts(), False),
+    ("orders_per_day", {"max_orders_per_day": 3}, facts(orders_day=2), True),
+    ("orders_per_day", {"max_orders_per_day": 3}, facts(orders_day=3), False),
+    ("duplicate", {"duplicate_window_seconds": D(60)}, facts(), True),
+    ("duplicate", {"duplicate_window_seconds": D(60)}, facts(duplicate="dec_x"), False),
+    ("restricted_symbol", {"restricted_symbols": ("MSFT",)}, facts(), True),
+    ("restricted_symbol", {"restricted_symbols": ("MSFT", "AAPL")}, facts(), False),
+    ("allowed_symbol", {"allowed_symbols": ("AAPL",)}, facts(), True),
+    ("allowed_symbol", {"allowed_symbols": ("MSFT",)}, facts(), False),
+    ("allowed_symbol", {"allowed_symbols": ()}, facts(), False),
+    ("long_only", {"long_only": True}, facts(order(side="sell"), available=D(10)), True),
+    ("long_only", {"long_only": True}, facts(order(side="sell"), available=D("9.999999999")), False),
+    ("long_only", {"long_only": True}, facts(order(side="sell"), available=D(-3)), False),
+    (
+        *("long_only", {"long_only": True}),
+        *(facts(order(side="sell", quantity=None, notional=D(500)), available=D(5)), True),
+    ),
+    (
+        *("long_only", {"long_only": True}),
+        *(facts(order(side="sell", quantity=None, notional=D("500.01")), available=D(5)), False),
+    ),
+    (
+        *("price_collar", {"price_collar_percent": D(5)}),
+        *(facts(order(order_type="limit", limit_price=D(105))), True),
+    ),
+    (
+        *("price_collar", {"price_collar_percent": D(5)}),
+        *(facts(order(order_type="limit", limit_price=D("105.01"))), False),
+    ),
+    (
+        *("price_collar", {"price_collar_percent": D(5)}),
+        *(facts(order(order_type="limit", limit_price=D("94.99"))), False),
+    ),
+    ("price_collar", {"price_collar_percent": D(5)}, facts(order(reference_price=D(95))), True),
+    ("price_collar", {"price_collar_percent": D(5)}, facts(order(reference_price=D("94.99"))), False),
+    ("price_collar", {"price_collar_percent": D(5)}, facts(order()), True),
+    (
+        *("price_collar", {"price_collar_percent": D(5)}),
+        *(facts(order(order_type="stop_limit", stop_price=D(200), limit_price=D(210))), True),
+    ),
+    (
+        *("price_collar", {"price_collar_percent": D(5)}),
+        *(facts(order(order_type="stop_limit", stop_price=D(200), limit_price=D("210.01"))), False),
+    ),
+    ("buying_power", {"buying_power": True}, facts(power=D(1000)), True),
+    ("buying_power", {"buying_power": True}, facts(power=D("999.99")), False),
+    ("asset", {"tradable_assets": True}, facts(asset={"tradable": True, "fractionable": False}), True),
+    ("asset", {"tradable_assets": True}, facts(asset={"tradable": False, "fractionable": True}), False),
+    (
+        *("asset", {"tradable_assets": True}),
+        *(facts(order(quantity=D("0.5")), asset={"tradable": True, "fractionable": False}), False),
+    ),
+    (
+        *("asset", {"tradable_assets": True}),
+        *(facts(order(quantity=D("0.5")), asset={"tradable": True, "fractionable": True}), True),
+    ),
+    ("asset", {"tradable_assets": True}, facts(asset={"tradable": "yes"}), False),
+    ("market_hours", {"market_hours": "refuse"}, facts(is_open=True), True),
+    ("market_hours", {"market_hours": "refuse"}, facts(is_open=False), False),
+    ("market_hours", {"market_hours": "wait"}, facts(is_open=False), True),
+]
+
+
+@pytest.mark.parametrize(("name", "limit", "known", "passes"), TABLE)
+def test_a_check_and_the_values_around_its_limit(
+    name: str, limit: dict[str, Any], known: risk.Facts, passes: bool
+) -> None:
+    found = risk.judge(limits(**limit), known)
+    assert [item.name for item in found] == [name]
+    assert found[0].passed is passes
+    assert found[0].code == (None if passes else name)
+    assert found[0].limit
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "known"),
+    [
+        ("order_notional", {"max_order_notional": D(1000)}, {"price": None, "quote": None}),
+        ("symbol_notional", {"max_symbol_notional": D(1000)}, {"price": None, "quote": None}),
+        ("day_notional", {"max_day_notional": D(1000)}, {"price": None, "quote": None}),
+        ("gross_exposure", {"max_gross_exposure": D(9000)}, {"exposure": None}),
+        ("long_only", {"long_only": True}, {"order": order(side="sell")}),
+        (
+            "price_collar",
+            {"price_collar_percent": D(5)},
+            {"quote": None, "order": order(reference_price=D(1))},
+        ),
+        ("buying_power", {"buying_power": True}, {}),
+        ("asset", {"tradable_assets": True}, {}),
+        ("market_hours", {"market_hours": "wait"}, {}),
+    ],
+)
+def test_what_cannot_be_known_fails_as_stale(name: str, limit: dict[str, Any], known: dict[str, Any]) -> None:
+    placed = known.pop("order", None)
+    found = risk.judge(limits(**limit), facts(placed, **known))
+    assert [(item.name, item.passed, item.code) for item in found] == [(name, False, "stale_data")]
+
+
+def test_by_default_only_what_cannot_surprise_is_on() -> None:
+    assert [item.name for item in risk.judge(RiskConfig(), facts())] == ["order_notional"]
+    sold = facts(order(side="sell"), available=D(10))
+    assert [item.name for item in risk.judge(RiskConfig(), sold)] == ["order_notional", "long_only"]
+
+
+@pytest.mark.parametrize(
+    ("placed", "quote", "price"),
+    [
+        (order(), D(100), D(100)),
+        (order(order_type="limit", limit_price=D(90)), D(100), D(90)),
+        (order(side="sell", order_type="limit", limit_price=D(90)), D(100), D(100)),
+        (order(side="sell", order_type="limit", limit_price=D(120)), D(100), D(120)),
+        (order(order_type="stop", stop_price=D(120)), D(100), D(120)),
+        (order(reference_price=D(80)), None, D(80)),
+        (order(reference_price=D(80)), D(100), D(100)),
+        (order(), None, None),
+    ],
+)
+def test_an_order_is_valued_at_what_it_may_cost(
+    placed: WireOrder, quote: Decimal | None, price: Decimal | None
+) -> None:
+    assert risk.valuing_price(placed, quote) == price
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        order(symbol="BTC/USD"),
+        order(order_type="limit", limit_price=D(90), extended_hours=True),
+        order(time_in_force="opg"),
+        order(time_in_force="cls"),
+    ],
+)
+def test_what_is_not_for_the_session_keeps_no_hours(placed: WireOrder) -> None:
+    assert risk.judge(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
+    assert risk.needs(limits(market_hours="refuse"), placed) == frozenset()
