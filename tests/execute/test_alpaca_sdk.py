@@ -131,3 +131,30 @@ def test_at_night_a_plain_order_is_accepted_and_queued(fake: FakeAlpaca) -> None
     broker = AlpacaBroker(fake.url, *KEYS, connect=1, read=1)
     order = WireOrder("tl-1", "AAPL", "buy", Decimal(1), None, "market", None, None, "day", False)
     assert broker.submit(order).json()["status"] == "accepted"
+
+
+def test_what_the_checks_ask_for(fake: FakeAlpaca) -> None:
+    """Quotes come from the data host with the same keys, crypto's from another version of it."""
+    broker = AlpacaBroker(fake.url, *KEYS, connect=1, read=1)
+    quote = broker.quote("BRK.B").json()["quotes"]["BRK.B"]
+    assert quote["ap"] == Decimal("100.5")
+    assert broker.quote("BTC/USD").json()["quotes"]["BTC/USD"]["bp"] == Decimal("100.5")
+    assert broker.asset("AAPL").json()["tradable"] is True
+    assert broker.asset("NOPE").status == 404
+    assert broker.clock().json()["is_open"] is True
+    fake.sessions = [{"date": "2027-03-12", "open": "09:30", "close": "16:00"}]
+    assert broker.calendar("2027-03-01", "2027-03-31").json() == fake.sessions
+    assert [item.path.partition("?")[0] for item in fake.seen] == [
+        "/v2/stocks/quotes/latest",
+        "/v1beta3/crypto/us/latest/quotes",
+        "/v2/assets/AAPL",
+        "/v2/assets/NOPE",
+        "/v2/clock",
+        "/v2/calendar",
+    ]
+
+
+def test_quotes_come_from_the_data_host(fake: FakeAlpaca) -> None:
+    broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=1, read=1, data_url=fake.url)
+    assert broker.quote("AAPL").status == 200
+    assert broker.clock().sent is False

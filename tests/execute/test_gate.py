@@ -111,12 +111,25 @@ def test_a_limit_lets_one_through_and_refuses_the_next(
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'trade_failed'") == 1
 
 
+@pytest.mark.parametrize(
+    ("limits", "code", "observed"),
+    [
+        ({"max_orders_per_day": 3}, "orders_per_day", "4"),
+        ({"max_day_notional": Decimal(1010)}, "day_notional", "1015"),
+    ],
+)
 def test_what_was_sent_counts_whatever_became_of_it(
-    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+    limits: dict[str, Any],
+    code: str,
+    observed: str,
+    limited: Limited,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Decide,
 ) -> None:
     """Refused, rejected, canceled and unknown orders were orders; a send that never left is none."""
     fake.fills = False
-    worker = limited(max_orders_per_day=3)
+    worker = limited(**limits)
     refused = decide(symbol="NOPE", notional="5", quantity=None)
     settle(worker, writer, refused)
     canceled = decide(symbol="AAPL", **{**LIMIT, "time_in_force": "gtc"})
@@ -130,8 +143,8 @@ def test_what_was_sent_counts_whatever_became_of_it(
     assert state(writer, unknown)[1] == "unknown"
     fourth = decide(symbol="IBM", notional="5", quantity=None)
     worker.drain()
-    assert state(writer, fourth)[2] == "risk.orders_per_day"
-    assert [item["observed"] for item in checks(writer, fourth) if not item["passed"]] == ["4"]
+    assert state(writer, fourth)[2] == f"risk.{code}"
+    assert [item["observed"] for item in checks(writer, fourth) if not item["passed"]] == [observed]
 
 
 def test_a_throttled_try_is_no_second_order(
@@ -161,6 +174,62 @@ def test_two_workers_cannot_spend_one_limit_twice(
     one.drain()
     assert sorted(state(writer, each)[2] or "" for each in ids) == ["", "risk.day_notional"]
     assert len(fake.posts()) == 1
+
+
+def test_a_resting_buy_is_exposure_as_a_position_is(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.fills = False
+    worker = limited(max_gross_exposure=Decimal(1999))
+    first, second = decide(**LIMIT), decide(symbol="MSFT", **LIMIT)
+    third = decide(symbol="IBM", **{**LIMIT, "quantity": "9.99"})
+    worker.drain()
+    assert state(writer, first)[0] == "executing"
+    assert state(writer, second)[2] == "risk.gross_exposure"
+    assert state(writer, third)[0] == "executing"
+    # Filled in part, it counts once: what is held, and what may still come.
+    fake.fill(next(iter(fake.orders)), "4", "100")
+    worker.poll()
+    fourth = decide(symbol="GE", notional="1", quantity=None)
+    worker.drain()
+    observed = [item["observed"] for item in checks(writer, fourth) if item["check"] == "gross_exposure"]
+    assert observed == ["2002"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "order"),
+    [
+        ({"buying_power": True}, {"notional": "300000", "quantity": None}),
+        ({"max_gross_exposure": Decimal(400_000)}, {"notional": "300000", "quantity": None}),
+        ({}, {"side": "sell", "quantity": "10"}),
+    ],
+)
+def test_what_another_worker_sends_after_the_question_counts(
+    limits: dict[str, Any],
+    order: dict[str, Any],
+    limited: Limited,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Decide,
+) -> None:
+    """The account and the positions were told before the other's order: the claim adds what it began."""
+    fake.given = {"AAPL": Decimal(10)}
+    one, other = limited(**limits), limited(**limits)
+    ids = [decide(**order), decide(**order)]
+    prepare = one.gate.prepare
+
+    def slowly(wanted: Any) -> bool:
+        is_ready = prepare(wanted)
+        # As long as there is something to do for the other, it is done before our claim.
+        if not fake.posts():
+            other.drain()
+            other.poll()
+        return is_ready
+
+    one.gate.prepare = slowly  # type: ignore[method-assign]
+    one.drain()
+    assert len(fake.posts()) == 1
+    assert sorted(state(writer, each)[0] for each in ids) == ["executed", "failed"]
 
 
 def test_a_sell_counts_what_other_sells_have_promised(
