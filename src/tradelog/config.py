@@ -183,6 +183,8 @@ class Config:
     sources: SourcesConfig
     strategies: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, ControlConfig]
+    # The limits that the file does not name.
+    unwritten: frozenset[str] = frozenset()
 
     def control(self, strategy: str) -> ControlConfig:
         """What holds for a strategy, named in the file or not."""
@@ -253,6 +255,7 @@ def load(explicit: Path | None = None) -> Config:
         risk=risk,
         strategies=strategies,
         controls=controls,
+        unwritten=frozenset(item.name for item in fields(RiskConfig)) - set(table.get("risk", {})),
     )
     _check(config)
     check_risk(risk)
@@ -316,6 +319,8 @@ def _strategies(
         found = section(ControlConfig, given, f"strategies.{name}", base)
         if "max_age_seconds" not in given:
             found = replace(found, max_age_seconds=risk.max_age_seconds)
+        _check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
+        _check_duration(found.approval_hours, f"[strategies.{name}] approval_hours")
         controls[name] = found
     return parameters, controls
 
@@ -403,6 +408,7 @@ def _check(config: Config) -> None:
     for name in ("base_url", "data_url"):
         if getattr(broker, name) is not None:
             _check_url(getattr(broker, name), f"[broker] {name}")
+            _check_bare(getattr(broker, name), f"[broker] {name}")
     longest = config.worker.connect_timeout_seconds + config.worker.read_timeout_seconds
     if config.worker.lease_seconds < 2 * longest:
         raise ConfigError(
@@ -428,12 +434,26 @@ def _check(config: Config) -> None:
         raise ConfigError(f"[report] timezone: {error.message}", hint=error.hint) from error
 
 
+# More than ten years of seconds is no age that anybody means.
+_MOST_SECONDS = 315_360_000
+_DURATIONS = ("duplicate_window_seconds", "max_snapshot_seconds", "max_age_seconds", "throttle_minutes")
+
+
+def _check_duration(value: Decimal | None, where: str) -> None:
+    if value is not None and value > _MOST_SECONDS:
+        raise ConfigError(
+            f"{where} is more than ten years", hint='"off" is no limit, where there may be none'
+        )
+
+
 def check_risk(risk: RiskConfig) -> None:
     """Raises ConfigError for a limit that cannot be meant."""
     _one_of(risk.market_hours, MARKET_HOURS, "[risk] market_hours")
     for name in ("max_snapshot_seconds", "throttle_minutes"):
         if not getattr(risk, name):
             raise ConfigError(f"[risk] {name} must be above 0")
+    for name in _DURATIONS:
+        _check_duration(getattr(risk, name), f"[risk] {name}")
     if risk.throttle_orders == 0:
         raise ConfigError("[risk] throttle_orders must be above 0", hint='"off" is no throttle')
 
@@ -458,6 +478,12 @@ def _one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
     if value not in allowed:
         near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.0)
         raise ConfigError(f"{where} = {value!r} is not known", hint=f"did you mean {near[0]!r}?")
+
+
+def _check_bare(url: str, where: str) -> None:
+    parts = urlsplit(url)
+    if parts.path not in ("", "/") or parts.query or parts.fragment or url != url.strip():
+        raise ConfigError(f"{where} = {url!r} must be scheme and host only")
 
 
 def _check_url(url: str, where: str) -> None:

@@ -162,7 +162,10 @@ def test_a_limit_is_lifted_for_a_while(cli: Cli, home: Path, writer: Writer) -> 
         ("set", "max_order_notional", "configured", "--why", "x"),
         ("set", "max_orders_per_day", "1.5", "--until", "2999-01-01", "--why", "x"),
         ("set", "market_hours", "never", "--until", "2999-01-01", "--why", "x"),
-        ("set", "long_only", "off", "--until", "2999-01-01", "--why", "x"),
+        ("set", "long_only", "1", "--until", "2999-01-01", "--why", "x"),
+        ("set", "duplicate_window_seconds", "99999999999", "--until", "2999-01-01", "--why", "x"),
+        ("set", "max_order_notional", "9" * 5000, "--until", "2999-01-01", "--why", "x"),
+        ("set", "max_order_notionl", "configured", "--why", "x"),
         ("set", "allowed_symbols", "AAPL", "--until", "2999-01-01", "--why", "x"),
         ("set", "max_age_seconds", "5", "--until", "2999-01-01", "--why", "x"),
         ("set", "nothing", "5", "--until", "2999-01-01", "--why", "x"),
@@ -207,7 +210,11 @@ def test_an_approval_as_a_command(cli: Cli, home: Path, writer: Writer) -> None:
 
 def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) -> None:
     """By our limits, the broker, the venue, time, a person; and what nobody knows."""
-    ruled(alpaca, '[risk]\nrestricted_symbols = ["IBM"]\n[strategies.bot]\napproval = true\n')
+    ruled(
+        alpaca,
+        '[risk]\nrestricted_symbols = ["IBM"]\n[strategies.bot]\napproval = true\n'
+        "[strategies.hasty]\nmax_age_seconds = 0\n",
+    )
     reasons = {}
     reasons["risk.restricted_symbol"] = decide(cli, "buy", "1", "IBM")
     reasons["risk.long_only"] = decide(cli, "sell", "1", "MSFT")
@@ -215,9 +222,9 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     fake.rejects_later = True
     fake.fills = False
     reasons["rejected_by_venue"] = decide(cli, "buy", "1", "TSLA")
-    reasons["expired_unsent"] = decide(cli, "buy", "1", "F", "--expires", "2020-01-01")
-    line = json.dumps({"strategy": "bot", "symbol": "GE", "side": "buy", "quantity": "1"})
-    reasons["declined"] = json.loads(cli("decide", "--input", "-", stdin=line).out)["decision_id"]
+    for strategy, symbol, reason in (("hasty", "F", "expired_unsent"), ("bot", "GE", "declined")):
+        line = json.dumps({"strategy": strategy, "symbol": symbol, "side": "buy", "quantity": "1"})
+        reasons[reason] = json.loads(cli("decide", "--input", "-", stdin=line).out)["decision_id"]
     assert cli("decline", reasons["declined"], "--why", "no").code == 0
     cli("run-worker", "--once", **ENVIRONMENT)
     fake.faults += [Fault(drop=True), Fault("GET", status=500, path="by_client", times=9)]
@@ -298,18 +305,26 @@ def test_live_trading_takes_a_number_and_a_limit(
         config_module.load(home / "tradelog.toml")
 
 
-@pytest.mark.parametrize(("environment", "host"), [("paper", "api"), ("live", "paper-api")])
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        *(("paper", "https://api.alpaca.markets/"), ("live", "https://paper-api.alpaca.markets")),
+        *(("paper", "https://API.alpaca.markets"), ("paper", "https://api.alpaca.markets.")),
+        *(("paper", "https://api.alpaca.markets:443"), ("paper", "https://api.alpaca.markets/v2/..")),
+        *(("paper", "https://api.alpaca.markets/?"), ("paper", " https://api.alpaca.markets")),
+    ],
+)
 def test_the_host_of_the_other_environment_is_refused(
     environment: str, host: str, cli: Cli, home: Path
 ) -> None:
     (home / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n'
         f'[broker]\nname = "alpaca"\nenvironment = "{environment}"\naccount_number = "PA1"\n'
-        f'base_url = "https://{host}.alpaca.markets/"\n[risk]\nmax_order_notional = 500\n'
+        f'base_url = "{host}"\n[risk]\nmax_order_notional = 500\n'
     )
     ended = cli("run-worker", "--once", **ENVIRONMENT)
     assert ended.code == 4
-    assert "environment" in one_line(ended)
+    assert "base_url" in one_line(ended)
 
 
 def test_live_means_the_account_of_that_number(cli: Cli, home: Path, fake: FakeAlpaca) -> None:

@@ -33,7 +33,9 @@ def limited(writer: Writer, broker: AlpacaBroker, config: Config) -> Limited:
     def make(controls: dict[str, ControlConfig] | None = None, **limits: Any) -> Worker:
         risk = replace(config.risk, **limits)
         default = {"bot": ControlConfig(max_age_seconds=risk.max_age_seconds)}
-        made = Worker(writer, broker, replace(config, risk=risk, controls=controls or default))
+        # All of them as if they were written in the file.
+        ruled = replace(config, risk=risk, controls=controls or default, unwritten=frozenset())
+        made = Worker(writer, broker, ruled)
         made.start()
         return made
 
@@ -299,6 +301,118 @@ def test_without_a_quote_an_order_cannot_be_valued(
     assert [body["symbol"] for body in fake.posts()] == ["MSFT"]
 
 
+def test_the_limit_that_nobody_wrote_stops_no_order_for_want_of_a_quote(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """Its keys may have no market data. What is known of its price is still held against it."""
+    fake.faults.append(Fault("GET", status=404, body=b"not here", path="quotes/latest", times=9))
+    sent = decide()
+    huge = decide(symbol="MSFT", quantity="5001", rationale={"market_context": {"price": "200"}})
+    worker.drain()
+    worker.poll()
+    assert state(writer, sent)[0] == "executed"
+    assert "no quote" in checks(writer, sent)[0]["note"]
+    assert state(writer, huge)[2] == "risk.order_notional"
+
+
+@pytest.mark.parametrize(
+    ("quote", "passes"),
+    [
+        ({"ap": 100.5, "bp": 100.4}, True),
+        ({"ap": 0, "bp": 0.01}, False),
+        ({"ap": None, "bp": None}, False),
+        ({"ap": "many", "bp": []}, False),
+        ({"ap": 100.5, "bp": 100.4, "t": "2020-01-01T00:00:00Z"}, False),
+        ({"ap": 1e30}, False),
+    ],
+)
+def test_a_quote_that_says_nothing_of_what_a_buyer_pays_is_none(
+    quote: dict[str, Any],
+    passes: bool,
+    limited: Limited,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Decide,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = limited()
+    monkeypatch.setattr(fake, "_quotes", lambda symbol: {symbol: quote})
+    decision_id = decide(rationale={"market_context": {"price": "0.01"}})
+    worker.drain()
+    assert (state(writer, decision_id)[2] is None) is passes
+    assert len(fake.posts()) == passes
+
+
+@pytest.mark.parametrize("free", ["", "many", True, "1e30", []])
+def test_a_position_that_cannot_be_read_sells_nothing(
+    free: Any, limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.positions = lambda: [{"symbol": "AAPL", "qty": "10", "side": "long", "qty_available": free}]  # type: ignore[method-assign]
+    worker = limited(max_gross_exposure=Decimal(10**9))
+    decision_id = decide(side="sell", quantity="1")
+    worker.drain()
+    assert state(writer, decision_id)[2] == "risk.stale_data"
+
+
+def test_data_that_is_limited_is_waited_for(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    worker = limited()
+    fake.faults.append(
+        Fault("GET", status=429, path="quotes/latest", headers={"Retry-After": "100"}, times=3)
+    )
+    decision_id = decide()
+    for _ in range(3):
+        worker.drain()
+        assert state(writer, decision_id)[0] == "pending"
+        assert fake.count("GET", "quotes") <= 3
+        go(101)
+    assert settle(worker, writer, decision_id)[0] == "executed"
+
+
+def test_a_page_of_a_proxy_is_no_answer(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.given = {"AAPL": Decimal(10)}
+    worker = limited()
+    for status in (200, 404, 408, 503):
+        fake.faults.append(Fault("GET", status=status, body=b"<html>", path="/v2/positions"))
+    sold = decide(side="sell", quantity="1")
+    for _ in range(4):
+        worker.drain()
+        assert state(writer, sold)[0] == "pending"
+        go(61)
+    assert settle(worker, writer, sold, seconds=61)[0] == "executed"
+
+
+def test_slow_quotes_keep_no_other_work_waiting(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One drain ends soon; what grew too old meanwhile is not sent after all."""
+    worker = limited()
+    broker = worker.line.broker
+    quote = broker.quote
+
+    def slowly(symbol: str) -> Any:
+        go(15)
+        return quote(symbol)
+
+    monkeypatch.setattr(broker, "quote", slowly)
+    ids = [decide(symbol=f"S{number}") for number in range(20)]
+    before = clock.running_seconds()
+    worker.drain()
+    assert clock.running_seconds() - before < 40
+    for _ in range(20):
+        worker.drain()
+    go(3600)
+    late = decide(symbol="LATE", strategy="bot")
+    monkeypatch.setattr(broker, "quote", lambda symbol: (go(3700), quote(symbol))[1])
+    worker.drain()
+    worker.drain()
+    assert state(writer, late) == ("cancelled", None, "expired_unsent")
+    assert {state(writer, each)[0] for each in ids} <= {"executing", "executed"}
+
+
 def test_a_short_trouble_with_quotes_consumes_nothing(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
@@ -401,14 +515,14 @@ def test_a_worker_that_was_down_sends_nothing_stale(
     fake.next_close = datetime(2027, 3, 15, 20, tzinfo=UTC)
     at = datetime(2027, 3, 12, 23, tzinfo=UTC)
     monkeypatch.setattr(clock, "now", lambda: at)
-    decision_id = decide()
+    decision_id = decide(notional="5", quantity=None)
     # Daylight saving began on Sunday: the open is at 13:30 UTC.
     at = datetime(2027, 3, 15, 14, 20, tzinfo=UTC)
     worker = limited(market_hours=policy)
     worker.drain()
     expected = "expired_unsent" if policy == "queue" else None
     assert state(writer, decision_id)[2] == expected
-    late = decide(symbol="MSFT")
+    late = decide(symbol="MSFT", notional="5", quantity=None)
     at = datetime(2027, 3, 15, 15, 21, tzinfo=UTC)
     worker.drain()
     assert state(writer, late) == ("cancelled", None, "expired_unsent")
@@ -566,6 +680,182 @@ def test_a_claim_that_a_halt_overtakes_goes_back(
     assert settle(worker, writer, decision_id)[0] == "executed"
 
 
+@pytest.mark.parametrize(
+    ("limits", "wait", "why"),
+    [
+        ({}, 3700, "not sent within 3600 s"),
+        ({"restricted_symbols": ("AAPL",)}, 10, "risk.restricted_symbol"),
+        ({"max_order_notional": Decimal(10)}, 10, "risk.order_notional"),
+        ({"market_hours": "refuse"}, 10, "risk.market_hours"),
+    ],
+)
+def test_a_second_send_is_held_against_the_limits_as_the_first(
+    limits: dict[str, Any],
+    wait: int,
+    why: str,
+    limited: Limited,
+    writer: Writer,
+    fake: FakeAlpaca,
+    decide: Decide,
+) -> None:
+    """Lost on the way, then the machine was off, or somebody changed a limit: a person is to say."""
+    fake.faults.append(Fault(drop=True))
+    lost = decide(strategy="bot")
+    limited().drain()
+    assert state(writer, lost)[1] == "unknown"
+    go(wait)
+    fake.is_open = False
+    worker = limited(**limits)
+    for _ in range(8):
+        worker.drain()
+        go(1)
+    assert fake.count("POST") == 1
+    assert state(writer, lost)[:2] == ("executing", "unknown")
+    assert why in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+
+
+def test_a_second_send_counts_on_its_own_day(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime(2027, 3, 17, 3, 59, 30, tzinfo=UTC)  # half a minute to midnight in New York
+    monkeypatch.setattr(clock, "now", lambda: at + timedelta(seconds=60 * is_next_day))
+    is_next_day = False
+    fake.faults.append(Fault(drop=True))
+    lost = decide(notional="600", quantity=None)
+    worker = limited(max_day_notional=Decimal(1000), max_orders_per_day=9)
+    worker.drain()
+    is_next_day = True
+    monkeypatch.setattr(worker.sender, "_is_gone", lambda _: True)
+    go(10)
+    monkeypatch.setattr(clock, "now_text", lambda: clock.to_text(clock.now()))
+    writer.connection.execute("UPDATE trade_decisions SET next_attempt_at = NULL")
+    worker.drain()
+    assert fake.count("POST") == 2
+    worker.poll()
+    assert state(writer, lost)[0] == "executed"
+    second = decide(symbol="MSFT", notional="600", quantity=None)
+    worker.drain()
+    assert state(writer, second)[2] == "risk.day_notional"
+
+
+def test_at_the_bell_nobody_guesses_and_nothing_fails(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """The broker's clock is a little behind ours: it still says closed at the open that it named."""
+    day = datetime.now(UTC).date()
+    fake.sessions = [
+        {"date": str(day + timedelta(days=n)), "open": "00:00", "close": "23:59"} for n in range(-9, 12)
+    ]
+    fake.is_open, fake.next_open = False, datetime.now(UTC) + timedelta(seconds=100)
+    worker = limited(market_hours="wait")
+    decision_id = decide()
+    worker.drain()
+    go(100.3)
+    for _ in range(3):
+        worker.drain()
+        assert state(writer, decision_id)[0] == "pending"
+        go(1.1)
+    fake.is_open, fake.next_close = True, datetime.now(UTC) + timedelta(hours=5)
+    worker.drain()
+    assert len(fake.posts()) == 1
+
+
+def test_what_makes_the_exposure_no_larger_passes(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """A way out of a position that has grown beyond the limit stays open, of a short one as well."""
+    fake.given = {"AAPL": Decimal(90), "MSFT": Decimal(-90)}
+    worker = limited(max_gross_exposure=Decimal(10_000), long_only=False)
+    out, cover = decide(side="sell", quantity="90"), decide(symbol="MSFT", quantity="90")
+    more = decide(symbol="IBM", quantity="1")
+    worker.drain()
+    worker.poll()
+    assert [state(writer, each)[0] for each in (out, cover)] == ["executed"] * 2
+    assert state(writer, more)[2] in (None, "risk.gross_exposure")
+
+
+def test_open_short_sells_are_exposure(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.is_open = False
+    worker = limited(max_gross_exposure=Decimal(10_000), long_only=False)
+    ids = [decide(symbol=f"S{n}", side="sell", quantity="60") for n in range(3)]
+    for _ in range(3):
+        worker.drain()
+    assert len(fake.posts()) == 1
+    assert [state(writer, each)[2] for each in ids[1:]] == ["risk.gross_exposure"] * 2
+
+
+def test_an_open_order_that_nobody_can_value_is_no_nothing(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.is_open = False
+    fake.place({"symbol": "GE", "side": "buy", "qty": "1000", "type": "market", "time_in_force": "day"})
+    worker = limited(max_gross_exposure=Decimal(100_000))
+    decision_id = decide()
+    worker.drain()
+    assert state(writer, decision_id)[2] == "risk.stale_data"
+    assert "no known price" in failure(writer, decision_id)[1]
+
+
+def test_a_step_back_of_the_clock_counts_nothing_twice(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.given = {"AAPL": Decimal(10)}
+    worker = limited(buying_power=True)
+    go(-0.5)
+    ids = [decide(side="sell", **{**LIMIT, "quantity": "5"}) for _ in range(2)]
+    for each in ids:
+        settle(worker, writer, each)
+    assert [state(writer, each)[0] for each in ids] == ["executed"] * 2
+
+
+def test_the_throttle_does_not_count_the_order_against_itself(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    worker = limited(throttle_orders=1)
+    fake.faults.append(Fault(status=429, headers={"Retry-After": "1"}))
+    decision_id = decide(strategy="bot")
+    worker.drain()
+    assert settle(worker, writer, decision_id)[0] == "executed"
+    assert scalar(writer, "SELECT count(*) FROM halts") == 0
+
+
+def test_an_older_lift_does_not_come_back(writer: Writer, config: Config) -> None:
+    from tradelog.store import controls
+
+    now = clock.now_text()
+    for value, hours in (("5000000", 4), ("2000", 2)):
+        with writer.transaction() as tx:
+            control.lift(
+                tx,
+                config,
+                "max_order_notional",
+                value,
+                until=clock.later(now, hours * 3600),
+                actor="ann",
+                reason="x",
+            )
+    account = config.account
+    assert controls.lifts(writer.rows, account, now)["max_order_notional"].value == "2000"
+    assert controls.lifts(writer.rows, account, clock.later(now, 3 * 3600)) == {}
+
+
+def test_a_symbol_of_crypto_has_one_name(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    with pytest.raises(config_module.UsageError, match="BTC/USD"):
+        decide(symbol="BTCUSD")
+    worker = limited(restricted_symbols=("ETHUSD",))
+    with writer.transaction() as tx:
+        control.halt(tx, "symbol", "BTCUSD", "ann", "x")
+    halted = decide(symbol="BTC/USD", quantity="1")
+    refused = decide(symbol="ETH/USD", quantity="1")
+    worker.drain()
+    assert state(writer, halted)[0] == "pending"
+    assert state(writer, refused)[2] == "risk.restricted_symbol"
+
+
 def test_a_halt_sends_no_second_time_and_replaces_nothing(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
@@ -586,7 +876,8 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
         go(5)
     assert fake.count("POST") == sent
     assert fake.count("PATCH") == 0
-    assert state(writer, lost)[1] == "unknown"
+    # Nobody knows it, so it waits as before, and holds nothing back.
+    assert state(writer, lost)[:2] == ("pending", "not_accepted")
     assert scalar(writer, "SELECT status || message FROM order_requests").startswith("refusedhalted")
     # A cancel passes.
     with writer.transaction() as tx:

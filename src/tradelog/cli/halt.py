@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,15 +26,12 @@ COLUMNS = (
     Column("result", "is", style="status"),
     Column("message", "last word", flex=True),
 )
-# What an order that is open now may become while we look: those of the scope, with the decision's request.
 _OPEN = """
-SELECT DISTINCT d.decision_id, d.side, d.symbol, d.strategy_name FROM trade_executions e
-JOIN trade_decisions d ON d.decision_id = e.decision_id
-WHERE e.broker = :broker AND e.environment = :environment AND e.account = :account
-  AND d.status = 'executing' AND e.status IN ('sending', 'unknown', 'accepted', 'partially_filled')
-  AND (:scope = 'all' OR (:scope = 'strategy' AND d.strategy_name = :subject)
-       OR (:scope = 'symbol' AND d.symbol = :subject))
-ORDER BY d.id
+SELECT decision_id, side, symbol, strategy_name FROM trade_decisions
+WHERE broker = :broker AND environment = :environment AND account = :account AND status = 'executing'
+  AND (:scope = 'all' OR (:scope = 'strategy' AND strategy_name = :subject)
+       OR (:scope = 'symbol' AND replace(symbol, '/', '') = replace(:subject, '/', '')))
+ORDER BY id
 """
 _ELSEWHERE = """
 SELECT count(*) FROM trade_executions WHERE status IN ('sending', 'unknown', 'accepted', 'partially_filled')
@@ -116,8 +114,6 @@ def _open(config: Config, writer: Writer, scope: str, subject: str) -> list[dict
 
 def _await_answers(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:
     """The open orders, once every request has been answered that was on its way when the halt came."""
-    import time
-
     worker = config.worker
     end = time.monotonic() + float(worker.connect_timeout_seconds + worker.read_timeout_seconds)
     names = (*config.account,)
@@ -149,7 +145,9 @@ def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: 
                     tx, row["decision_id"], f"halt: {reason}", writer.actor
                 )
     with speaking(config, writer, "halt") as worker:
-        until(worker, lambda: _step(worker, writer, asked), float(config.worker.once_seconds))
+        seconds = float(config.worker.once_seconds)
+        end = time.monotonic() + seconds
+        until(worker, lambda: _step(worker, writer, asked, end), seconds)
     for row in rows:
         row["filled_quantity"] = filled(writer, row["decision_id"])
         state = writer.rows(
@@ -161,8 +159,10 @@ def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: 
     return rows
 
 
-def _step(worker: Worker, writer: Writer, asked: dict[str, str]) -> bool:
+def _step(worker: Worker, writer: Writer, asked: dict[str, str], end: float) -> bool:
     for decision_id, request_id in asked.items():
+        if time.monotonic() >= end or not worker.line.is_open():
+            return False
         if request(writer, request_id)["ended_at"] is None:
             worker.changes.carry_out(decision_id)
             worker.follower.poll(decision_id)

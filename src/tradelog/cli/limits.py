@@ -11,7 +11,7 @@ from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.speaking import insist_on_why, named, writing
-from tradelog.config import Config
+from tradelog.config import Config, RiskConfig
 from tradelog.errors import UsageError
 
 COLUMNS = (
@@ -67,6 +67,7 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
     from tradelog.store import controls
 
     with writing(config) as writer, writer.transaction() as tx:
+        control.check_liftable(name)
         moment = None if until is None else clock.to_text(clock.parse_moment(until, clock.MARKET_ZONE))
         wanted: Any = None
         if value == "configured":
@@ -80,18 +81,20 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
                 hint="for good, change it in tradelog.toml and restart the worker",
             )
         else:
-            wanted = _parsed(value)
+            wanted = _parsed(name, value)
         old, new = control.lift(
             tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
         )
     line(f"{name}: {old} → {new}, until {clock.local(moment, clock.MARKET_ZONE)} ({clock.MARKET_ZONE})")
 
 
-def _parsed(value: str) -> Any:
-    """A value as it would be read from the file; one that is no TOML is a text."""
+def _parsed(name: str, value: str) -> Any:
+    """A value as it would be read from the file; one that is no TOML is a text. A switch is on or off."""
+    if isinstance(getattr(RiskConfig(), name), bool) and value in ("on", "off"):
+        return value == "on"
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # also more digits than Python reads
         return value
 
 

@@ -24,6 +24,8 @@ LIMITED = ("limit", "stop_limit")
 STOPPED = ("stop", "stop_limit")
 
 # BRK.B and BTC/USD are symbols; Alpaca takes them as written and in upper case.
+# No stock has so long a ticker.
+_PAIR = re.compile(r"([A-Z0-9]{3,8})(USD|USDT|USDC|BTC)")
 _SYMBOL = re.compile(r"[A-Z0-9]{1,16}(?:[./-][A-Z0-9]{1,8})?")
 
 
@@ -81,6 +83,10 @@ def _symbol(value: Any) -> str:
     symbol = value.strip().upper()
     if not _SYMBOL.fullmatch(symbol):
         raise InvalidDecision("symbol", f"{value!r} is no symbol", hint="such as AAPL, BRK.B or BTC/USD")
+    pair = _PAIR.fullmatch(symbol)
+    if pair is not None:
+        # One thing must have one name: limits, halts and positions go by it.
+        raise InvalidDecision("symbol", f"{value!r} is written {pair[1]}/{pair[2]}")
     return symbol
 
 

@@ -151,7 +151,10 @@ class Changes:
         for request_id, kind, of_decision, next_at in rows:
             if clock.running_seconds() - began > SLICE_SECONDS:
                 return
-            if not self._line.is_open() or not self._line.bind():
+            if not self._line.is_open():
+                return
+            if not self._line.bind():
+                self._line.pause(self._line.backoff())
                 return
             if next_at is not None and next_at > clock.now_text():
                 continue

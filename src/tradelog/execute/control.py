@@ -91,9 +91,12 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
     return len(rows)
 
 
-def throttle(tx: Transaction, account: Account, strategy: str, limits: RiskConfig) -> bool:
-    """Halt a strategy that has sent its share of automatic orders, until a person resumes it."""
-    most = limits.throttle_orders
+def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], limits: RiskConfig) -> bool:
+    """Halt a strategy that has sent its share of automatic orders, until a person resumes it.
+
+    The decision that would be the next one is left out: it may have been tried before.
+    """
+    most, strategy = limits.throttle_orders, str(decision["strategy_name"])
     if most is None or strategy == "manual":
         return False
     since = clock.later(tx.now, -float(limits.throttle_minutes) * 60)
@@ -106,8 +109,8 @@ def throttle(tx: Transaction, account: Account, strategy: str, limits: RiskConfi
         "SELECT count(DISTINCT e.client_order_id) FROM trade_executions e"
         " JOIN trade_decisions d ON d.decision_id = e.decision_id"
         " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.started_at > ?"
-        " AND e.status <> 'not_sent' AND d.strategy_name = ? AND d.adopted = 0",
-        (*account, max(since, resumed or ""), strategy),
+        " AND e.status <> 'not_sent' AND d.strategy_name = ? AND d.adopted = 0 AND d.decision_id <> ?",
+        (*account, max(since, resumed or ""), strategy, decision["decision_id"]),
     )[0]
     if sent < most:
         return False
@@ -131,8 +134,7 @@ def lift(
 
     Returns (old, new) as text. Raises UsageError for what cannot be, ConfigError for a wrong value.
     """
-    if name not in LIFTABLE:
-        raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
+    check_liftable(name)
     if name == "max_order_notional" and value == "off" and config.broker.environment == "live":
         raise UsageError("live trading keeps a max_order_notional", hint="give an amount")
     if until <= tx.now:
@@ -145,6 +147,12 @@ def lift(
     event(tx, LIFTED, name, actor, reason, as_text(old), stored, account=account, until=until)
     tx.journal("limit.lifted", name)
     return as_text(old), as_text(new)
+
+
+def check_liftable(name: str) -> None:
+    """Raise UsageError for what is no limit, or none that can be lifted."""
+    if name not in LIFTABLE:
+        raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
 
 
 def note_configured(tx: Transaction, account: Account, configured: RiskConfig, actor: str) -> None:
@@ -196,6 +204,8 @@ def _waiting(tx: Transaction, config: Config, decision_id: str) -> None:
         raise UsageError(f"{decision_id} is {row['approval']} already, by {row['approval_by']}", hint=hint)
     if row["status"] != "pending":
         raise UsageError(f"{decision_id} is {row['status']}", hint=hint)
+    if row["expires_at"] is not None and row["expires_at"] <= tx.now:
+        raise UsageError(f"{decision_id} expired at {row['expires_at']}", hint=hint)
     control = config.control(row["strategy_name"])
     if not control.approval:
         raise UsageError(f"decisions of {row['strategy_name']} need no approval", hint=hint)

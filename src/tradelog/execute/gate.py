@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,9 +21,10 @@ from tradelog import clock, money, prices
 from tradelog.config import RiskConfig
 from tradelog.execute import control, outbox, risk, sessions, settle, spending
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.execute.line import Line, Patience
+from tradelog.execute.line import Line, Patience, wait_asked
 from tradelog.execute.outcome import Kind, of_lookup
-from tradelog.execute.snapshots import Snapshot, Snapshots, quoted
+from tradelog.execute.snapshots import Snapshot, Snapshots, quote_age, quoted
+from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import controls
 from tradelog.store.writer import Transaction
@@ -31,8 +33,10 @@ from tradelog.store.writer import Transaction
 _BY_SYMBOL = ("quote", "asset")
 # What our own orders change: asked for anew each time it is looked at.
 _CHANGED_BY_US = ("position", "account")
-# So often a quote or an asset is asked for in vain before that counts as an answer.
-LOOKS = 3
+# A quote that is older, by its own time, is none: the symbol does not trade.
+MOST_QUOTE_SECONDS = 5 * 86_400.0
+# The market's clock and ours need not agree to the second at the open.
+TURNING_SECONDS = 1.0
 # No more decisions are ended in one commit: others want to write, too.
 MOST_AT_ONCE = 50
 
@@ -45,13 +49,24 @@ class Gate:
         self.snapshots = Snapshots(line.writer, line.broker, line.account)
         self._patience = Patience(4.0)
         self._sessions: list[sessions.Session] = []
-        self._prices: prices.Prices | None = None
+        # Since when each quote or asset has been asked for in vain.
+        self._vainly: dict[str, float] = {}
+        self._prices = prices.load(line.config.market.prices)
         # What the limits, or the time, have ended since somebody last asked.
         self.ended: set[str] = set()
 
-    def claim_next(self) -> outbox.Claim | None:
-        """The oldest due decision that may be sent, as a claim; None where there is none now."""
-        while self._line.is_open():
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a decision is due that waits for a quote or an asset only."""
+        return bool(self._patience.waiting())
+
+    def claim_next(self, seconds: float = 2.0) -> outbox.Claim | None:
+        """The oldest due decision that may be sent, as a claim; None where there is none now.
+
+        No more is asked for once ``seconds`` have gone by: others have to be looked after.
+        """
+        end = clock.running_seconds() + seconds
+        while self._line.is_open() and clock.running_seconds() < end:
             # Without the lock: the claim looks again.
             decision = self._due(self._writer.rows, clock.now_text())
             if decision is None:
@@ -75,10 +90,14 @@ class Gate:
             decision = self._due(tx.dicts, tx.now)
             if decision is None:
                 return None
+            if self._expire(tx, decision, limits):
+                continue
             order = outbox.wire_order(decision)
             if decision["decision_id"] != prepared and not self._is_ready(limits, order):
                 return None
-            if control.throttle(tx, account, decision["strategy_name"], limits):
+            if self._has_turned(limits, order):
+                return None
+            if control.throttle(tx, account, decision, limits):
                 continue
             passed, value = self.judge(tx, decision, order, limits)
             if passed:
@@ -93,9 +112,34 @@ class Gate:
             subject = order.symbol if kind in _BY_SYMBOL else ""
             if kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, subject):
                 continue
-            if not self._line.is_open() or not self._ask(kind, subject):
+            if not self._line.is_open():
                 return False
+            insists = kind != "quote" or not self._is_lenient(limits) or _wants_quote(limits, order)
+            if not self._ask(limits, kind, subject, insists=insists):
+                return False
+        if self._has_turned(limits, order):
+            # The broker's clock is not yet where ours is, and nobody knows on which side of the bell we are.
+            self._line.pause(TURNING_SECONDS)
+            return False
         return True
+
+    def may_resend(self, tx: Transaction, claim: outbox.Claim) -> str | None:
+        """Why the same id may not be sent once more: as any other order it is late, or past a limit, or None.
+
+        What it looks at is prepared before. The caller journals.
+        """
+        decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))[0]
+        limits = control.limits(tx.dicts, self._line.account, self._config.risk, tx.now)
+        late = self._too_late(tx, decision, limits)
+        if late is not None or claim.change is not None:
+            return late
+        facts = self._facts(tx, decision, claim.order, limits, None)
+        checks = risk.judge(limits, facts)
+        failed = next((item for item in checks if not item.passed), None)
+        if failed is None and self._waits_until(limits, claim.order, facts) is not None:
+            return "the market is closed"
+        self._record(tx, decision, claim.order, limits, checks)
+        return None if failed is None else f"risk.{failed.code}: {_in_words(failed)}"
 
     def judge(
         self,
@@ -144,21 +188,25 @@ class Gate:
         ages = [rule.max_age_seconds for rule in rules if rule.max_age_seconds is not None]
         ages += [rule.approval_hours * 3600 for rule in rules if rule.approval]
         oldest = clock.later(tx.now, -float(min(ages))) if ages else ""
+        limits = control.limits(tx.dicts, self._line.account, config.risk, tx.now)
         for row in tx.dicts(
-            "SELECT decision_id, strategy_name, symbol, extended_hours, time_in_force, created_at,"
-            " expires_at, approval, approval_at, held_until FROM trade_decisions WHERE status = 'pending'"
-            " AND broker = ? AND environment = ? AND account = ? AND (expires_at <= ? OR created_at <= ?)",
+            "SELECT * FROM trade_decisions WHERE status = 'pending' AND broker = ? AND environment = ?"
+            " AND account = ? AND (expires_at <= ? OR created_at <= ?)",
             (*self._line.account, tx.now, oldest),
         ):
-            why = self._too_late(tx, row)
-            if why is None:
-                continue
-            settle.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
-            clear(tx, row["decision_id"], ("approval_waiting",))
-            tx.journal("decision.expired_unsent", row["decision_id"])
-            self.ended.add(row["decision_id"])
-            ended += 1
+            ended += self._expire(tx, row, limits)
         return ended
+
+    def _expire(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> bool:
+        """End a pending decision that is too late; False where it is not."""
+        why = self._too_late(tx, row, limits)
+        if why is None:
+            return False
+        settle.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
+        clear(tx, row["decision_id"], ("approval_waiting",))
+        tx.journal("decision.expired_unsent", row["decision_id"])
+        self.ended.add(row["decision_id"])
+        return True
 
     def ask_for_approval(self, tx: Transaction) -> None:
         """Tell of each decision that waits for a person."""
@@ -180,7 +228,9 @@ class Gate:
 
         Without an answer nothing is sent: what has waited too long could not be told from what has not.
         """
-        if self._config.risk.market_hours != "wait" or not self._line.is_open():
+        rows, moment = self._writer.rows, clock.now_text()
+        limits = control.limits(rows, self._line.account, self._config.risk, moment)
+        if limits.market_hours != "wait" or not self._line.is_open():
             return
         with self._writer.reading() as connection:
             oldest = connection.execute(
@@ -217,7 +267,7 @@ class Gate:
             self._line.account,
             now,
             strategies=sorted(halted.strategies),
-            symbols=sorted({*halted.symbols, *waiting}),
+            symbols=sorted({*halted.symbols, *map(controls.folded, waiting)}),
             approved_only=self._approved_only(),
         )
 
@@ -228,7 +278,13 @@ class Gate:
         found = self.snapshots.get(kind, subject)
         if found is None or found.age() > float(limits.max_snapshot_seconds) / 2:
             return False
-        return kind != "clock" or found.value is None or not _has_turned(found)
+        return kind != "clock" or found.value is None or not _is_past(found)
+
+    def _has_turned(self, limits: RiskConfig, order: WireOrder) -> bool:
+        """Whether the market has opened or closed, by our clock, since the broker told of it."""
+        found = self.snapshots.get("clock", "")
+        is_needed = "clock" in risk.needs(limits, order)
+        return is_needed and found is not None and found.value is not None and _is_past(found)
 
     def _is_ready(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether all that the checks look at is known, without another question."""
@@ -238,10 +294,19 @@ class Gate:
             for kind in risk.needs(limits, order)
         )
 
-    def _ask(self, kind: str, subject: str) -> bool:
-        """Ask once; False where there is no answer to go by, and the line or the symbol has to wait."""
+    def _is_lenient(self, limits: RiskConfig) -> bool:
+        """Whether the most that an order may be worth is nobody's word, but the default."""
+        named = self._config.risk.max_order_notional
+        return "max_order_notional" in self._config.unwritten and limits.max_order_notional == named
+
+    def _ask(self, limits: RiskConfig, kind: str, subject: str, *, insists: bool = True) -> bool:
+        """Ask once; False where there is no answer to go by, and the line or the symbol has to wait.
+
+        Where nobody ``insists`` silence will do.
+        """
         key = f"{kind}:{subject}"
         exchange, is_answered = self.snapshots.ask(kind, subject)
+        systemd.notify("WATCHDOG=1")
         if kind not in _BY_SYMBOL:
             # The broker itself: what ails it concerns every order, and consumes none.
             verdict = of_lookup(exchange)
@@ -251,13 +316,19 @@ class Gate:
             return is_answered
         if is_answered:
             self._patience.done(key)
+            self._vainly.pop(key, None)
             return True
-        self._patience.failed(key)
-        if self._patience.failures(key) < LOOKS:
+        # A limit is no trouble with this symbol: it is waited for, however long.
+        is_limited = exchange.status == 429
+        self._patience.failed(key, wait_asked(exchange) if is_limited else None)
+        began = self._vainly.setdefault(key, clock.running_seconds())
+        tried = clock.running_seconds() - began
+        if insists and (is_limited or tried < float(limits.max_snapshot_seconds)):
             return False
         self._patience.done(key)
+        del self._vainly[key]
         said = exchange.error or f"HTTP {exchange.status}"
-        self.snapshots.give_up(kind, subject, f"asked {LOOKS} times, without an answer: {said}")
+        self.snapshots.give_up(kind, subject, f"asked for {tried:.0f} s, without an answer: {said}")
         return True
 
     def _facts(
@@ -274,38 +345,59 @@ class Gate:
             self._value(limits, kind, order.symbol, unknown) if kind in needed else None
             for kind in ("quote", "asset", "clock", "position", "account")
         )
-        last = None if quote is None else quoted(quote.value, order.symbol, order.side)
-        if quote is not None and last is None:
-            unknown["quote"] = "neither side of it has a price"
-        price = risk.valuing_price(order, last)
-        if price is None and "quote" in needed:
-            price = self._last_close(order.symbol)
+        last = None if quote is None else self._last_quote(quote, order, unknown)
+        price, rough, unpriced = risk.valuing_price(order, last), None, None
+        broker = self._line.broker
+        if broker.refuses_without_price:
+            # It fills at the price that the decision carries, or at the last close.
+            known = (price, order.reference_price, self._last_close(order.symbol))
+            price = max((item for item in known if item is not None), default=None)
+            unpriced = "nobody knows a price: the broker itself refuses it"
+        elif self._is_lenient(limits):
+            # The limit that is on without anybody's word stops no order for want of a quote.
+            rough = order.reference_price or self._last_close(order.symbol)
+            unpriced = (
+                f"no quote ({unknown.get('quote', 'not told')}), and the limit is not written in [risk]"
+            )
         replaced = None if replaces is None else str(replaces["client_order_id"])
         spent = spending.Spending(tx, self._line.account, order.client_order_id, price, replaced)
-        return risk.Facts(
+        facts = risk.Facts(
             order=order,
             price=price,
             quote=last,
             is_open=None if hours is None else bool(hours.value["is_open"]),
             asset=None if asset is None else asset.value,
             available=None if held is None else spent.available(held, order.symbol),
-            exposure=None if held is None or limits.max_gross_exposure is None else spent.exposure(held),
             power=None if power is None else spent.power(power, unknown),
             symbol_sent=spent.today(order.symbol) if limits.max_symbol_notional is not None else money.ZERO,
             day_sent=spent.today(None) if limits.max_day_notional is not None else money.ZERO,
             orders_minute=spent.orders(60) if limits.max_orders_per_minute is not None else 0,
             orders_day=spent.orders_today() if limits.max_orders_per_day is not None else 0,
-            duplicate=spent.duplicate(decision, limits.duplicate_window_seconds)
-            if replaces is None
-            else None,
+            duplicate=None if replaces else spent.duplicate(decision, limits.duplicate_window_seconds),
             unknown=unknown,
-            is_refused_unpriced=self._line.broker.refuses_without_price,
+            unpriced=unpriced,
+            rough=rough,
         )
+        if held is None or limits.max_gross_exposure is None or facts.value is None:
+            return facts
+        exposure = spent.exposure(held, order.symbol, order.side, facts.value)
+        if exposure is None:
+            unknown["position"] = "a position or an open order has no known price"
+        return replace(facts, exposure=exposure)
+
+    def _last_quote(self, quote: Snapshot, order: WireOrder, unknown: dict[str, str]) -> Decimal | None:
+        """The market's price for the side of an order; otherwise why there is none, in ``unknown``."""
+        age = quote_age(quote.value, order.symbol)
+        if age is not None and age > MOST_QUOTE_SECONDS and not self._line.broker.refuses_without_price:
+            unknown["quote"] = f"the last one is {age / 86_400:.0f} days old"
+            return None
+        found = quoted(quote.value, order.symbol, order.side)
+        if found is None:
+            unknown["quote"] = "there is no price on the other side"
+        return found
 
     def _last_close(self, symbol: str) -> Decimal | None:
-        """Of the price file, for a symbol that the broker has no quote of."""
-        if self._prices is None:
-            self._prices = prices.load(self._config.market.prices)
+        """Of the price file."""
         bar = self._prices.last(symbol)
         return None if bar is None else bar.close
 
@@ -318,8 +410,6 @@ class Gate:
             unknown[kind] = found.missing or "not told"
         elif found.age() > float(limits.max_snapshot_seconds):
             unknown[kind] = f"told at {found.as_of}, which is too long ago"
-        elif kind == "clock" and _has_turned(found):
-            unknown[kind] = "the market has opened or closed since it was told"
         else:
             return found
         return None
@@ -373,7 +463,7 @@ class Gate:
         tx.update("trade_decisions", decision["decision_id"], changes)
         tx.journal("decision.held", decision["decision_id"], until=until)
 
-    def _too_late(self, tx: Transaction, row: Mapping[str, Any]) -> str | None:
+    def _too_late(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> str | None:
         """Why a pending decision is not sent any more; None while it may be."""
         if row["expires_at"] is not None and row["expires_at"] <= tx.now:
             return f"expired at {row['expires_at']} before it was sent"
@@ -385,20 +475,25 @@ class Gate:
         if rule.max_age_seconds is None:
             return None
         since = max(row["created_at"], row["approval_at"] or "")
-        since = max(row["held_until"] or self._opened_after(row, since), since)
+        since = max(row["held_until"] or self._opened_after(row, since, limits), since)
         if clock.later(since, float(rule.max_age_seconds)) > tx.now:
             return None
         return f"not sent within {money.to_text(rule.max_age_seconds)} s of {since}"
 
-    def _opened_after(self, row: Mapping[str, Any], since: str) -> str:
+    def _opened_after(self, row: Mapping[str, Any], since: str, limits: RiskConfig) -> str:
         """The open that a decision of between the sessions waits for, where it waits; else its own time."""
         is_regular = risk.is_regular(
             row["symbol"], row["time_in_force"], extended_hours=bool(row["extended_hours"])
         )
-        if self._config.risk.market_hours != "wait" or not is_regular:
+        if limits.market_hours != "wait" or not is_regular:
             return since
         opens = sessions.open_after(self._sessions, clock.from_text(since))
         return since if opens is None else clock.to_text(opens)
+
+
+def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
+    """Whether a check besides the one of the default limit looks at the quote."""
+    return "quote" in risk.needs(replace(limits, max_order_notional=None), order)
 
 
 def _in_words(check: risk.Check) -> str:
@@ -407,7 +502,7 @@ def _in_words(check: risk.Check) -> str:
     return f"{check.name} is {check.observed}, the limit is {check.limit}"
 
 
-def _has_turned(snapshot: Snapshot) -> bool:
+def _is_past(snapshot: Snapshot) -> bool:
     """Whether the market has opened or closed since a clock was told."""
     name = "next_close" if snapshot.value["is_open"] else "next_open"
     moment = clock.read_moment(snapshot.value[name])

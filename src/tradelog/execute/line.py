@@ -177,9 +177,11 @@ class Patience:
     def failures(self, key: str) -> int:
         return self._failed.get(key, (0, 0.0))[0]
 
-    def failed(self, key: str) -> None:
+    def failed(self, key: str, wait: float | None = None) -> None:
+        """It is due again after ``wait`` seconds, by default the longer the more often it has failed."""
         failures = self.failures(key)
-        wait = min(self._most, 2.0 ** min(failures, 20))
+        if wait is None:
+            wait = min(self._most, 2.0 ** min(failures, 20))
         self._failed[key] = (failures + 1, clock.running_seconds() + wait)
 
     def done(self, key: str) -> None:

@@ -54,7 +54,7 @@ class Claim:
 _MAY = """
     {0}.status = 'pending' AND {0}.needs_attention IS NULL
     AND {0}.strategy_name NOT IN (SELECT value FROM json_each(:strategies))
-    AND {0}.symbol NOT IN (SELECT value FROM json_each(:symbols))
+    AND replace({0}.symbol, '/', '') NOT IN (SELECT value FROM json_each(:symbols))
     AND ({0}.approval IS 'approved'
          OR {0}.strategy_name NOT IN (SELECT value FROM json_each(:approved_only)))
 """
@@ -110,7 +110,8 @@ def claim(
     """Take a due decision and write down the attempt; ``value`` is what it counts for, in dollars."""
     decision_id = decision["decision_id"]
     tx.update("trade_decisions", decision_id, {"status": "executing", "next_attempt_at": None})
-    worth = None if value is None else money.to_text(value)
+    # Beyond what any order is worth a number is left out, rather than kept where nobody can read it.
+    worth = None if value is None or value.adjusted() > money.LARGEST else money.to_text(value)
     execution_id, attempt = new_execution(tx, decision, decision["client_order_id"], order_value=worth)
     token = take_lease(tx, decision, worker_id, lease)
     tx.journal("execution.claimed", execution_id, decision=decision_id, attempt=attempt)

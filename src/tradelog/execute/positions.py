@@ -15,14 +15,10 @@ from decimal import Decimal
 from tradelog import ids, money
 from tradelog.execute.outbox import Account
 from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store.controls import folded
 from tradelog.store.writer import Transaction
 
 Held = dict[str, Decimal]
-
-
-def folded(symbol: str) -> str:
-    """The broker writes BTC/USD in orders and fills, and BTCUSD in positions."""
-    return symbol.replace("/", "")
 
 
 def read(answer: object) -> Held | None:

@@ -14,6 +14,7 @@ from typing import Any
 from tradelog import money
 from tradelog.config import RiskConfig
 from tradelog.execute.brokers.base import WireOrder
+from tradelog.store.controls import folded
 
 STALE = "stale_data"
 # Orders that are meant for the time between sessions.
@@ -41,9 +42,10 @@ class Facts:
     """What is known at the moment of the claim; None is unknown, or not asked for by any limit.
 
     ``price`` values the order, ``quote`` is what the market says. Dollars and counts of the day and the
-    minute leave this order out; ``available`` shares and ``exposure`` do as well. ``duplicate`` is the
-    decision that this one repeats. ``unknown`` says why a kind of snapshot is not there. Where nobody knows
-    a price and ``is_refused_unpriced``, the broker refuses the order itself.
+    minute leave this order out, and so do the ``available`` shares; ``exposure`` is without it and with it.
+    ``duplicate`` is the decision that this one repeats. ``unknown`` says why a kind of snapshot is not
+    there. ``unpriced`` says why an order that nobody knows a price of passes ``order_notional``; None where
+    it does not, and ``rough`` is the best guess of its price then.
     """
 
     order: WireOrder
@@ -52,7 +54,7 @@ class Facts:
     is_open: bool | None = None
     asset: Mapping[str, Any] | None = None
     available: Decimal | None = None
-    exposure: Decimal | None = None
+    exposure: tuple[Decimal, Decimal] | None = None
     power: Decimal | None = None
     symbol_sent: Decimal = money.ZERO
     day_sent: Decimal = money.ZERO
@@ -60,7 +62,8 @@ class Facts:
     orders_day: int = 0
     duplicate: str | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
-    is_refused_unpriced: bool = False
+    unpriced: str | None = None
+    rough: Decimal | None = None
 
     @property
     def value(self) -> Decimal | None:
@@ -133,14 +136,24 @@ def valuing_price(order: WireOrder, quote: Decimal | None) -> Decimal | None:
     """What a share of the order may cost or bring, at most: a buy's limit, else the higher of its prices."""
     if order.side == "buy" and order.limit_price is not None:
         return order.limit_price
-    known = [item for item in (quote, order.limit_price, order.stop_price) if item is not None]
     if quote is None and order.limit_price is None:
-        known += [item for item in (order.reference_price,) if item is not None]
-    return max(known, default=None)
+        return None
+    known = [item for item in (quote, order.limit_price, order.stop_price) if item is not None]
+    if quote is not None and order.side == "buy" and order.order_type == "trailing_stop":
+        # It buys after the price has come up by its trail.
+        known.append(quote + (order.trail_price or money.ZERO))
+        known.append(quote * (1 + (order.trail_percent or money.ZERO) / 100))
+    return max(known)
 
 
 def _order_notional(limits: RiskConfig, facts: Facts) -> Check | None:
-    return _most("order_notional", limits.max_order_notional, facts.value, facts, "quote")
+    limit = limits.max_order_notional
+    if limit is None or facts.value is not None or facts.unpriced is None:
+        return _most("order_notional", limit, facts.value, facts, "quote")
+    if facts.rough is None:
+        return _check("order_notional", None, money.to_text(limit), True, facts.unpriced)
+    assert facts.order.quantity is not None
+    return _most("order_notional", limit, facts.order.quantity * facts.rough, facts, "quote")
 
 
 def _order_quantity(limits: RiskConfig, facts: Facts) -> Check | None:
@@ -158,13 +171,15 @@ def _day_notional(limits: RiskConfig, facts: Facts) -> Check | None:
 
 
 def _gross_exposure(limits: RiskConfig, facts: Facts) -> Check | None:
-    if facts.order.side == "sell" and limits.long_only:
-        return None  # it can only make the exposure smaller
-    total = None
-    if facts.exposure is not None and facts.value is not None:
-        total = facts.exposure + facts.value
-    missing = "position" if facts.exposure is None else "quote"
-    return _most("gross_exposure", limits.max_gross_exposure, total, facts, missing)
+    limit = limits.max_gross_exposure
+    if limit is None:
+        return None
+    if facts.exposure is None:
+        missing = "quote" if facts.value is None else "position"
+        return _stale("gross_exposure", money.to_text(limit), facts, missing)
+    before, after = facts.exposure
+    note = None if after > before else "it makes the exposure no larger"
+    return _check("gross_exposure", _text(after), money.to_text(limit), after <= max(limit, before), note)
 
 
 def _orders_per_minute(limits: RiskConfig, facts: Facts) -> Check | None:
@@ -188,7 +203,8 @@ def _restricted(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     symbol = facts.order.symbol
     limit = f"not {', '.join(limits.restricted_symbols)}"
-    return _check("restricted_symbol", symbol, limit, symbol not in limits.restricted_symbols)
+    passed = folded(symbol) not in map(folded, limits.restricted_symbols)
+    return _check("restricted_symbol", symbol, limit, passed)
 
 
 def _allowed(limits: RiskConfig, facts: Facts) -> Check | None:
@@ -196,7 +212,8 @@ def _allowed(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     symbol = facts.order.symbol
     limit = f"one of {', '.join(limits.allowed_symbols) or 'none'}"
-    return _check("allowed_symbol", symbol, limit, symbol in limits.allowed_symbols)
+    passed = folded(symbol) in map(folded, limits.allowed_symbols)
+    return _check("allowed_symbol", symbol, limit, passed)
 
 
 def _long_only(limits: RiskConfig, facts: Facts) -> Check | None:
@@ -289,8 +306,6 @@ def _check(name: str, observed: str | None, limit: str, passed: bool, note: str 
 
 def _stale(name: str, limit: str, facts: Facts, needed: str) -> Check:
     why = facts.unknown.get(needed, "not known")
-    if needed == "quote" and facts.price is None and facts.is_refused_unpriced:
-        return Check(name, None, limit, True, f"{needed}: {why}; the broker itself refuses what has no price")
     return Check(name, None, limit, False, f"{needed}: {why}", STALE)
 
 

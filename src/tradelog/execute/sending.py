@@ -70,7 +70,7 @@ class Sender:
         with self._writer.transaction() as tx:
             self._gate.expire(tx)
             self._gate.ask_for_approval(tx)
-        claim = self._gate.claim_next()
+        claim = self._gate.claim_next(SLICE_SECONDS)
         while claim is not None:
             self.summary.sent.add(claim.decision_id)
             self.stirred = True
@@ -78,7 +78,7 @@ class Sender:
             claim = self._send(claim, goes_on=goes_on)
             if claim is None and not goes_on:
                 return
-        self.is_idle = line.is_open()
+        self.is_idle = line.is_open() and not self._gate.is_waiting
 
     def settle_unsettled(self) -> None:
         """Ask about every attempt whose outcome is open and whose time has come."""
@@ -151,13 +151,16 @@ class Sender:
         """Whether a halt came between the claim and this moment: then nothing leaves."""
         if not self._gate.is_halted(claim.strategy, claim.order.symbol):
             return False
-        with self._writer.transaction() as tx:
-            outbox.check_lease(tx, claim)
-            if outbox.sends(tx, claim):
-                settle.unknown(tx, claim, HALTED, self._ask_at(tx, claim))
-            else:
-                verdict = Verdict(Kind.NOT_SENT, HALTED)
-                settle.returned(tx, claim, verdict, "not_sent", None, tells=False)
+        try:
+            with self._writer.transaction() as tx:
+                outbox.check_lease(tx, claim)
+                if outbox.sends(tx, claim):
+                    settle.unknown(tx, claim, HALTED, self._ask_at(tx, claim))
+                else:
+                    verdict = Verdict(Kind.NOT_SENT, HALTED)
+                    settle.returned(tx, claim, verdict, "not_sent", None, tells=False)
+        except LeaseLost:
+            log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return True
 
     def _transmit(self, claim: Claim) -> tuple[Exchange, Verdict]:
@@ -274,6 +277,8 @@ class Sender:
         if not is_known:
             return
         is_halted = self._gate.is_halted(claim.strategy, claim.order.symbol)
+        if not is_halted and not self._gate.prepare(claim.order):
+            return
         with self._writer.transaction() as tx:
             outbox.check_lease(tx, claim)
             waits = tx.one(
@@ -290,8 +295,13 @@ class Sender:
             if self._is_unwanted(tx, claim):
                 settle.given_up(tx, claim, "cancelled: the broker does not know it, and it is not sent again")
                 return
+            if is_halted and claim.change is None:
+                # Nobody has it: it waits as before, and what is not halted of its symbol goes on. Whatever
+                # comes of it later comes under the same id.
+                verdict = Verdict(Kind.NOT_FOUND, "halted: the broker does not know it")
+                settle.returned(tx, claim, verdict, "not_accepted", None, tells=False)
+                return
             if is_halted:
-                # It stays unknown, and is asked about, until somebody resumes.
                 return
             if old_state is not None:
                 settle.given_up(tx, claim, f"the order that it should replace is {old_state} by now")
@@ -302,8 +312,9 @@ class Sender:
             if sent >= MOST_SENDS:
                 settle.stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
                 return
-            if claim.expires_at is not None and claim.expires_at <= tx.now:
-                settle.stuck(tx, claim, "it expired while nobody knew whether it had arrived")
+            why = self._gate.may_resend(tx, claim)
+            if why is not None:
+                settle.stuck(tx, claim, f"the broker does not know it, and it is not sent again: {why}")
                 return
             outbox.resend(tx, claim, sent)
         self.send(claim)

@@ -86,13 +86,16 @@ def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
 class Snapshot:
     """What was answered, or why there is nothing: ``value`` None and ``missing`` in words.
 
-    ``as_of`` is when it was asked for (store text), ``taken`` the same of `clock.running_seconds`.
+    ``as_of`` is when it was asked for (store text), ``taken`` the same of `clock.running_seconds`, and
+    ``seen`` the last execution and the last order event that the store had then: no clock can say as surely
+    what the broker may not have known yet.
     """
 
     snapshot_id: int | None
     value: Any
     as_of: str
     taken: float
+    seen: tuple[int, int]
     missing: str | None = None
 
     def age(self) -> float:
@@ -112,26 +115,37 @@ class Snapshots:
         return self._known.get((kind, subject))
 
     def ask(self, kind: str, subject: str) -> tuple[Exchange, bool]:
-        """One question, and whether it was answered. A clear answer is remembered, also that of nothing."""
-        taken = clock.running_seconds()
+        """One question, and whether it was answered. A clear answer is remembered, also that of nothing.
+
+        Pages of a proxy, limits and silence are no answer.
+        """
+        taken, seen = clock.running_seconds(), self._seen()
         exchange = _QUESTIONS[kind](self._broker, subject)
         answer = exchange.json()
+        number, missing = None, None
         if exchange.status == 200 and _is_readable(kind, answer, subject):
             number = self._keep(kind, subject, exchange)
-            self._known[kind, subject] = Snapshot(number, answer, exchange.started_at, taken)
-        elif exchange.status is not None and 400 <= exchange.status < 500 and exchange.status != 429:
-            text = f"the broker has none: {exchange.status} {exchange.text()[0][:100]}".rstrip()
-            self._known[kind, subject] = Snapshot(None, None, exchange.started_at, taken, text)
-        elif exchange.status == 200:
-            text = "the broker has none" if isinstance(answer, dict) else "its answer cannot be read"
-            self._known[kind, subject] = Snapshot(None, None, exchange.started_at, taken, text)
+        elif exchange.status == 200 and kind == "quote" and _is_without(answer):
+            missing = "the broker has none"
+        elif exchange.status in (400, 403, 404, 422) and isinstance(answer, dict) and "message" in answer:
+            missing = f"the broker has none: {str(answer['message'])[:100]}"
         else:
             return exchange, False
+        value = answer if missing is None else None
+        self._known[kind, subject] = Snapshot(number, value, exchange.started_at, taken, seen, missing)
         return exchange, True
 
     def give_up(self, kind: str, subject: str, why: str) -> None:
         """Remember that there is no answer to be had now."""
-        self._known[kind, subject] = Snapshot(None, None, clock.now_text(), clock.running_seconds(), why)
+        moment, taken = clock.now_text(), clock.running_seconds()
+        self._known[kind, subject] = Snapshot(None, None, moment, taken, (0, 0), why)
+
+    def _seen(self) -> tuple[int, int]:
+        row = self._writer.rows(
+            "SELECT (SELECT coalesce(max(id), 0) FROM trade_executions) AS execution,"
+            " (SELECT coalesce(max(event_id), 0) FROM order_events) AS event"
+        )[0]
+        return row["execution"], row["event"]
 
     def _keep(self, kind: str, subject: str, exchange: Exchange) -> int:
         value, _ = exchange.text()
@@ -177,6 +191,11 @@ def _is_readable(kind: str, answer: object, subject: str) -> bool:
     return True
 
 
+def _is_without(answer: object) -> bool:
+    """Whether an answer to a question for quotes is one, though it has none of the symbol."""
+    return isinstance(answer, dict) and isinstance(answer.get("quotes"), dict)
+
+
 def _told(kind: str, value: str) -> Any:
     """What must differ for a snapshot to be a new one: a clock that goes on is none."""
     if kind != "clock":
@@ -185,9 +204,13 @@ def _told(kind: str, value: str) -> Any:
 
 
 def quoted(value: Any, symbol: str, side: str) -> Decimal | None:
-    """What a buyer pays or a seller gets by a quote: the other side where one is empty; None for neither."""
+    """What a buyer pays (the ask) or a seller gets (the bid); None where that side has no price.
+
+    A seller may be given the ask instead: it values a sell too high, never too low. A bid says nothing of
+    what a buyer pays.
+    """
     quote = value["quotes"][symbol]
-    for name in ("ap", "bp") if side == "buy" else ("bp", "ap"):
+    for name in ("ap",) if side == "buy" else ("bp", "ap"):
         try:
             price = money.parse(quote.get(name))
         except ValueError:
@@ -195,6 +218,12 @@ def quoted(value: Any, symbol: str, side: str) -> Decimal | None:
         if price > 0:
             return price
     return None
+
+
+def quote_age(value: Any, symbol: str) -> float | None:
+    """Seconds since the quote was made, by its own time; None where it tells none."""
+    made = clock.read_moment(value["quotes"][symbol].get("t"))
+    return None if made is None else (clock.now() - clock.from_text(made)).total_seconds()
 
 
 def keep_positions(tx: Transaction, account: Account, held: Held, exchange: Exchange) -> None:

@@ -13,21 +13,21 @@ from typing import Any
 
 from tradelog import clock, money
 from tradelog.execute.outbox import Account
-from tradelog.execute.positions import folded
 from tradelog.execute.snapshots import Snapshot
+from tradelog.store.controls import folded
 from tradelog.store.writer import Transaction
 
 _SENT = """
 SELECT e.client_order_id, e.execution_id, e.status, e.symbol, d.side, e.started_at, e.filled_quantity,
        e.filled_avg_price, coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value,
-       coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, o.updated_at
+       coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, e.id,
+       (SELECT max(v.event_id) FROM order_events v WHERE v.broker_order_id = e.alpaca_order_id) AS last_event
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
-LEFT JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id
 WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status <> 'not_sent'
 """
-# No answer that a check looks at is nearly so old.
-_ANSWER_SECONDS = 86_400.0
 _OPEN = ("sending", "unknown", "accepted", "partially_filled")
+# An order that is sent once more is one of that day, too.
+_BEGUN = "(e.started_at >= ? OR e.resent_at >= ?)"
 
 
 class Spending:
@@ -53,8 +53,14 @@ class Spending:
     def today(self, symbol: str | None) -> Decimal:
         """Dollars sent in a symbol, or in all, since the market's day began."""
         start = clock.start_of_day(clock.market_today())
-        sent = self._sent(" AND e.started_at >= ? AND d.adopted = 0", start)
-        return sum((_worth(row) for row in sent if symbol is None or row["symbol"] == symbol), money.ZERO)
+        sent = self._sent(f" AND {_BEGUN} AND d.adopted = 0", start, start)
+        total = money.ZERO
+        for row in sent:
+            if symbol is None or folded(row["symbol"]) == folded(symbol):
+                is_replaced = row["client_order_id"] == self._replaced
+                # What is taken back by the replacement is not sent a second time.
+                total += (_worth(row) or money.ZERO) * (1 - _share_left(row) if is_replaced else 1)
+        return total
 
     def orders(self, seconds: float) -> int:
         """How many orders were begun in the last seconds."""
@@ -80,39 +86,69 @@ class Spending:
         )
         return None if row is None else str(row[0])
 
-    def available(self, held: Snapshot, symbol: str) -> Decimal:
-        """Shares that are held and promised to no other sell."""
+    def available(self, held: Snapshot, symbol: str) -> Decimal | None:
+        """Shares that are held and promised to no other sell; None where what is told cannot be read."""
         free = money.ZERO
         reserved_by_broker = True
-        for item in held.value:
-            if folded(item["symbol"]) != folded(symbol):
+        try:
+            for item in held.value:
+                if folded(item["symbol"]) != folded(symbol):
+                    continue
+                quantity = money.parse(item["qty"])
+                quantity = -abs(quantity) if item.get("side") == "short" else quantity
+                told = item.get("qty_available")
+                reserved_by_broker = told is not None
+                free = quantity if told is None else min(quantity, money.parse(told))
+        except (KeyError, ValueError, TypeError):
+            return None
+        for row in self._sent(*_since(held)):
+            if row["side"] != "sell" or folded(row["symbol"]) != folded(symbol):
                 continue
-            quantity = money.parse(item["qty"])
-            quantity = -abs(quantity) if item.get("side") == "short" else quantity
-            told = item.get("qty_available")
-            reserved_by_broker = told is not None
-            free = min(quantity, money.parse(told)) if told is not None else quantity
-        for row in self._sent(" AND e.symbol = ? AND d.side = 'sell'", symbol):
             if row["client_order_id"] == self._replaced:
                 free += _left(row, self._price) if reserved_by_broker else money.ZERO
             elif self._is_later(row, held):
                 free -= _shares(row, self._price)
-            elif not reserved_by_broker and row["status"] in _OPEN:
+            elif not reserved_by_broker:
                 free -= _left(row, self._price)
         return free
 
-    def exposure(self, held: Snapshot) -> Decimal | None:
-        """Dollars at risk: positions at the broker's value, and all buys that it may not have in them yet."""
-        total = money.ZERO
-        for item in held.value:
-            try:
-                worth = item.get("market_value")
-                if worth is None:
-                    worth = money.parse(item["qty"]) * money.parse(item["current_price"])
-                total += abs(money.parse(worth))
-            except (KeyError, ValueError):
+    def exposure(
+        self, held: Snapshot, symbol: str, side: str, value: Decimal
+    ) -> tuple[Decimal, Decimal] | None:
+        """Dollars at risk without an order of ``value``, and with it; None where something has no price.
+
+        Of each symbol the worst that can come: what is held, with all open buys filled, or all open sells.
+        """
+        try:
+            worth = {folded(item["symbol"]): _market_value(item) for item in held.value}
+        except (KeyError, ValueError, TypeError):
+            return None
+        buys: dict[str, Decimal] = {}
+        sells: dict[str, Decimal] = {}
+        for row in self._sent(*_since(held)):
+            if row["client_order_id"] == self._replaced:
+                continue
+            part = Decimal(1) if self._is_later(row, held) else _share_left(row)
+            if not part:
+                continue
+            dollars = _worth(row)
+            if dollars is None:
                 return None
-        return total + self._open_buys(held)
+            kept = buys if row["side"] == "buy" else sells
+            kept[folded(row["symbol"])] = kept.get(folded(row["symbol"]), money.ZERO) + dollars * part
+
+        def total() -> Decimal:
+            found = money.ZERO
+            for name in {*worth, *buys, *sells}:
+                has = worth.get(name, money.ZERO)
+                ends = (has, has + buys.get(name, money.ZERO), has - sells.get(name, money.ZERO))
+                found += max(abs(item) for item in ends)
+            return found
+
+        before = total()
+        kept = buys if side == "buy" else sells
+        kept[folded(symbol)] = kept.get(folded(symbol), money.ZERO) + value
+        return before, total()
 
     def power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:
         """The buying power told, less what was begun since."""
@@ -121,38 +157,27 @@ class Spending:
         except ValueError:
             unknown["account"] = "it tells no buying power"
             return None
-        for row in self._sent(" AND d.side = 'buy'"):
+        for row in self._sent(*_since(account)):
+            if row["side"] != "buy":
+                continue
+            worth = _worth(row) or money.ZERO
             if row["client_order_id"] == self._replaced:
-                told += _worth(row) * _share_left(row)
+                told += worth * _share_left(row)
             elif self._is_later(row, account):
-                told -= _worth(row)
+                told -= worth
         return told
 
-    def _open_buys(self, held: Snapshot) -> Decimal:
-        total = money.ZERO
-        for row in self._sent(" AND d.side = 'buy'"):
-            if row["client_order_id"] == self._replaced:
-                continue
-            if self._is_later(row, held):
-                total += _worth(row)
-            elif row["status"] in _OPEN:
-                total += _worth(row) * _share_left(row)
-        return total
-
     def _is_later(self, row: Mapping[str, Any], snapshot: Snapshot) -> bool:
-        """Whether the broker may have answered before it had this order."""
-        began_later = row["started_at"] >= snapshot.as_of or (row["updated_at"] or "") >= snapshot.as_of
-        return row["status"] in ("sending", "unknown") or began_later
+        """Whether the broker may have answered before it had this order, or this of it."""
+        execution, event = snapshot.seen
+        return (
+            row["status"] in ("sending", "unknown")
+            or row["id"] > execution
+            or (row["last_event"] or 0) > event
+        )
 
     def _sent(self, more: str, *values: Any) -> list[dict[str, Any]]:
         """One row an order, its last attempt, without our own."""
-        if "started_at" not in more:
-            # What ended long before any answer that is looked at cannot matter to it.
-            more += (
-                " AND (e.status IN ('sending', 'unknown', 'accepted', 'partially_filled')"
-                " OR e.started_at >= ? OR o.updated_at >= ?)"
-            )
-            values += (clock.later(self._tx.now, -_ANSWER_SECONDS),) * 2
         rows = self._tx.dicts(f"{_SENT}{more} ORDER BY e.id", (*self._account, *values))
         last = {row["client_order_id"]: row for row in rows}
         last.pop(self._own, None)
@@ -163,22 +188,41 @@ class Spending:
             self._tx.one(
                 "SELECT count(DISTINCT e.client_order_id) FROM trade_executions e JOIN trade_decisions d"
                 " ON d.decision_id = e.decision_id WHERE e.broker = ? AND e.environment = ?"
-                " AND e.account = ? AND e.started_at >= ? AND e.status <> 'not_sent'"
+                f" AND e.account = ? AND {_BEGUN} AND e.status <> 'not_sent'"
                 " AND e.client_order_id <> ? AND d.adopted = 0",
-                (*self._account, since, self._own),
+                (*self._account, since, since, self._own),
             )[0]
         )
 
 
-def _worth(row: Mapping[str, Any]) -> Decimal:
-    """Dollars that an order counted for when it was claimed; for one of before there were limits, the best
-    that its row tells."""
+def _since(snapshot: Snapshot) -> tuple[str, int, int]:
+    """The orders that an answer may not hold as they are now: open ones, and what came after the question."""
+    execution, event = snapshot.seen
+    where = (
+        " AND (e.status IN ('sending', 'unknown', 'accepted', 'partially_filled') OR e.id > ?"
+        " OR e.execution_id IN (SELECT execution_id FROM order_events WHERE event_id > ?))"
+    )
+    return where, execution, event
+
+
+def _worth(row: Mapping[str, Any]) -> Decimal | None:
+    """Dollars that an order counted for when it was claimed. Of one that was not claimed under limits, the
+    best that its row tells; None where it tells nothing."""
     if row["order_value"] is not None:
         return money.parse(row["order_value"])
     if row["notional"] is not None:
         return money.parse(row["notional"])
     price = row["own_price"] or row["filled_avg_price"]
-    return money.ZERO if price is None else money.parse(row["quantity"]) * money.parse(price)
+    return None if price is None else money.parse(row["quantity"]) * money.parse(price)
+
+
+def _market_value(item: Mapping[str, Any]) -> Decimal:
+    """A position's worth, below zero of a short one."""
+    worth = item.get("market_value")
+    found = (
+        money.parse(item["qty"]) * money.parse(item["current_price"]) if worth is None else money.parse(worth)
+    )
+    return -abs(found) if item.get("side") == "short" else found
 
 
 def _shares(row: Mapping[str, Any], price: Decimal | None) -> Decimal:
@@ -193,6 +237,8 @@ def _left(row: Mapping[str, Any], price: Decimal | None) -> Decimal:
 
 def _share_left(row: Mapping[str, Any]) -> Decimal:
     """How much of an order is not filled yet, as a part of one; of an order for dollars, all of it."""
+    if row["status"] not in _OPEN:
+        return money.ZERO
     if row["quantity"] is None:
         return Decimal(1)
     quantity = money.parse(row["quantity"])

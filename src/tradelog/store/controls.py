@@ -16,14 +16,14 @@ Account = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Halts:
-    """What is halted for an account: everything, or these strategies and symbols."""
+    """What is halted for an account: everything, or these strategies and (folded) symbols."""
 
     everything: bool
     strategies: frozenset[str]
     symbols: frozenset[str]
 
     def covers(self, strategy: str, symbol: str) -> bool:
-        return self.everything or strategy in self.strategies or symbol in self.symbols
+        return self.everything or strategy in self.strategies or folded(symbol) in self.symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,13 @@ def halts(rows: Rows, account: Account) -> Halts:
     return Halts(
         any(row["scope"] == "all" for row in found),
         frozenset(row["subject"] for row in found if row["scope"] == "strategy"),
-        frozenset(row["subject"] for row in found if row["scope"] == "symbol"),
+        frozenset(folded(row["subject"]) for row in found if row["scope"] == "symbol"),
     )
+
+
+def folded(symbol: str) -> str:
+    """The broker writes BTC/USD in orders and fills, and BTCUSD in positions."""
+    return symbol.replace("/", "")
 
 
 def lifts(rows: Rows, account: Account, now: str) -> dict[str, Lift]:
@@ -61,12 +66,13 @@ def lifts(rows: Rows, account: Account, now: str) -> dict[str, Lift]:
     found = rows(
         # Of each limit the row of its newest event: SQLite takes bare columns from the row of the max().
         "SELECT subject, new_value, until, actor, reason, max(event_id) AS newest FROM control_events"
-        " WHERE until > ? AND kind = 'limit.lifted' AND broker = ? AND environment = ? AND account = ?"
-        " GROUP BY subject ORDER BY subject",
-        (now, *account),
+        " WHERE until IS NOT NULL AND kind = 'limit.lifted'"
+        " AND broker = ? AND environment = ? AND account = ? GROUP BY subject ORDER BY subject",
+        account,
     )
     return {
         row["subject"]: Lift(json.loads(row["new_value"]), row["until"], row["actor"], row["reason"])
         for row in found
-        if row["new_value"] is not None
+        # An older word does not come back when the newest has run out.
+        if row["new_value"] is not None and row["until"] > now
     }

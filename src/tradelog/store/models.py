@@ -404,6 +404,7 @@ class TradeExecution(SQLModel, table=True):
         ),
         Index("ix_executions_client", "client_order_id"),
         Index("ix_executions_started", "broker", "environment", "account", "started_at"),
+        Index("ix_executions_resent", "resent_at", sqlite_where=text("resent_at IS NOT NULL")),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import quote as quote_path
+from urllib.parse import urlsplit
 
 import requests
 from alpaca.common.exceptions import APIError, RetryException
@@ -84,8 +85,9 @@ class AlpacaBroker:
         worker, given = config.worker, config.broker
         host = HOSTS[given.environment]
         base_url = (given.base_url or host).rstrip("/")
-        # Paper orders must not reach the live host, nor live ones pass for paper.
-        if base_url in HOSTS.values() and base_url != host:
+        # Paper orders must not reach the live host, nor live ones pass for paper, however it is written.
+        named = (urlsplit(base_url).hostname or "").rstrip(".")
+        if named != urlsplit(host).hostname and named in {urlsplit(item).hostname for item in HOSTS.values()}:
             raise ConfigError(
                 f"[broker] base_url is {given.base_url}, but environment is {given.environment}",
                 hint=f"leave base_url out: {given.environment} is {host}",

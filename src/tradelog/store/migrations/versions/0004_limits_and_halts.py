@@ -83,6 +83,7 @@ def add_indexes() -> None:
         ("ix_checks_decision", "risk_checks", ["decision_id"], None, False),
         ("ix_controls_until", "control_events", ["until"], "until IS NOT NULL", False),
         ("ix_executions_started", "trade_executions", [*ACCOUNT, "started_at"], None, False),
+        ("ix_executions_resent", "trade_executions", ["resent_at"], "resent_at IS NOT NULL", False),
         ("ix_decisions_failed", "trade_decisions", [*ACCOUNT, "failed_at"], "failed_at IS NOT NULL", False),
     ):
         found = None if where is None else sa.text(where)
