@@ -43,6 +43,7 @@ class InstantBroker:
     name: ClassVar[str] = "alpaca"
     rejects_duplicate_ids: ClassVar[bool] = True
     finds_by_client_id: ClassVar[bool] = True
+    refuses_without_price: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.posted_at: list[float] = []
@@ -76,6 +77,19 @@ class InstantBroker:
             }
         )
         return _answered("POST", "/v2/orders", answer, json.dumps(body))
+
+    def quote(self, symbol: str) -> Exchange:
+        quote = {"ap": "100.5", "bp": "100.4", "t": clock.now_text()}
+        return _answered("GET", "/v2/stocks/quotes/latest", {"quotes": {symbol: quote}})
+
+    def asset(self, symbol: str) -> Exchange:
+        raise AssertionError("no check asks for it")
+
+    def clock(self) -> Exchange:
+        raise AssertionError("no check asks for it")
+
+    def calendar(self, start: str, end: str) -> Exchange:
+        raise AssertionError("no check asks for it")
 
     def fills(self, after: str, page_token: str | None, until: str | None = None) -> Exchange:
         rows = [item for item in self._fills if item["transaction_time"] >= after]
@@ -136,7 +150,7 @@ def beside_huey(home: Path) -> Pair:
 def _settings(home: Path) -> config.Config:
     folder = home / "outbox"
     folder.mkdir(exist_ok=True)
-    (folder / "tradelog.toml").write_text('[broker]\nname = "alpaca"\n')
+    (folder / "tradelog.toml").write_text('[broker]\nname = "alpaca"\n[risk]\nmax_order_notional = 100000\n')
     return config.load(folder / "tradelog.toml")
 
 

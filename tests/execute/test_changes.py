@@ -589,3 +589,23 @@ def test_a_replacement_that_reconcile_finds_is_read_back_too(
     worker.drain()
     worker.reconcile()
     assert "quantity is 10, not 6" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+
+
+def test_a_cancel_that_the_limit_turns_away_is_no_try(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """However often: nobody is told that the broker does not answer, and in the end it is cancelled."""
+    fake.fills = False
+    decision_id = decide(quantity="10", order_type="limit", limit_price="90", time_in_force="gtc")
+    worker.drain()
+    with writer.transaction() as tx:
+        changes.ask_cancel(tx, decision_id, None, "test")
+    fake.faults.append(Fault("DELETE", status=429, headers={"Retry-After": "1"}, times=7))
+    for _ in range(7):
+        worker.drain()
+        go(3)
+        worker.line.paused_until = 0.0
+    assert fake.count("DELETE") == 7
+    assert scalar(writer, "SELECT tries FROM order_requests") == 0
+    assert scalar(writer, "SELECT count(*) FROM alerts") == 0
+    assert settle(worker, writer, decision_id)[0] == "cancelled"

@@ -229,9 +229,12 @@ class Changes:
             if is_limited
             else clock.later(tx.now, min(60.0, 2.0**tries))
         )
-        state = {"status": "pending", "message": verdict.message, "next_attempt_at": at}
+        state: dict[str, Any] = {"status": "pending", "message": verdict.message, "next_attempt_at": at}
+        if is_limited:
+            # The broker has not had it: that was no try.
+            state["tries"] = tries - 1
         tx.update("order_requests", request_id, state)
-        if tries >= MOST_SENDS:
+        if tries >= MOST_SENDS and not is_limited:
             text = f"asked {tries} times to cancel, without an answer: {verdict.message}"
             raise_alert(tx, "cancel_unanswered", owner.decision_id, text)
 

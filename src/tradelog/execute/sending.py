@@ -201,11 +201,14 @@ class Sender:
             self._line.insist(write)
         except LeaseLost:
             # Whoever holds the lease now settles it; the words that were spoken are kept all the same.
-            with self._writer.transaction() as tx:
-                settle.log_call(tx, exchange, purpose, claim.execution_id)
-                tx.journal("execution.lease_lost", claim.execution_id)
+            self._line.insist(lambda: self._write_lost(claim, exchange, purpose))
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return following
+
+    def _write_lost(self, claim: Claim, exchange: Exchange, purpose: str) -> None:
+        with self._writer.transaction() as tx:
+            settle.log_call(tx, exchange, purpose, claim.execution_id)
+            tx.journal("execution.lease_lost", claim.execution_id)
 
     def _write_settled(
         self, tx: Transaction, claim: Claim, exchange: Exchange, purpose: str, verdict: Verdict
