@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,6 @@ from tradelog.errors import ConfigError
 from tradelog.store.writer import Writer
 
 DAY = '"2999-01-01 16:00"'
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeAlpaca]:
-    running = FakeAlpaca()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def alpaca(home: Path, fake: FakeAlpaca) -> Path:
-    (home / "tradelog.toml").write_text(
-        f'[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
-        "[worker]\nunknown_grace_seconds = 60\nonce_seconds = 1\nconnect_timeout_seconds = 1\n"
-        "read_timeout_seconds = 1\n"
-    )
-    return home
 
 
 def ruled(home: Path, text: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tradelog import config
+from tradelog import clock, config
+from tradelog.report import period
 from tradelog.store.reader import Reader
 
 
@@ -16,3 +17,13 @@ def load_config() -> config.Config:
 
 def open_reader(loaded: config.Config) -> Reader:
     return Reader(loaded.store_path)
+
+
+def covered(loaded: config.Config, year: int | None, first: str | None, last: str | None) -> period.Period:
+    """The days of ``--year`` or of ``--from`` and ``--to``. Raises UsageError where they cannot be."""
+    return period.of(
+        year,
+        None if first is None else clock.parse_day(first),
+        None if last is None else clock.parse_day(last),
+        loaded.report.timezone,
+    )

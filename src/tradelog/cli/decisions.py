@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from tradelog import clock
-from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
-from tradelog.report import period
 
 STATES = ("pending", "executing", "executed", "failed", "cancelled")
 COLUMNS = (
@@ -57,15 +56,10 @@ def command(
         raise UsageError("a signal that was not taken has no status", hint="leave --status and --waiting out")
     config = load_config()
     zone = config.report.timezone
-    covered = period.of(
-        year,
-        None if first is None else clock.parse_day(first),
-        None if last is None else clock.parse_day(last),
-        zone,
-    )
+    days = covered(config, year, first, last)
     approved_only = tuple(name for name, rule in config.controls.items() if rule.approval)
     wanted = report.Wanted(
-        covered,
+        days,
         None if symbol is None else symbol.strip().upper(),
         strategy,
         status,
@@ -75,11 +69,11 @@ def command(
     with open_reader(config) as reader:
         found, total = listed(reader, config.account, wanted, limit=-1 if show_all else report.NEWEST)
     if output_json:
-        as_json({"period": str(covered), "total": total, "signals" if not_taken else "decisions": found})
+        as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": found})
         return
     broker, environment, account = config.account
     what = "Signals not taken" if not_taken else "Decisions"
-    heading(f"{what}  {covered}  account {account} ({broker}, {environment})")
+    heading(f"{what}  {days}  account {account} ({broker}, {environment})")
     if not found:
         line("none")
         return

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from tradelog import clock
-from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.report import failures as report
-from tradelog.report import period
 
 COLUMNS = (
     Column("stage", "said no"),
@@ -32,25 +31,20 @@ def command(
 ) -> None:
     """Count what was not executed, by who said no (limits, broker, venue, time, a person) and why."""
     config = load_config()
-    covered = period.of(
-        year,
-        None if first is None else clock.parse_day(first),
-        None if last is None else clock.parse_day(last),
-        config.report.timezone,
-    )
+    days = covered(config, year, first, last)
     with open_reader(config) as reader:
-        found = report.failures(reader, config.account, covered, strategy=strategy)
+        found = report.failures(reader, config.account, days, strategy=strategy)
     if output_json:
-        as_json({"period": str(covered), "failures": found})
+        as_json({"period": str(days), "failures": found})
         return
     broker, environment, account = config.account
-    heading(f"Failures  {covered}  account {account} ({broker}, {environment})")
+    heading(f"Failures  {days}  account {account} ({broker}, {environment})")
     if not found:
         line("nothing failed")
         return
     for row in found:
         newest = row["examples"][0]
-        row["last"] = clock.local(row["latest"], covered.zone)
+        row["last"] = clock.local(row["latest"], days.zone)
         row["trend"] = ", ".join(f"{month}: {count}" for month, count in sorted(row["months"].items()))
         row["example"], row["message"] = newest["decision_id"], newest["failure_message"]
     table(COLUMNS, found)

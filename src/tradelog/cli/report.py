@@ -9,9 +9,9 @@ import typer
 
 from tradelog import clock, money
 from tradelog.cli import render
-from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.render import Column
-from tradelog.report import period, symbol
+from tradelog.report import symbol
 
 DATA = (
     Column("first_seen", "first seen by us"),
@@ -55,19 +55,14 @@ def command(
     """Show all activity in a symbol: data, decisions, trades."""
     config = load_config()
     zone = config.report.timezone
-    covered = period.of(
-        year,
-        None if first is None else clock.parse_day(first),
-        None if last is None else clock.parse_day(last),
-        zone,
-    )
+    days = covered(config, year, first, last)
     with open_reader(config) as reader:
-        found = symbol.report(reader, name, config.account, covered, limit=-1 if show_all else symbol.NEWEST)
+        found = symbol.report(reader, name, config.account, days, limit=-1 if show_all else symbol.NEWEST)
     if output_json:
         render.as_json(_json(found))
         return
     broker, environment, account = found.account
-    render.heading(f"{found.symbol}  {covered}  account {account} ({broker}, {environment})")
+    render.heading(f"{found.symbol}  {days}  account {account} ({broker}, {environment})")
     _data(found, zone)
     _decisions(found, zone)
     _trades(found, zone)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from tradelog import clock, money, prices
 from tradelog.config import RiskConfig
-from tradelog.execute import control, outbox, risk, sessions, settle, spending
+from tradelog.execute import control, outbox, risk, settle, spending
+from tradelog.execute.ages import Ages
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.line import Line, Patience, wait_asked
 from tradelog.execute.outcome import Kind, of_lookup
@@ -48,7 +48,7 @@ class Gate:
         self._config = line.config
         self.snapshots = Snapshots(line.writer, line.broker, line.account)
         self._patience = Patience(4.0)
-        self._sessions: list[sessions.Session] = []
+        self._ages = Ages(line)
         # Since when each quote or asset has been asked for in vain.
         self._vainly: dict[str, float] = {}
         self._prices = prices.load(line.config.market.prices)
@@ -130,7 +130,7 @@ class Gate:
         """
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))[0]
         limits = control.limits(tx.dicts, self._line.account, self._config.risk, tx.now)
-        late = self._too_late(tx, decision, limits)
+        late = self._ages.too_late(decision, limits, tx.now)
         if late is not None or claim.change is not None:
             return late
         facts = self._facts(tx, decision, claim.order, limits, None)
@@ -199,7 +199,7 @@ class Gate:
 
     def _expire(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> bool:
         """End a pending decision that is too late; False where it is not."""
-        why = self._too_late(tx, row, limits)
+        why = self._ages.too_late(row, limits, tx.now)
         if why is None:
             return False
         settle.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
@@ -224,34 +224,8 @@ class Gate:
         tx.journal_rest("approval.waiting", ":".join(self._line.account))
 
     def know_sessions(self) -> None:
-        """Where decisions wait for the open: the hours since the oldest of them, asked for once a day.
-
-        Without an answer nothing is sent: what has waited too long could not be told from what has not.
-        """
-        rows, moment = self._writer.rows, clock.now_text()
-        limits = control.limits(rows, self._line.account, self._config.risk, moment)
-        if limits.market_hours != "wait" or not self._line.is_open():
-            return
-        with self._writer.reading() as connection:
-            oldest = connection.execute(
-                "SELECT min(created_at) FROM trade_decisions WHERE status = 'pending'"
-                " AND broker = ? AND environment = ? AND account = ?",
-                self._line.account,
-            ).fetchone()[0]
-        if oldest is None:
-            return
-        first, today = clock.from_text(oldest), clock.now()
-        known = self._sessions
-        if known and known[0].opens <= first and known[-1].closes > today:
-            return
-        start, end = (first - timedelta(days=7)).date(), (today + timedelta(days=10)).date()
-        exchange = self._line.broker.calendar(start.isoformat(), end.isoformat())
-        self._line.hear(exchange, quiet=True)
-        found = sessions.read(exchange.json()) if exchange.status == 200 else None
-        if found:
-            self._sessions = found
-        else:
-            self._line.pause(self._line.backoff())
+        """Learn the hours of the market, where decisions wait for them."""
+        self._ages.know_sessions()
 
     def is_halted(self, strategy: str, symbol: str) -> bool:
         """Whether a halt covers it at this moment: looked at once more right before a request leaves."""
@@ -462,33 +436,6 @@ class Gate:
         changes = {"held_until": until, "next_attempt_at": until}
         tx.update("trade_decisions", decision["decision_id"], changes)
         tx.journal("decision.held", decision["decision_id"], until=until)
-
-    def _too_late(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> str | None:
-        """Why a pending decision is not sent any more; None while it may be."""
-        if row["expires_at"] is not None and row["expires_at"] <= tx.now:
-            return f"expired at {row['expires_at']} before it was sent"
-        rule = self._config.control(row["strategy_name"])
-        if rule.approval and row["approval"] is None:
-            hours = money.to_text(rule.approval_hours)
-            is_over = clock.later(row["created_at"], float(rule.approval_hours) * 3600) <= tx.now
-            return f"nobody approved it within {hours} hours" if is_over else None
-        if rule.max_age_seconds is None:
-            return None
-        since = max(row["created_at"], row["approval_at"] or "")
-        since = max(row["held_until"] or self._opened_after(row, since, limits), since)
-        if clock.later(since, float(rule.max_age_seconds)) > tx.now:
-            return None
-        return f"not sent within {money.to_text(rule.max_age_seconds)} s of {since}"
-
-    def _opened_after(self, row: Mapping[str, Any], since: str, limits: RiskConfig) -> str:
-        """The open that a decision of between the sessions waits for, where it waits; else its own time."""
-        is_regular = risk.is_regular(
-            row["symbol"], row["time_in_force"], extended_hours=bool(row["extended_hours"])
-        )
-        if limits.market_hours != "wait" or not is_regular:
-            return since
-        opens = sessions.open_after(self._sessions, clock.from_text(since))
-        return since if opens is None else clock.to_text(opens)
 
 
 def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:

@@ -1,0 +1,77 @@
+"""How long a decision may wait to be sent, and from when that counts: its own time, an approval, an open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from tradelog import clock, money
+from tradelog.config import RiskConfig
+from tradelog.execute import control, risk, sessions
+from tradelog.execute.line import Line
+
+
+class Ages:
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._writer = line.writer
+        self._config = line.config
+        self._sessions: list[sessions.Session] = []
+
+    def know_sessions(self) -> None:
+        """Where decisions wait for the open: the hours since the oldest of them, asked for once a day.
+
+        Without an answer nothing is sent: what has waited too long could not be told from what has not.
+        """
+        rows, moment = self._writer.rows, clock.now_text()
+        limits = control.limits(rows, self._line.account, self._config.risk, moment)
+        if limits.market_hours != "wait" or not self._line.is_open():
+            return
+        with self._writer.reading() as connection:
+            oldest = connection.execute(
+                "SELECT min(created_at) FROM trade_decisions WHERE status = 'pending'"
+                " AND broker = ? AND environment = ? AND account = ?",
+                self._line.account,
+            ).fetchone()[0]
+        if oldest is None:
+            return
+        first, today = clock.from_text(oldest), clock.now()
+        known = self._sessions
+        if known and known[0].opens <= first and known[-1].closes > today:
+            return
+        start, end = (first - timedelta(days=7)).date(), (today + timedelta(days=10)).date()
+        exchange = self._line.broker.calendar(start.isoformat(), end.isoformat())
+        self._line.hear(exchange, quiet=True)
+        found = sessions.read(exchange.json()) if exchange.status == 200 else None
+        if found:
+            self._sessions = found
+        else:
+            self._line.pause(self._line.backoff())
+
+    def too_late(self, row: Mapping[str, Any], limits: RiskConfig, now: str) -> str | None:
+        """Why a pending decision is not sent any more; None while it may be."""
+        if row["expires_at"] is not None and row["expires_at"] <= now:
+            return f"expired at {row['expires_at']} before it was sent"
+        rule = self._config.control(row["strategy_name"])
+        if rule.approval and row["approval"] is None:
+            hours = money.to_text(rule.approval_hours)
+            is_over = clock.later(row["created_at"], float(rule.approval_hours) * 3600) <= now
+            return f"nobody approved it within {hours} hours" if is_over else None
+        if rule.max_age_seconds is None:
+            return None
+        since = max(row["created_at"], row["approval_at"] or "")
+        since = max(row["held_until"] or self._opened_after(row, since, limits), since)
+        if clock.later(since, float(rule.max_age_seconds)) > now:
+            return None
+        return f"not sent within {money.to_text(rule.max_age_seconds)} s of {since}"
+
+    def _opened_after(self, row: Mapping[str, Any], since: str, limits: RiskConfig) -> str:
+        """The open that a decision of between the sessions waits for, where it waits; else its own time."""
+        is_regular = risk.is_regular(
+            row["symbol"], row["time_in_force"], extended_hours=bool(row["extended_hours"])
+        )
+        if limits.market_hours != "wait" or not is_regular:
+            return since
+        opens = sessions.open_after(self._sessions, clock.from_text(since))
+        return since if opens is None else clock.to_text(opens)
