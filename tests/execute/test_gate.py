@@ -1009,3 +1009,42 @@ def test_limits_are_of_one_account(writer: Writer, fake: FakeAlpaca, config: Con
         values = {"symbol": f"S{number}", "side": "buy", "notional": "5", "strategy": "bot", "rationale": {}}
         decision_id = record.record(writer, ruled.account, record.parse(values)).decision_id
         assert settle(made, writer, decision_id)[0] == "executed"
+
+
+def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> None:
+    """At a million executions a claim must cost what it costs at ten."""
+    from tradelog.execute import outbox, spending
+
+    account = {"broker": "a", "environment": "b", "account": "c"}
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "due": (
+            outbox._DUE,
+            {**account, "now": "x", **dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")},
+        ),
+        "begun": (spending._SENT.format(picked=spending._BEGUN), {**account, "own": "x", "since": "x"}),
+        "untold": (
+            spending._SENT.format(picked=spending._UNTOLD),
+            {**account, "own": "x", "execution": 1, "event": 1},
+        ),
+        "expiring": (
+            "SELECT * FROM trade_decisions WHERE status = 'pending' AND broker = :broker"
+            " AND environment = :environment AND account = :account"
+            " AND (expires_at <= :now OR created_at <= :now)",
+            {**account, "now": "x"},
+        ),
+    }
+    allowed = ("ix_decisions_due", "ix_decisions_waiting", "ix_executions_unsettled", "ix_executions_open")
+    allowed += (
+        "ix_executions_started",
+        "ix_executions_resent",
+        "ix_events_order",
+        "autoindex",
+        "PRIMARY KEY",
+    )
+    for name, (sql, values) in asked.items():
+        for row in writer.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values):
+            step = row[3]
+            if "json_each" in step or not step.startswith(("SCAN", "SEARCH")):
+                continue
+            assert step.startswith("SEARCH"), (name, step)
+            assert any(index in step for index in allowed), (name, step)

@@ -17,17 +17,31 @@ from tradelog.execute.snapshots import Snapshot
 from tradelog.store.controls import folded
 from tradelog.store.writer import Transaction
 
+_OURS = "broker = :broker AND environment = :environment AND account = :account"
 _SENT = """
-SELECT e.client_order_id, e.execution_id, e.status, e.symbol, d.side, e.started_at, e.filled_quantity,
-       e.filled_avg_price, coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value,
-       coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, e.id,
+SELECT e.id, e.client_order_id, e.status, e.symbol, d.side, e.filled_quantity, e.filled_avg_price,
+       coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value,
+       coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, d.adopted,
        (SELECT max(v.event_id) FROM order_events v WHERE v.broker_order_id = e.alpaca_order_id) AS last_event
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
-WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status <> 'not_sent'
+WHERE e.id IN ({picked}) AND e.broker = :broker AND e.environment = :environment AND e.account = :account
+  AND e.status <> 'not_sent' AND e.client_order_id <> :own ORDER BY e.id
+"""
+# Each part has an index of its own; together in one OR they would have none.
+# What was begun since a moment: an order that is sent once more is one of that day, too.
+_BEGUN = f"""
+SELECT id FROM trade_executions WHERE {_OURS} AND started_at >= :since
+UNION SELECT id FROM trade_executions WHERE resent_at >= :since
+"""
+# What an answer may not hold as it is now: open orders, and what came after the question.
+_UNTOLD = f"""
+SELECT id FROM trade_executions WHERE {_OURS} AND status IN ('sending', 'unknown')
+UNION SELECT id FROM trade_executions WHERE {_OURS} AND status IN ('accepted', 'partially_filled')
+UNION SELECT id FROM trade_executions WHERE id > :execution
+UNION SELECT x.id FROM order_events v JOIN trade_executions x ON x.execution_id = v.execution_id
+  WHERE v.event_id > :event
 """
 _OPEN = ("sending", "unknown", "accepted", "partially_filled")
-# An order that is sent once more is one of that day, too.
-_BEGUN = "(e.started_at >= ? OR e.resent_at >= ?)"
 
 
 class Spending:
@@ -53,9 +67,8 @@ class Spending:
     def today(self, symbol: str | None) -> Decimal:
         """Dollars sent in a symbol, or in all, since the market's day began."""
         start = clock.start_of_day(clock.market_today())
-        sent = self._sent(f" AND {_BEGUN} AND d.adopted = 0", start, start)
         total = money.ZERO
-        for row in sent:
+        for row in self._begun(start):
             if symbol is None or folded(row["symbol"]) == folded(symbol):
                 is_replaced = row["client_order_id"] == self._replaced
                 # What is taken back by the replacement is not sent a second time.
@@ -64,10 +77,10 @@ class Spending:
 
     def orders(self, seconds: float) -> int:
         """How many orders were begun in the last seconds."""
-        return self._count(clock.later(self._tx.now, -seconds))
+        return len(self._begun(clock.later(self._tx.now, -seconds)))
 
     def orders_today(self) -> int:
-        return self._count(clock.start_of_day(clock.market_today()))
+        return len(self._begun(clock.start_of_day(clock.market_today())))
 
     def duplicate(self, decision: Mapping[str, Any], window: Decimal | None) -> str | None:
         """A decision of the same strategy, symbol, side and size that was sent within the window."""
@@ -101,7 +114,7 @@ class Spending:
                 free = quantity if told is None else min(quantity, money.parse(told))
         except (KeyError, ValueError, TypeError):
             return None
-        for row in self._sent(*_since(held)):
+        for row in self._untold(held):
             if row["side"] != "sell" or folded(row["symbol"]) != folded(symbol):
                 continue
             if row["client_order_id"] == self._replaced:
@@ -125,7 +138,7 @@ class Spending:
             return None
         buys: dict[str, Decimal] = {}
         sells: dict[str, Decimal] = {}
-        for row in self._sent(*_since(held)):
+        for row in self._untold(held):
             if row["client_order_id"] == self._replaced:
                 continue
             part = Decimal(1) if self._is_later(row, held) else _share_left(row)
@@ -157,7 +170,7 @@ class Spending:
         except ValueError:
             unknown["account"] = "it tells no buying power"
             return None
-        for row in self._sent(*_since(account)):
+        for row in self._untold(account):
             if row["side"] != "buy":
                 continue
             worth = _worth(row) or money.ZERO
@@ -176,33 +189,22 @@ class Spending:
             or (row["last_event"] or 0) > event
         )
 
-    def _sent(self, more: str, *values: Any) -> list[dict[str, Any]]:
+    def _begun(self, since: str) -> list[dict[str, Any]]:
+        """The orders that were sent, or sent once more, since a moment; none that somebody else placed."""
+        return [row for row in self._sent(_BEGUN, since=since) if not row["adopted"]]
+
+    def _untold(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """The orders that a snapshot may not hold as they are now."""
+        execution, event = snapshot.seen
+        return self._sent(_UNTOLD, execution=execution, event=event)
+
+    def _sent(self, picked: str, **values: Any) -> list[dict[str, Any]]:
         """One row an order, its last attempt, without our own."""
-        rows = self._tx.dicts(f"{_SENT}{more} ORDER BY e.id", (*self._account, *values))
-        last = {row["client_order_id"]: row for row in rows}
-        last.pop(self._own, None)
-        return list(last.values())
-
-    def _count(self, since: str) -> int:
-        return int(
-            self._tx.one(
-                "SELECT count(DISTINCT e.client_order_id) FROM trade_executions e JOIN trade_decisions d"
-                " ON d.decision_id = e.decision_id WHERE e.broker = ? AND e.environment = ?"
-                f" AND e.account = ? AND {_BEGUN} AND e.status <> 'not_sent'"
-                " AND e.client_order_id <> ? AND d.adopted = 0",
-                (*self._account, since, since, self._own),
-            )[0]
-        )
-
-
-def _since(snapshot: Snapshot) -> tuple[str, int, int]:
-    """The orders that an answer may not hold as they are now: open ones, and what came after the question."""
-    execution, event = snapshot.seen
-    where = (
-        " AND (e.status IN ('sending', 'unknown', 'accepted', 'partially_filled') OR e.id > ?"
-        " OR e.execution_id IN (SELECT execution_id FROM order_events WHERE event_id > ?))"
-    )
-    return where, execution, event
+        asked = dict(zip(("broker", "environment", "account"), self._account, strict=True)) | {
+            "own": self._own
+        }
+        rows = self._tx.dicts(_SENT.format(picked=picked), asked | values)
+        return list({row["client_order_id"]: row for row in rows}.values())
 
 
 def _worth(row: Mapping[str, Any]) -> Decimal | None:

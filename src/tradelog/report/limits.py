@@ -15,7 +15,9 @@ from tradelog.store.reader import Reader, Row
 _SENT = """
 SELECT e.client_order_id, e.symbol, e.started_at, e.order_value, d.strategy_name
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
-WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.started_at >= ?
+WHERE e.broker = ?1 AND e.environment = ?2 AND e.account = ?3
+  AND e.id IN (SELECT id FROM trade_executions WHERE started_at >= ?4
+               UNION SELECT id FROM trade_executions WHERE resent_at >= ?4)
   AND e.status <> 'not_sent' AND d.adopted = 0 ORDER BY e.id
 """
 _REFUSED = """

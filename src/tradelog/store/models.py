@@ -305,6 +305,7 @@ class TradeDecision(SQLModel, table=True):
         Index("ix_decisions_client", "client_order_id"),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
         _in("ck_decisions_approval", "approval", ("approved", "declined")),
+        Index("ix_decisions_created", "created_at"),
         Index(
             "ix_decisions_failed",
             *("broker", "environment", "account", "failed_at"),
@@ -403,7 +404,7 @@ class TradeExecution(SQLModel, table=True):
             sqlite_where=text("filled_quantity <> fills_quantity"),
         ),
         Index("ix_executions_client", "client_order_id"),
-        Index("ix_executions_started", "broker", "environment", "account", "started_at"),
+        Index("ix_executions_started", "started_at"),
         Index("ix_executions_resent", "resent_at", sqlite_where=text("resent_at IS NOT NULL")),
         STRICT,
     )
@@ -539,6 +540,7 @@ class RiskCheck(SQLModel, table=True):
     __table_args__ = (
         _in("ck_checks_verdict", "verdict", ("passed", "failed", "held")),
         Index("ix_checks_decision", "decision_id"),
+        Index("ix_checks_failed", "checked_at", sqlite_where=text("verdict = 'failed'")),
         STRICT,
     )
     check_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))

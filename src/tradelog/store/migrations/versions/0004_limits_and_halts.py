@@ -78,11 +78,14 @@ def create_tables() -> None:
 
 
 def add_indexes() -> None:
+    # Times alone: led by the account, an index would be taken for every question about the account.
     for name, table, columns, where, unique in (
         ("uq_halts_open", "halts", [*ACCOUNT, "scope", "subject"], "ended_at IS NULL", True),
         ("ix_checks_decision", "risk_checks", ["decision_id"], None, False),
         ("ix_controls_until", "control_events", ["until"], "until IS NOT NULL", False),
-        ("ix_executions_started", "trade_executions", [*ACCOUNT, "started_at"], None, False),
+        ("ix_executions_started", "trade_executions", ["started_at"], None, False),
+        ("ix_checks_failed", "risk_checks", ["checked_at"], "verdict = 'failed'", False),
+        ("ix_decisions_created", "trade_decisions", ["created_at"], None, False),
         ("ix_executions_resent", "trade_executions", ["resent_at"], "resent_at IS NOT NULL", False),
         ("ix_decisions_failed", "trade_decisions", [*ACCOUNT, "failed_at"], "failed_at IS NOT NULL", False),
     ):
