@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from tradelog import clock, money
+from tradelog import clock, money, symbols
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
 
 FILE_NAME = "tradelog.toml"
@@ -90,6 +90,10 @@ class RiskConfig:
     max_age_seconds: Decimal | None = Decimal(3600)
     throttle_orders: int | None = None
     throttle_minutes: Decimal = Decimal(60)
+
+
+# The parameters of the strategies that come with tradelog; the programs of others keep theirs elsewhere.
+PARAMETERS = {"congress": ("min_members", "window_days", "notional", "exit")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,15 +318,28 @@ def _strategies(
     ours = {item.name for item in fields(ControlConfig)}
     parameters, controls = {}, {}
     for name, table in tables.items():
+        _check_strategy(name, table, ours)
         parameters[name] = {key: value for key, value in table.items() if key not in ours}
         given = {key: value for key, value in table.items() if key in ours}
         found = section(ControlConfig, given, f"strategies.{name}", base)
-        if "max_age_seconds" not in given:
+        if "max_age_seconds" in given:
+            _check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
+        else:
             found = replace(found, max_age_seconds=risk.max_age_seconds)
-        _check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
         _check_duration(found.approval_hours, f"[strategies.{name}] approval_hours")
         controls[name] = found
     return parameters, controls
+
+
+def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str]) -> None:
+    """A key that nobody reads is a gate that somebody thinks is there. Raises ConfigError."""
+    limits = {item.name for item in fields(RiskConfig)} - ours
+    wrong = next((key for key in table if key in limits), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"{wrong!r} in [strategies.{name}] holds for all strategies", hint="move it to [risk]"
+        )
+    _known(table, (*PARAMETERS.get(name, ()), *sorted(ours)), f"[strategies.{name}]")
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:
@@ -376,7 +393,10 @@ def _coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
     if is_optional and tuple[str, ...] in kind.__args__:
         if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
             raise ConfigError(f"{where} must be a list of texts, not {value!r}")
-        return tuple(item.strip().upper() for item in value)
+        try:
+            return tuple(symbols.parse(item) for item in value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
     wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
     if wanted is Decimal:
         try:
@@ -476,8 +496,9 @@ def _check_live(config: Config, given: Mapping[str, Any]) -> None:
 
 def _one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
     if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.0)
-        raise ConfigError(f"{where} = {value!r} is not known", hint=f"did you mean {near[0]!r}?")
+        raise ConfigError(
+            f"{where} = {value!r} is not known", hint=f"one of: {', '.join(map(repr, allowed))}"
+        )
 
 
 def _check_bare(url: str, where: str) -> None:

@@ -115,6 +115,90 @@ def test_limits_with_todays_use(cli: Cli, home: Path) -> None:
     assert "max_order_notional" in cli("limits").out
 
 
+def test_what_was_said_about_sending_can_be_read(cli: Cli, home: Path) -> None:
+    cli("run-worker", "--once")
+    assert cli("halt", "--why", "odd", "--strategy", "bott").err.count("is that its name?") == 1
+    cli("resume", "--strategy", "bott", "--by", "ann", "--why", "typo")
+    cli("limits", "set", "long_only", "off", "--until", "2999-01-01", "--why", "hedge", "--by", "bob")
+    found = json.loads(cli("limits", "--history", "--json").out)
+    told = [(row["kind"], row["subject"], row["actor"], row["reason"]) for row in found["events"][:3]]
+    assert told == [
+        ("limit.lifted", "long_only", "bob", "hedge"),
+        ("resume", "strategy bott", "ann", "typo"),
+        ("halt", "strategy bott", told[2][2], "odd"),
+    ]
+    assert found["total"] == 3 + len(config_module.RiskConfig.__dataclass_fields__)
+    assert "hedge" in cli("limits", "--history").out
+
+
+def test_a_refused_replacement_is_a_refusal(cli: Cli, home: Path) -> None:
+    ruled(home, "[worker]\nonce_seconds = 1\n[risk]\nmax_order_notional = 950\n")
+    decision_id = resting(cli)
+    assert cli("replace", decision_id, "--quantity", "11", "--why", "x").code == 1
+    found = json.loads(cli("failures", "--json").out)["failures"]
+    assert [(row["stage"], row["reason"], row["count"]) for row in found] == [
+        ("risk", "replace: risk.order_notional", 1)
+    ]
+    assert "replace: risk.order_notional" in cli("failures").out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[strategies.bot]\naproval = true\n", "aproval"),
+        ("[strategies.bot]\nmax_order_notional = 5\n", "max_order_notional"),
+        ("[strategies.congress]\nmin_member = 5\n", "min_member"),
+        ('[risk]\nrestricted_symbols = ["A PL"]\n', "restricted_symbols"),
+        ('[risk]\nallowed_symbols = ["BTCUSD"]\n', "BTC/USD"),
+        ("[risk]\nmax_age_seconds = 999999999999\n", "\\[risk\\] max_age_seconds"),
+        ("[strategies.bot]\napproval_hours = 999999999999\n", "approval_hours"),
+    ],
+)
+def test_a_gate_that_is_not_there_is_an_error(text: str, message: str, home: Path) -> None:
+    """What a typing error switches off in silence, nobody misses until it costs."""
+    ruled(home, text)
+    with pytest.raises(ConfigError, match=message):
+        config_module.load(home / "tradelog.toml")
+
+
+def test_the_parameters_of_our_strategies_are_known() -> None:
+    from tradelog.decide.strategies import NAMES, load
+
+    assert set(config_module.PARAMETERS) == set(NAMES)
+    for name, known in config_module.PARAMETERS.items():
+        assert set(load(name).Parameters.__dataclass_fields__) == set(known)
+
+
+def test_each_simulated_account_has_a_book_of_its_own(cli: Cli, home: Path) -> None:
+    decide(cli, "buy", "5", "AAPL")
+    cli("run-worker", "--once")
+    ruled(home, '[broker]\naccount = "other"\n')
+    sold = decide(cli, "sell", "5", "AAPL")
+    cli("run-worker", "--once")
+    assert statuses(cli) == {sold: "risk.long_only"}
+
+
+def test_a_halt_of_one_strategy_cancels_its_orders_only(cli: Cli, home: Path, writer: Writer) -> None:
+    ruled(home, "[worker]\nonce_seconds = 1\n")
+    order = {"symbol": "AAPL", "side": "buy", "quantity": "1", "order_type": "limit", "limit_price": "90"}
+    text = "\n".join(json.dumps({**order, "time_in_force": "gtc", "strategy": name}) for name in "ab")
+    first, second = (
+        json.loads(line)["decision_id"] for line in cli("decide", "--input", "-", stdin=text).out.splitlines()
+    )
+    assert cli("run-worker", "--once").code == 0
+    ended = cli("halt", "--strategy", "a", "--why", "x", "--cancel-open", "--json")
+    told = json.loads(ended.out)["open_orders"]
+    assert [(row["decision_id"], row["result"]) for row in told] == [(first, "cancelled")]
+    assert statuses(cli)[second] == "executing"
+    assert statuses(cli)[first] == "cancelled_on_request"
+
+
+def test_until_is_in_the_market_s_time(cli: Cli, home: Path, writer: Writer) -> None:
+    cli("limits", "set", "long_only", "off", "--until", "2999-01-01 16:00", "--why", "x")
+    until = scalar(writer, "SELECT until FROM control_events WHERE kind = 'limit.lifted'")
+    assert until == "2999-01-01T21:00:00.000000Z"
+
+
 def test_a_limit_is_lifted_for_a_while(cli: Cli, home: Path, writer: Writer) -> None:
     lifted = cli("limits", "set", "max_order_notional", "200", "--until", "2999-01-01", "--why", "careful")
     assert lifted.code == 0, lifted.err
@@ -226,7 +310,7 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     }
     assert all(row["count"] == 1 == sum(row["months"].values()) for row in found)
     text = cli("failures").out
-    assert "the limit is not IBM" in text
+    assert "allowed: not IBM" in text
     assert cli("failures", "--year", "2020").out.endswith("nothing failed\n")
     only = json.loads(cli("failures", "--strategy", "bot", "--json").out)["failures"]
     assert [row["reason"] for row in only] == ["declined"]

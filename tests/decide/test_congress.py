@@ -226,9 +226,9 @@ def test_an_unknown_strategy_is_not_found(cli: Cli) -> None:
 
 
 def test_a_misspelt_parameter_is_named(cli: Cli, home: Path) -> None:
+    load(cli, home, *fresh())
     with (home / "tradelog.toml").open("a") as stream:
         stream.write("[strategies.congress]\nmin_member = 3\n")
-    load(cli, home, *fresh())
     ended = cli("run-strategy", "congress")
     assert ended.code == 4
     assert "min_members" in ended.err

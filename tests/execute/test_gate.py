@@ -1011,21 +1011,52 @@ def test_limits_are_of_one_account(writer: Writer, fake: FakeAlpaca, config: Con
         assert settle(made, writer, decision_id)[0] == "executed"
 
 
+def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """An order for the opening auction, and one for outside the session; and all, once nobody waits."""
+    fake.given = {"AAPL": Decimal(10)}
+    fake.is_open = False
+    day = datetime.now(UTC).date()
+    fake.sessions = [
+        {"date": str(day + timedelta(days=n)), "open": "09:30", "close": "16:00"} for n in range(-9, 12)
+    ]
+    worker = limited(market_hours="wait")
+    held = decide()
+    auction = decide(time_in_force="opg", quantity="1")
+    outside = decide(side="sell", extended_hours=True, **{**LIMIT, "quantity": "1"})
+    for _ in range(3):
+        worker.drain()
+    assert [state(writer, each)[0] for each in (held, auction)] == ["pending", "executing"]
+    assert len(fake.posts()) >= 1
+    assert state(writer, outside)[2] in (None, "wash_trade")
+    with writer.transaction() as tx:
+        control.lift(
+            tx,
+            worker.line.config,
+            "market_hours",
+            "queue",
+            until=clock.later(tx.now, 100),
+            actor="ann",
+            reason="now",
+        )
+    worker.drain()
+    assert state(writer, held)[0] == "executing"
+
+
 def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> None:
     """At a million executions a claim must cost what it costs at ten."""
     from tradelog.execute import outbox, spending
+    from tradelog.store import worth
 
     account = {"broker": "a", "environment": "b", "account": "c"}
+    begun = spending._SENT.format(picked=spending._BEGUN, columns=worth.COLUMNS)
+    untold = spending._SENT.format(picked=spending._UNTOLD, columns=worth.COLUMNS)
+    lists = dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")
     asked: dict[str, tuple[str, dict[str, Any]]] = {
-        "due": (
-            outbox._DUE,
-            {**account, "now": "x", **dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")},
-        ),
-        "begun": (spending._SENT.format(picked=spending._BEGUN), {**account, "own": "x", "since": "x"}),
-        "untold": (
-            spending._SENT.format(picked=spending._UNTOLD),
-            {**account, "own": "x", "execution": 1, "event": 1},
-        ),
+        "due": (outbox._DUE, {**account, **lists, "now": "x", "waits": 1}),
+        "begun": (begun, {**account, "own": "x", "since": "x"}),
+        "untold": (untold, {**account, "own": "x", "execution": 1, "event": 1}),
         "expiring": (
             "SELECT * FROM trade_decisions WHERE status = 'pending' AND broker = :broker"
             " AND environment = :environment AND account = :account"

@@ -92,7 +92,13 @@ def command(
         if output_json:
             as_json({"decision_id": recorded.decision_id, "client_order_id": recorded.client_order_id})
         else:
-            line(f"{recorded.decision_id} recorded; tradelog run-worker sends it")
+            waits = config.control(decision.strategy).approval
+            then = (
+                f"it waits for tradelog approve {recorded.decision_id}"
+                if waits
+                else "tradelog run-worker sends it"
+            )
+            line(f"{recorded.decision_id} recorded; {then}")
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, AttributeError) as error:

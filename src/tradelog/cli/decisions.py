@@ -11,6 +11,7 @@ from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
+from tradelog.store import controls
 
 STATES = ("pending", "executing", "executed", "failed", "cancelled")
 COLUMNS = (
@@ -68,6 +69,7 @@ def command(
     listed = report.not_taken if not_taken else report.decisions
     with open_reader(config) as reader:
         found, total = listed(reader, config.account, wanted, limit=-1 if show_all else report.NEWEST)
+        halts = controls.halts(reader.rows, config.account)
     if output_json:
         as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": found})
         return
@@ -80,17 +82,22 @@ def command(
     for row in found:
         row["created"] = clock.local(row["created_at"], zone)
         if not not_taken:
-            _describe(row, approved_only)
+            _describe(row, approved_only, halts, zone)
     table(NOT_TAKEN if not_taken else COLUMNS, found)
     note(f"{len(found)} of {total}")
 
 
-def _describe(row: dict[str, Any], approved_only: tuple[str, ...]) -> None:
+def _describe(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:
     row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
     row["terms"] = terms(row)
     why = ": ".join(filter(None, (row["failure_code"], row["failure_message"]))) or row["needs_attention"]
-    if row["status"] == "pending" and row["approval"] is None and row["strategy_name"] in approved_only:
-        why = "waits for approval"
+    if row["status"] == "pending":
+        if halts.covers(row["strategy_name"], row["symbol"]):
+            why = "halted"
+        elif row["approval"] is None and row["strategy_name"] in approved_only:
+            why = "waits for approval"
+        elif row["held_until"] is not None and row["held_until"] > clock.now_text():
+            why = f"waits for the open at {clock.local(row['held_until'], zone)}"
     row["why_not"] = why or ""
 
 
@@ -102,4 +109,6 @@ def terms(row: dict[str, Any]) -> str:
             said.append(f"{name} {value}")
     if row["trail_price"] or row["trail_percent"]:
         said.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
+    if row["extended_hours"]:
+        said.append("extended hours")
     return ", ".join([*said, row["time_in_force"]])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tradelog import symbols
 from tradelog.cli.context import load_config
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.cli.speaking import filled, insist_on_why, named, request, speaking, until, writing
@@ -61,7 +62,12 @@ def command(
     with writing(config) as writer:
         with writer.transaction() as tx:
             is_new = control.halt(tx, scope, subject, writer.actor, reason)
-        note(f"{told(scope, subject)} {'is halted' if is_new else 'was halted already'}: nothing is sent")
+        what = "nothing is sent" if scope == "all" else "nothing of it is sent"
+        note(f"{told(scope, subject)} {'is halted' if is_new else 'was halted already'}: {what}")
+        if scope == "strategy" and not _is_known(config, writer, subject):
+            note(
+                f"no decision, and no table of tradelog.toml, has the strategy {subject!r}: is that its name?"
+            )
         rows = _await_answers(config, writer, scope, subject)
         if cancel_open and rows:
             rows = _cancel(config, writer, rows, reason)
@@ -85,6 +91,11 @@ def command(
         note(f"{len(left)} orders stay open at the broker; tradelog halt --cancel-open cancels them")
 
 
+def _is_known(config: Config, writer: Writer, strategy: str) -> bool:
+    decided = "SELECT 1 FROM trade_decisions WHERE strategy_name = ? LIMIT 1"
+    return strategy in config.controls or bool(writer.rows(decided, (strategy,)))
+
+
 def scope_of(strategy: str | None, symbol: str | None) -> tuple[str, str]:
     """(scope, subject) of what was asked for. Raises UsageError for both at once."""
     if strategy is not None and symbol is not None:
@@ -95,10 +106,10 @@ def scope_of(strategy: str | None, symbol: str | None) -> tuple[str, str]:
             raise UsageError("--strategy is empty")
         return "strategy", name
     if symbol is not None:
-        name = named(symbol)
-        if name is None:
-            raise UsageError("--symbol is empty")
-        return "symbol", name.upper()
+        try:
+            return "symbol", symbols.parse(symbol)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     return "all", ""
 
 

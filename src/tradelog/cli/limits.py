@@ -12,7 +12,7 @@ from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.speaking import insist_on_why, named, writing
 from tradelog.config import Config, RiskConfig
-from tradelog.errors import UsageError
+from tradelog.errors import ConfigError, UsageError
 
 COLUMNS = (
     Column("name", "limit"),
@@ -37,6 +37,14 @@ APPROVAL = (
     Column("size", "size", right=True),
     Column("until", "until"),
 )
+HISTORY = (
+    Column("at", "when"),
+    Column("kind", "what"),
+    Column("subject", "of", flex=True),
+    Column("change", "from → to", flex=True),
+    Column("actor", "by", flex=True),
+    Column("reason", "because", flex=True),
+)
 USAGE = 'tradelog limits set max_order_notional 50000 --until "2026-12-24 16:00" --why "..."'
 
 
@@ -47,6 +55,10 @@ def command(
     until: Annotated[str | None, typer.Option(help="Until when; market time unless it names a zone.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason; kept.")] = None,
     by: Annotated[str | None, typer.Option(help="Who says so; you, if left out.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="What was halted, resumed, lifted, changed, approved; by whom.")
+    ] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="With --history: all of it.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the limits with today's use, halts and approvals; or lift a limit for a while.
@@ -54,6 +66,9 @@ def command(
     tradelog limits set NAME VALUE --until TIME --why "..."
     """
     config = load_config()
+    if action is None and history:
+        _tell_history(config, show_all, output_json)
+        return
     if action is None:
         _show(config, output_json)
         return
@@ -82,10 +97,33 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
             )
         else:
             wanted = _parsed(name, value)
-        old, new = control.lift(
-            tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
-        )
-    line(f"{name}: {old} → {new}, until {clock.local(moment, clock.MARKET_ZONE)} ({clock.MARKET_ZONE})")
+        try:
+            old, new = control.lift(
+                tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
+            )
+        except ConfigError as error:
+            raise UsageError(error.message, hint=error.hint or "as it would be written in [risk]") from error
+    until_when = f", until {clock.local(moment, clock.MARKET_ZONE)} ({clock.MARKET_ZONE})"
+    line(f"{name}: {old} → {new}{'' if wanted is None else until_when}")
+
+
+def _tell_history(config: Config, show_all: bool, output_json: bool) -> None:
+    from tradelog.report import limits as report
+
+    with open_reader(config) as reader:
+        found, total = report.history(reader, config.account, limit=-1 if show_all else 50)
+    if output_json:
+        as_json({"total": total, "events": found})
+        return
+    for row in found:
+        row["at"] = clock.local(row["created_at"], config.report.timezone)
+        change = [row["old_value"], row["new_value"]]
+        row["change"] = " → ".join(str(item) for item in change if item is not None)
+    if not found:
+        line("nothing yet")
+        return
+    table(HISTORY, found)
+    note(f"{len(found)} of {total}; times in {config.report.timezone}")
 
 
 def _parsed(name: str, value: str) -> Any:

@@ -45,6 +45,12 @@ def command(
         note(f"worker {worker.worker_id}: broker {name}, environment {environment}, account {account}")
         _tell_limits(config, writer)
         worker.start()
+        number = writer.rows(
+            "SELECT account_number FROM broker_accounts WHERE broker = ? AND environment = ? AND account = ?",
+            config.account,
+        )
+        if number:
+            note(f"the broker's account: {number[0]['account_number']}")
         try:
             worker.run_once() if once else worker.run()
         finally:
@@ -63,9 +69,12 @@ def _tell_limits(config: Config, writer: Writer) -> None:
     lifted = controls.lifts(rows, account, clock.now_text())
     current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
     named = [(item.name, as_text(getattr(current, item.name))) for item in fields(current)]
+    if current.throttle_orders is None:
+        named = [item for item in named if item[0] != "throttle_minutes"]
     note("limits: " + ", ".join(f"{name} {text}" for name, text in named if text not in ("off", "none")))
     for name, item in lifted.items():
-        note(f"{name} is lifted until {item.until} by {item.actor}: {item.reason}")
+        until = f"{clock.local(item.until, config.report.timezone)} ({config.report.timezone})"
+        note(f"{name} is lifted until {until} by {item.actor}: {item.reason}")
     for row in controls.open_halts(rows, account):
         what = "everything" if row["scope"] == "all" else f"{row['scope']} {row['subject']}"
         note(f"halted: {what}, by {row['actor']}: {row['reason']}")
@@ -93,6 +102,11 @@ WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pendi
   AND NOT EXISTS (SELECT 1 FROM trade_executions e WHERE e.decision_id = d.decision_id)
 """
 
+_HELD = """
+SELECT count(*) FROM trade_decisions WHERE broker = ? AND environment = ? AND account = ?
+AND status = 'pending' AND held_until > ?
+"""
+
 COLUMNS = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
@@ -112,6 +126,7 @@ def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) ->
         rows = reader.rows(_SENT, (json.dumps(sorted(sent | ended)), *config.account))
         unsent = reader.rows(_WAITING, (*config.account, clock.now_text()))
         halts = controls.halts(reader.rows, config.account)
+        held = reader.value(_HELD, (*config.account, clock.now_text()))
     halted = [row for row in unsent if halts.covers(row["strategy_name"], row["symbol"])]
     unapproved = [
         row
@@ -129,6 +144,8 @@ def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) ->
         done = sum(row["status"] not in ("executing", "pending") for row in rows)
         never = f", {len(ended - sent)} of them never sent" if ended - sent else ""
         note(f"{len(sent)} sent, {done} ended{never}, {len(still_open)} still open")
+    if held:
+        note(f"{held} decisions wait for the market to open")
     if halted:
         note(f"{len(halted)} decisions are halted: tradelog limits shows by whom")
     if unapproved:

@@ -62,7 +62,8 @@ def command(
     if found["attention"]:
         raise NeedsAttention(
             "; ".join(found["attention"]),
-            hint="tradelog resolve settles outcomes and breaks; tradelog alerts --ack all acknowledges",
+            hint="tradelog resolve settles outcomes and breaks, tradelog approve and decline what waits for"
+            " approval; tradelog alerts --ack all acknowledges",
         )
 
 
@@ -104,5 +105,7 @@ def _tell(found: dict[str, Any], zone: str) -> None:
         heading(title)
         for row in rows:
             row["age"] = age(row[since]) if since else ""
+            if row.get("until"):
+                row["until"] = clock.local(row["until"], zone)
             row["size"] = f"${row['notional']}" if row.get("notional") else row.get("quantity")
         table(columns, rows)

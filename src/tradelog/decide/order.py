@@ -8,13 +8,12 @@ trailing stop has one trail, in dollars or in percent, is for whole shares, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
+from tradelog import clock, money, symbols
 from tradelog.errors import InvalidDecision, UsageError
 
 SIDES = ("buy", "sell")
@@ -22,11 +21,6 @@ ORDER_TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
 LIMITED = ("limit", "stop_limit")
 STOPPED = ("stop", "stop_limit")
-
-# BRK.B and BTC/USD are symbols; Alpaca takes them as written and in upper case.
-# No stock has so long a ticker.
-_PAIR = re.compile(r"([A-Z0-9]{3,8})(USD|USDT|USDC|BTC)")
-_SYMBOL = re.compile(r"[A-Z0-9]{1,16}(?:[./-][A-Z0-9]{1,8})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +74,10 @@ def parse(values: Mapping[str, Any]) -> Order:
 def _symbol(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidDecision("symbol", "is missing")
-    symbol = value.strip().upper()
-    if not _SYMBOL.fullmatch(symbol):
-        raise InvalidDecision("symbol", f"{value!r} is no symbol", hint="such as AAPL, BRK.B or BTC/USD")
-    pair = _PAIR.fullmatch(symbol)
-    if pair is not None:
-        # One thing must have one name: limits, halts and positions go by it.
-        raise InvalidDecision("symbol", f"{value!r} is written {pair[1]}/{pair[2]}")
-    return symbol
+    try:
+        return symbols.parse(value)
+    except ValueError as error:
+        raise InvalidDecision("symbol", str(error)) from error
 
 
 def _choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str | None) -> str:

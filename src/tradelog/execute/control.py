@@ -116,7 +116,9 @@ def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], lim
         return False
     why = f"{sent} orders within {money.to_text(limits.throttle_minutes)} minutes"
     halt(tx, "strategy", strategy, "tradelog", why, account)
-    raise_alert(tx, "strategy_halted", strategy, f"{strategy} has halted itself: {why}; tradelog resume")
+    raise_alert(
+        tx, "strategy_halted", strategy, f"{strategy} has halted itself: {why}; tradelog resume --strategy"
+    )
     tx.journal("strategy.throttled", strategy)
     return True
 
@@ -210,9 +212,8 @@ def _waiting(tx: Transaction, config: Config, decision_id: str) -> None:
     if not control.approval:
         raise UsageError(f"decisions of {row['strategy_name']} need no approval", hint=hint)
     if clock.later(row["created_at"], float(control.approval_hours) * 3600) <= tx.now:
-        raise UsageError(
-            f"{decision_id} was to be approved by {control.approval_hours} h after it", hint=hint
-        )
+        hours = money.to_text(control.approval_hours)
+        raise UsageError(f"{decision_id} was not approved within {hours} h, and is over", hint=hint)
 
 
 def _named(scope: str, subject: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money, prices
+from tradelog import clock, money, prices, symbols
 from tradelog.config import RiskConfig
 from tradelog.execute import control, outbox, risk, settle, spending
 from tradelog.execute.ages import Ages
@@ -236,12 +236,14 @@ class Gate:
         if halted.everything:
             return None
         waiting = [key.partition(":")[2] for key in self._patience.waiting()]
+        limits = control.limits(rows, self._line.account, self._config.risk, now)
         return outbox.due(
             rows,
             self._line.account,
             now,
+            waits=limits.market_hours == "wait",
             strategies=sorted(halted.strategies),
-            symbols=sorted({*halted.symbols, *map(controls.folded, waiting)}),
+            symbols=sorted({*halted.symbols, *map(symbols.bare, waiting)}),
             approved_only=self._approved_only(),
         )
 
@@ -325,7 +327,8 @@ class Gate:
         if broker.refuses_without_price:
             # It fills at the price that the decision carries, or at the last close.
             known = (price, order.reference_price, self._last_close(order.symbol))
-            price = max((item for item in known if item is not None), default=None)
+            if order.side == "sell" or order.limit_price is None:
+                price = max((item for item in known if item is not None), default=None)
             unpriced = "nobody knows a price: the broker itself refuses it"
         elif self._is_lenient(limits):
             # The limit that is on without anybody's word stops no order for want of a quote.
@@ -445,8 +448,8 @@ def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
 
 def _in_words(check: risk.Check) -> str:
     if check.code == risk.STALE:
-        return f"{check.name} cannot be checked ({check.note}); the limit is {check.limit}"
-    return f"{check.name} is {check.observed}, the limit is {check.limit}"
+        return f"{check.name} cannot be checked ({check.note}); allowed: {check.limit}"
+    return f"{check.name}: {check.observed}; allowed: {check.limit}"
 
 
 def _is_past(snapshot: Snapshot) -> bool:

@@ -50,11 +50,12 @@ class Claim:
 
 # The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
 # earlier decision that waits for its next try: a sell never overtakes its buy. What is halted, or waits for
-# a person, holds back nothing: a way out must not wait behind it.
+# a person or for the open, holds back nothing: a way out must not wait behind it.
 _MAY = """
     {0}.status = 'pending' AND {0}.needs_attention IS NULL
     AND {0}.strategy_name NOT IN (SELECT value FROM json_each(:strategies))
-    AND replace({0}.symbol, '/', '') NOT IN (SELECT value FROM json_each(:symbols))
+    AND replace(replace(replace({0}.symbol, '/', ''), '.', ''), '-', '')
+        NOT IN (SELECT value FROM json_each(:symbols))
     AND ({0}.approval IS 'approved'
          OR {0}.strategy_name NOT IN (SELECT value FROM json_each(:approved_only)))
 """
@@ -62,7 +63,8 @@ _DUE = f"""
 SELECT * FROM trade_decisions d
 WHERE d.broker = :broker AND d.environment = :environment AND d.account = :account
   AND {_MAY.format("d")}
-  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= :now)
+  AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= :now
+       OR (d.next_attempt_at = d.held_until AND NOT :waits))
   AND (d.expires_at IS NULL OR d.expires_at > :now)
   AND NOT EXISTS (
     SELECT 1 FROM trade_executions e
@@ -71,7 +73,8 @@ WHERE d.broker = :broker AND d.environment = :environment AND d.account = :accou
   AND NOT EXISTS (
     SELECT 1 FROM trade_decisions p
     WHERE p.broker = d.broker AND p.environment = d.environment AND p.account = d.account
-      AND p.symbol = d.symbol AND p.id < d.id AND {_MAY.format("p")})
+      AND p.symbol = d.symbol AND p.id < d.id AND {_MAY.format("p")}
+      AND (p.held_until IS NULL OR p.held_until <= :now))
 ORDER BY d.id LIMIT 1
 """
 
@@ -88,17 +91,18 @@ def due(
     account: Account,
     now: str,
     *,
+    waits: bool = False,
     strategies: Sequence[str] = (),
     symbols: Sequence[str] = (),
     approved_only: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """The oldest decision that may be sent now, but for these strategies and symbols; None for none.
 
-    Those of the strategies in ``approved_only`` must have been approved. ``rows`` runs SQL, in a
-    transaction or outside of one.
+    Those of the strategies in ``approved_only`` must have been approved; those that are held for the open are
+    left out while orders are to wait for it. ``rows`` runs SQL, in a transaction or outside of one.
     """
     broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name, "now": now}
+    asked = {"broker": broker, "environment": environment, "account": name, "now": now, "waits": waits}
     lists = {"strategies": strategies, "symbols": symbols, "approved_only": approved_only}
     found = rows(_DUE, asked | {key: json.dumps(value) for key, value in lists.items()})
     return found[0] if found else None

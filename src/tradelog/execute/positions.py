@@ -15,8 +15,8 @@ from decimal import Decimal
 from tradelog import ids, money
 from tradelog.execute.outbox import Account
 from tradelog.operate.alerts import clear, raise_alert
-from tradelog.store.controls import folded
 from tradelog.store.writer import Transaction
+from tradelog.symbols import folded
 
 Held = dict[str, Decimal]
 

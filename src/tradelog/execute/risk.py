@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
+from tradelog import money, symbols
 from tradelog.config import RiskConfig
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.store.controls import folded
 
 STALE = "stale_data"
 # Orders that are meant for the time between sessions.
@@ -203,7 +202,7 @@ def _restricted(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     symbol = facts.order.symbol
     limit = f"not {', '.join(limits.restricted_symbols)}"
-    passed = folded(symbol) not in map(folded, limits.restricted_symbols)
+    passed = symbols.bare(symbol) not in map(symbols.bare, limits.restricted_symbols)
     return _check("restricted_symbol", symbol, limit, passed)
 
 
@@ -212,7 +211,7 @@ def _allowed(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     symbol = facts.order.symbol
     limit = f"one of {', '.join(limits.allowed_symbols) or 'none'}"
-    passed = folded(symbol) in map(folded, limits.allowed_symbols)
+    passed = symbols.bare(symbol) in map(symbols.bare, limits.allowed_symbols)
     return _check("allowed_symbol", symbol, limit, passed)
 
 

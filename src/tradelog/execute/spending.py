@@ -14,14 +14,13 @@ from typing import Any
 from tradelog import clock, money
 from tradelog.execute.outbox import Account
 from tradelog.execute.snapshots import Snapshot
-from tradelog.store.controls import folded
+from tradelog.store import worth
 from tradelog.store.writer import Transaction
+from tradelog.symbols import folded
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
 _SENT = """
-SELECT e.id, e.client_order_id, e.status, e.symbol, d.side, e.filled_quantity, e.filled_avg_price,
-       coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value,
-       coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, d.adopted,
+SELECT e.id, e.client_order_id, e.symbol, d.side, d.adopted, {columns},
        (SELECT max(v.event_id) FROM order_events v WHERE v.broker_order_id = e.alpaca_order_id) AS last_event
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
 WHERE e.id IN ({picked}) AND e.broker = :broker AND e.environment = :environment AND e.account = :account
@@ -41,7 +40,6 @@ UNION SELECT id FROM trade_executions WHERE id > :execution
 UNION SELECT x.id FROM order_events v JOIN trade_executions x ON x.execution_id = v.execution_id
   WHERE v.event_id > :event
 """
-_OPEN = ("sending", "unknown", "accepted", "partially_filled")
 
 
 class Spending:
@@ -72,7 +70,7 @@ class Spending:
             if symbol is None or folded(row["symbol"]) == folded(symbol):
                 is_replaced = row["client_order_id"] == self._replaced
                 # What is taken back by the replacement is not sent a second time.
-                total += (_worth(row) or money.ZERO) * (1 - _share_left(row) if is_replaced else 1)
+                total += (worth.of(row) or money.ZERO) * (1 - worth.share_left(row) if is_replaced else 1)
         return total
 
     def orders(self, seconds: float) -> int:
@@ -133,7 +131,7 @@ class Spending:
         Of each symbol the worst that can come: what is held, with all open buys filled, or all open sells.
         """
         try:
-            worth = {folded(item["symbol"]): _market_value(item) for item in held.value}
+            values = {folded(item["symbol"]): _market_value(item) for item in held.value}
         except (KeyError, ValueError, TypeError):
             return None
         buys: dict[str, Decimal] = {}
@@ -141,10 +139,10 @@ class Spending:
         for row in self._untold(held):
             if row["client_order_id"] == self._replaced:
                 continue
-            part = Decimal(1) if self._is_later(row, held) else _share_left(row)
+            part = Decimal(1) if self._is_later(row, held) else worth.share_left(row)
             if not part:
                 continue
-            dollars = _worth(row)
+            dollars = worth.of(row)
             if dollars is None:
                 return None
             kept = buys if row["side"] == "buy" else sells
@@ -152,8 +150,8 @@ class Spending:
 
         def total() -> Decimal:
             found = money.ZERO
-            for name in {*worth, *buys, *sells}:
-                has = worth.get(name, money.ZERO)
+            for name in {*values, *buys, *sells}:
+                has = values.get(name, money.ZERO)
                 ends = (has, has + buys.get(name, money.ZERO), has - sells.get(name, money.ZERO))
                 found += max(abs(item) for item in ends)
             return found
@@ -173,11 +171,11 @@ class Spending:
         for row in self._untold(account):
             if row["side"] != "buy":
                 continue
-            worth = _worth(row) or money.ZERO
+            value = worth.of(row) or money.ZERO
             if row["client_order_id"] == self._replaced:
-                told += worth * _share_left(row)
+                told += value * worth.share_left(row)
             elif self._is_later(row, account):
-                told -= worth
+                told -= value
         return told
 
     def _is_later(self, row: Mapping[str, Any], snapshot: Snapshot) -> bool:
@@ -203,19 +201,8 @@ class Spending:
         asked = dict(zip(("broker", "environment", "account"), self._account, strict=True)) | {
             "own": self._own
         }
-        rows = self._tx.dicts(_SENT.format(picked=picked), asked | values)
+        rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), asked | values)
         return list({row["client_order_id"]: row for row in rows}.values())
-
-
-def _worth(row: Mapping[str, Any]) -> Decimal | None:
-    """Dollars that an order counted for when it was claimed. Of one that was not claimed under limits, the
-    best that its row tells; None where it tells nothing."""
-    if row["order_value"] is not None:
-        return money.parse(row["order_value"])
-    if row["notional"] is not None:
-        return money.parse(row["notional"])
-    price = row["own_price"] or row["filled_avg_price"]
-    return None if price is None else money.parse(row["quantity"]) * money.parse(price)
 
 
 def _market_value(item: Mapping[str, Any]) -> Decimal:
@@ -235,13 +222,3 @@ def _shares(row: Mapping[str, Any], price: Decimal | None) -> Decimal:
 
 def _left(row: Mapping[str, Any], price: Decimal | None) -> Decimal:
     return max(_shares(row, price) - money.parse(row["filled_quantity"]), money.ZERO)
-
-
-def _share_left(row: Mapping[str, Any]) -> Decimal:
-    """How much of an order is not filled yet, as a part of one; of an order for dollars, all of it."""
-    if row["status"] not in _OPEN:
-        return money.ZERO
-    if row["quantity"] is None:
-        return Decimal(1)
-    quantity = money.parse(row["quantity"])
-    return max(quantity - money.parse(row["filled_quantity"]), money.ZERO) / quantity

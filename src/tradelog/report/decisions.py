@@ -19,7 +19,8 @@ AND (:symbol IS NULL OR symbol = :symbol) AND (:strategy IS NULL OR strategy_nam
 _DECISIONS = f"""
 SELECT decision_id, created_at, strategy_name, actor, symbol, side, quantity, notional, order_type,
        limit_price, stop_price, trail_price, trail_percent, time_in_force, status, failure_code,
-       failure_message, needs_attention, approval, approval_by, expires_at, adopted
+       failure_message, needs_attention, approval, approval_by, held_until, extended_hours, expires_at,
+       adopted
 FROM trade_decisions WHERE {_WHERE}
 AND (:status IS NULL OR status = :status)
 AND (:waiting IS NULL OR (status = 'pending' AND approval IS NULL
@@ -49,6 +50,7 @@ def decisions(
     found, total = _list(reader, _DECISIONS, account, wanted, limit)
     for row in found:
         row["adopted"] = bool(row["adopted"])
+        row["extended_hours"] = bool(row["extended_hours"])
     return found, total
 
 

@@ -36,6 +36,14 @@ WHERE broker = :broker AND environment = :environment AND account = :account
   AND (:strategy IS NULL OR strategy_name = :strategy)
 ORDER BY failed_at DESC LIMIT :limit
 """
+# A replacement that was refused is no failed decision: the old order stands.
+_REPLACES = """
+SELECT r.decision_id, d.symbol, d.side, d.strategy_name, r.ended_at AS failed_at, r.message AS failure_message
+FROM order_requests r JOIN trade_decisions d ON d.decision_id = r.decision_id
+WHERE r.kind = 'replace' AND r.status = 'refused' AND d.broker = :broker AND d.environment = :environment
+  AND d.account = :account AND r.ended_at >= :since AND r.ended_at < :before
+  AND (:strategy IS NULL OR d.strategy_name = :strategy) ORDER BY r.id DESC
+"""
 _UNKNOWN = """
 SELECT e.decision_id, e.symbol, d.side, d.strategy_name, e.started_at AS failed_at,
        e.error_message AS failure_message
@@ -66,6 +74,8 @@ def failures(
         entry["months"][month] = entry["months"].get(month, 0) + row["count"]
     for code, entry in found.items():
         entry["examples"] = reader.rows(_EXAMPLES, {**asked, "code": code, "limit": EXAMPLES})
+    for row in reader.rows(_REPLACES, asked):
+        _add_replace(found, row, period.zone)
     unknown = reader.rows(_UNKNOWN, asked)
     if unknown:
         found["unknown"] = _open(unknown, period.zone)
@@ -75,6 +85,23 @@ def failures(
 def stage(code: str) -> str:
     """Which of `STAGES` a failure code belongs to."""
     return "risk" if code.startswith("risk.") else _BY_CODE.get(code, "broker")
+
+
+def _add_replace(found: dict[str, dict[str, Any]], row: Row, zone: str) -> None:
+    """Count a refused replacement under the limit that it names, a halt, or the broker's no."""
+    message = row["failure_message"] or ""
+    head = message.partition(":")[0]
+    is_ours = head.startswith("risk.") or head == "halted"
+    reason = f"replace: {head}" if is_ours else "replace refused"
+    entry = found.setdefault(
+        reason,
+        {"stage": "risk" if is_ours else "broker", "reason": reason, "count": 0, "latest": row["failed_at"]}
+        | {"months": {}, "examples": []},
+    )
+    month = clock.local(row["failed_at"], zone)[:7]
+    entry["count"] += 1
+    entry["months"][month] = entry["months"].get(month, 0) + 1
+    entry["examples"] = [*entry["examples"], row][:EXAMPLES]
 
 
 def _open(rows: list[Row], zone: str) -> dict[str, Any]:

@@ -9,16 +9,25 @@ from typing import Any
 
 from tradelog import clock, money
 from tradelog.config import Config, RiskConfig, as_text, with_lifts
-from tradelog.store import controls
+from tradelog.store import controls, worth
 from tradelog.store.reader import Reader, Row
 
-_SENT = """
-SELECT e.client_order_id, e.symbol, e.started_at, e.order_value, d.strategy_name
+_SENT = f"""
+SELECT e.client_order_id, e.symbol, e.started_at, d.strategy_name, {worth.COLUMNS}
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
 WHERE e.broker = ?1 AND e.environment = ?2 AND e.account = ?3
   AND e.id IN (SELECT id FROM trade_executions WHERE started_at >= ?4
                UNION SELECT id FROM trade_executions WHERE resent_at >= ?4)
   AND e.status <> 'not_sent' AND d.adopted = 0 ORDER BY e.id
+"""
+_OPEN = f"""
+SELECT {worth.COLUMNS} FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
+WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status IN ('accepted', 'partially_filled')
+"""
+_RESUMED = """
+SELECT subject, max(ended_at) AS ended_at FROM halts
+WHERE scope = 'strategy' AND (account = '' OR (broker = ? AND environment = ? AND account = ?))
+GROUP BY subject
 """
 _REFUSED = """
 SELECT code, count(*) AS refused FROM risk_checks c JOIN trade_decisions d ON d.decision_id = c.decision_id
@@ -54,7 +63,8 @@ def limits(reader: Reader, config: Config) -> dict[str, Any]:
     day = clock.market_today()
     since = clock.start_of_day(day)
     sent = {row["client_order_id"]: row for row in reader.rows(_SENT, (*account, since))}
-    used: dict[str, str | None] = {**_use(list(sent.values()), now, current)}
+    resumed = {row["subject"]: row["ended_at"] or "" for row in reader.rows(_RESUMED, account)}
+    used: dict[str, str | None] = {**_use(list(sent.values()), now, current, resumed)}
     used["max_gross_exposure"] = _exposure(reader, account)
     refused = {row["code"]: row["refused"] for row in reader.rows(_REFUSED, (*account, since))}
     listed = []
@@ -80,6 +90,20 @@ def limits(reader: Reader, config: Config) -> dict[str, Any]:
     }
 
 
+def history(reader: Reader, account: tuple[str, str, str], *, limit: int = 50) -> tuple[list[Row], int]:
+    """(what people, and tradelog itself, have said about sending, newest first, how many in all)."""
+    where = (
+        "kind NOT LIKE 'resolve.%' AND (coalesce(account, '') = '' OR (broker = ? AND environment = ?"
+        " AND account = ?))"
+    )
+    found = reader.rows(
+        "SELECT created_at, kind, subject, actor, reason, old_value, new_value, until FROM control_events"
+        f" WHERE {where} ORDER BY event_id DESC LIMIT ?",
+        (*account, limit),
+    )
+    return found, int(reader.value(f"SELECT count(*) FROM control_events WHERE {where}", account))
+
+
 def waiting(reader: Reader, config: Config) -> list[Row]:
     """The decisions that wait for a person to approve them, oldest first, with the moment it is too late."""
     strategies = [name for name, rule in config.controls.items() if rule.approval]
@@ -96,18 +120,20 @@ def waiting(reader: Reader, config: Config) -> list[Row]:
     return found
 
 
-def _use(sent: list[Row], now: str, current: RiskConfig) -> dict[str, str]:
+def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]) -> dict[str, str]:
     by_symbol: dict[str, Decimal] = {}
     by_strategy: dict[str, int] = {}
     last_minute = clock.later(now, -60)
     window = clock.later(now, -float(current.throttle_minutes) * 60)
     largest = total = money.ZERO
     for row in sent:
-        value = money.parse(row["order_value"] or "0")
+        value = worth.of(row) or money.ZERO
         largest, total = max(largest, value), total + value
         by_symbol[row["symbol"]] = by_symbol.get(row["symbol"], money.ZERO) + value
-        if row["started_at"] >= window and row["strategy_name"] != "manual":
-            by_strategy[row["strategy_name"]] = by_strategy.get(row["strategy_name"], 0) + 1
+        name = row["strategy_name"]
+        # A strategy's count begins anew when somebody resumes it.
+        if name != "manual" and row["started_at"] > max(window, resumed.get(name, "")):
+            by_strategy[name] = by_strategy.get(name, 0) + 1
     most = max(by_symbol, key=lambda name: by_symbol[name], default=None)
     busiest = max(by_strategy, key=lambda name: by_strategy[name], default=None)
     return {
@@ -130,7 +156,10 @@ def _exposure(reader: Reader, account: tuple[str, str, str]) -> str | None:
     if row is None:
         return None
     try:
-        worth = [money.parse(item["market_value"]) for item in json.loads(row["value"], parse_float=Decimal)]
+        values = [money.parse(item["market_value"]) for item in json.loads(row["value"], parse_float=Decimal)]
     except (ValueError, KeyError, TypeError):
         return None
-    return f"{money.to_text(sum((abs(item) for item in worth), money.ZERO))} held at {row['as_of'][:16]}Z"
+    held = sum((abs(item) for item in values), money.ZERO)
+    opened = [(worth.of(item) or money.ZERO) * worth.share_left(item) for item in reader.rows(_OPEN, account)]
+    on_top = f" and {money.to_text(sum(opened, money.ZERO))} in open orders" if opened else ""
+    return f"{money.to_text(held)} held{on_top}"

@@ -10,20 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tradelog import symbols
+
 Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[dict[str, Any]]]
 Account = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Halts:
-    """What is halted for an account: everything, or these strategies and (folded) symbols."""
+    """What is halted for an account: everything, or these strategies and (bare) symbols."""
 
     everything: bool
     strategies: frozenset[str]
     symbols: frozenset[str]
 
     def covers(self, strategy: str, symbol: str) -> bool:
-        return self.everything or strategy in self.strategies or folded(symbol) in self.symbols
+        return self.everything or strategy in self.strategies or symbols.bare(symbol) in self.symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,8 @@ def halts(rows: Rows, account: Account) -> Halts:
     return Halts(
         any(row["scope"] == "all" for row in found),
         frozenset(row["subject"] for row in found if row["scope"] == "strategy"),
-        frozenset(folded(row["subject"]) for row in found if row["scope"] == "symbol"),
+        frozenset(symbols.bare(row["subject"]) for row in found if row["scope"] == "symbol"),
     )
-
-
-def folded(symbol: str) -> str:
-    """The broker writes BTC/USD in orders and fills, and BTCUSD in positions."""
-    return symbol.replace("/", "")
 
 
 def lifts(rows: Rows, account: Account, now: str) -> dict[str, Lift]:

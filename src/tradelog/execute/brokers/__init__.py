@@ -12,7 +12,9 @@ def connect(config: Config) -> Broker:
         from tradelog.execute.brokers.simulated import SimulatedBroker
         from tradelog.prices import load
 
-        path = config.store_path.with_name(config.store_path.stem + ".simulated-broker.db")
+        # A book of its own for each account; the first one's name is as it always was.
+        account = "" if config.broker.account == "default" else f".{config.broker.account}"
+        path = config.store_path.with_name(f"{config.store_path.stem}.simulated-broker{account}.db")
         return SimulatedBroker(path, load(config.market.prices), cash=config.broker.cash)
     from tradelog.execute.brokers.alpaca import AlpacaBroker
 

@@ -1,0 +1,35 @@
+"""What an order counts for, in dollars, by its row: the same for the checks and for the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from tradelog import money
+
+# What `of` reads, from trade_executions e and its decision d.
+COLUMNS = """coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value, e.filled_quantity,
+       e.filled_avg_price, coalesce(e.limit_price, d.limit_price, d.stop_price) AS own_price, e.status"""
+OPEN = ("sending", "unknown", "accepted", "partially_filled")
+
+
+def of(row: Mapping[str, Any]) -> Decimal | None:
+    """Dollars that an order counted for when it was claimed. Of one that was not claimed under limits, the
+    best that its row tells; None where it tells nothing."""
+    if row["order_value"] is not None:
+        return money.parse(row["order_value"])
+    if row["notional"] is not None:
+        return money.parse(row["notional"])
+    price = row["own_price"] or row["filled_avg_price"]
+    return None if price is None else money.parse(row["quantity"]) * money.parse(price)
+
+
+def share_left(row: Mapping[str, Any]) -> Decimal:
+    """How much of an order may still be filled, as a part of one; of an order for dollars, all of it."""
+    if row["status"] not in OPEN:
+        return money.ZERO
+    if row["quantity"] is None:
+        return Decimal(1)
+    quantity = money.parse(row["quantity"])
+    return max(quantity - money.parse(row["filled_quantity"]), money.ZERO) / quantity
