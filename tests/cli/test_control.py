@@ -127,6 +127,7 @@ def test_what_was_said_about_sending_can_be_read(cli: Cli, home: Path) -> None:
         ("resume", "strategy bott", "ann", "typo"),
         ("halt", "strategy bott", told[2][2], "odd"),
     ]
+    assert [found["events"][0][name] for name in ("old_value", "new_value")] == ["on", "off"]
     assert found["total"] == 3 + len(config_module.RiskConfig.__dataclass_fields__)
     assert "hedge" in cli("limits", "--history").out
 

@@ -101,7 +101,15 @@ def history(reader: Reader, account: tuple[str, str, str], *, limit: int = 50) -
         f" WHERE {where} ORDER BY event_id DESC LIMIT ?",
         (*account, limit),
     )
+    for row in found:
+        if row["kind"] == "limit.lifted":
+            value = row["new_value"]
+            row["new_value"] = "as configured" if value is None else _written(json.loads(value))
     return found, int(reader.value(f"SELECT count(*) FROM control_events WHERE {where}", account))
+
+
+def _written(value: Any) -> str:
+    return as_text(tuple(value) if isinstance(value, list) else value)
 
 
 def waiting(reader: Reader, config: Config) -> list[Row]:
