@@ -76,5 +76,5 @@ def _list(
         "status": wanted.status,
         "waiting": None if wanted.waiting is None else json.dumps(wanted.waiting),
     }
-    found = reader.rows(f"{sql} ORDER BY created_at DESC, id DESC LIMIT :limit", {**asked, "limit": limit})
+    found = reader.rows(f"{sql} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
     return found, int(reader.value(f"SELECT count(*) FROM ({sql})", asked))

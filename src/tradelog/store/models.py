@@ -305,7 +305,6 @@ class TradeDecision(SQLModel, table=True):
         Index("ix_decisions_client", "client_order_id"),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
         _in("ck_decisions_approval", "approval", ("approved", "declined")),
-        Index("ix_decisions_created", "created_at"),
         Index(
             "ix_decisions_failed",
             *("broker", "environment", "account", "failed_at"),

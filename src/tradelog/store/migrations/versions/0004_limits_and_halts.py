@@ -85,7 +85,6 @@ def add_indexes() -> None:
         ("ix_controls_until", "control_events", ["until"], "until IS NOT NULL", False),
         ("ix_executions_started", "trade_executions", ["started_at"], None, False),
         ("ix_checks_failed", "risk_checks", ["checked_at"], "verdict = 'failed'", False),
-        ("ix_decisions_created", "trade_decisions", ["created_at"], None, False),
         ("ix_executions_resent", "trade_executions", ["resent_at"], "resent_at IS NOT NULL", False),
         ("ix_decisions_failed", "trade_decisions", [*ACCOUNT, "failed_at"], "failed_at IS NOT NULL", False),
     ):
