@@ -7,7 +7,6 @@ Secrets come from the environment only, or from a file that only its owner can r
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -16,14 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 from urllib.parse import urlsplit
 
-from tradelog import clock, money, symbols
+from tradelog import clock
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
+from tradelog.limits import ControlConfig, RiskConfig, check_duration, check_risk
+from tradelog.settings import T, coerce, known, one_of, section
 
 FILE_NAME = "tradelog.toml"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,48 +61,8 @@ class WorkerConfig:
     once_seconds: Decimal = Decimal(10)
 
 
-MARKET_HOURS = ("queue", "wait", "refuse")
-
-
-@dataclass(frozen=True, slots=True)
-class RiskConfig:
-    """Limits that hold right before sending. None is off; what is on by default cannot surprise.
-
-    Amounts are dollars, ``duplicate_window_seconds`` and the ages seconds. A day is the market's.
-    """
-
-    max_order_notional: Decimal | None = Decimal(1_000_000)
-    max_order_quantity: Decimal | None = None
-    max_symbol_notional: Decimal | None = None
-    max_day_notional: Decimal | None = None
-    max_gross_exposure: Decimal | None = None
-    max_orders_per_minute: int | None = None
-    max_orders_per_day: int | None = None
-    duplicate_window_seconds: Decimal | None = None
-    restricted_symbols: tuple[str, ...] | None = None
-    allowed_symbols: tuple[str, ...] | None = None
-    long_only: bool = True
-    price_collar_percent: Decimal | None = None
-    buying_power: bool = False
-    tradable_assets: bool = False
-    market_hours: str = "queue"
-    max_snapshot_seconds: Decimal = Decimal(60)
-    max_age_seconds: Decimal | None = Decimal(3600)
-    throttle_orders: int | None = None
-    throttle_minutes: Decimal = Decimal(60)
-
-
 # The parameters of the strategies that come with tradelog; the programs of others keep theirs elsewhere.
 PARAMETERS = {"congress": ("min_members", "window_days", "notional", "exit")}
-
-
-@dataclass(frozen=True, slots=True)
-class ControlConfig:
-    """What holds for one strategy, whoever runs it: beside its own parameters in ``[strategies.NAME]``."""
-
-    approval: bool = False
-    approval_hours: Decimal = Decimal(24)
-    max_age_seconds: Decimal | None = Decimal(3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +204,7 @@ def load(explicit: Path | None = None) -> Config:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    _known(table, SECTIONS, str(path))
+    known(table, SECTIONS, str(path))
     risk = section(RiskConfig, table.get("risk", {}), "risk", path.parent)
     strategies, controls = _strategies(_tables(table.get("strategies", {}), "strategies"), risk, path.parent)
     config = Config(
@@ -266,18 +226,6 @@ def load(explicit: Path | None = None) -> Config:
     if config.broker.environment == "live":
         _check_live(config, table.get("risk", {}))
     return config
-
-
-def section(cls: type[T], table: Any, where: str, base: Path) -> T:
-    """A dataclass from a TOML table; raises ConfigError for an unknown key or a wrong type."""
-    if not isinstance(table, dict):
-        raise ConfigError(f"[{where}] must be a table")
-    names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
-    _known(table, names, f"[{where}]")
-    hints = get_type_hints(cls)
-    return cls(
-        **{name: _coerce(value, hints[name], f"[{where}] {name}", base) for name, value in table.items()}
-    )
 
 
 def secret(name: str) -> str | None:
@@ -303,8 +251,8 @@ def _sources(table: Any, base: Path) -> SourcesConfig:
     use = {}
     for command, default in DEFAULT_SOURCES.items():
         given = tables.get(command, {})
-        _known(given, ("use",), f"[sources.{command}]")
-        use[command] = str(_coerce(given.get("use", default), str, f"[sources.{command}] use", base))
+        known(given, ("use",), f"[sources.{command}]")
+        use[command] = str(coerce(given.get("use", default), str, f"[sources.{command}] use", base))
     found = SourcesConfig(use=use, tables=tables, base=base)
     for name, cls in SOURCE_SECTIONS.items():
         found.settings(name, cls)
@@ -323,10 +271,10 @@ def _strategies(
         given = {key: value for key, value in table.items() if key in ours}
         found = section(ControlConfig, given, f"strategies.{name}", base)
         if "max_age_seconds" in given:
-            _check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
+            check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
         else:
             found = replace(found, max_age_seconds=risk.max_age_seconds)
-        _check_duration(found.approval_hours, f"[strategies.{name}] approval_hours")
+        check_duration(found.approval_hours, f"[strategies.{name}] approval_hours")
         controls[name] = found
     return parameters, controls
 
@@ -339,7 +287,7 @@ def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str]) -> None
         raise ConfigError(
             f"{wrong!r} in [strategies.{name}] holds for all strategies", hint="move it to [risk]"
         )
-    _known(table, (*PARAMETERS.get(name, ()), *sorted(ours)), f"[strategies.{name}]")
+    known(table, (*PARAMETERS.get(name, ()), *sorted(ours)), f"[strategies.{name}]")
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:
@@ -348,81 +296,10 @@ def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:
     return table
 
 
-def _known(table: Mapping[str, Any], names: Any, where: str) -> None:
-    for key in table:
-        if key not in names:
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"unknown key {key!r} in {where}", hint=f"did you mean {near[0]!r}?" if near else None
-            )
-
-
-def limit_from(name: str, value: Any, where: str) -> Any:
-    """One limit of `RiskConfig` from a TOML value, ``off`` for None. Raises ConfigError."""
-    return _coerce(value, get_type_hints(RiskConfig)[name], where, Path())
-
-
-def with_lifts(configured: RiskConfig, lifted: Mapping[str, Any]) -> RiskConfig:
-    """The limits, some of them with another value, as in TOML. Raises ConfigError."""
-    if not lifted:
-        return configured
-    return replace(configured, **{name: limit_from(name, value, name) for name, value in lifted.items()})
-
-
-def as_toml(value: Any) -> Any:
-    """A limit as it would be written in tradelog.toml: ``off`` for None."""
-    if value is None:
-        return "off"
-    if isinstance(value, Decimal):
-        return money.to_text(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def as_text(value: Any) -> str:
-    """A limit in words."""
-    written = as_toml(value)
-    if isinstance(written, bool):
-        return "on" if written else "off"
-    return ", ".join(written) or "none" if isinstance(written, list) else str(written)
-
-
-def _coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
-    is_optional = type(None) in getattr(kind, "__args__", ())
-    if is_optional and value == "off" and str not in kind.__args__ and Path not in kind.__args__:
-        return None
-    if is_optional and tuple[str, ...] in kind.__args__:
-        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-            raise ConfigError(f"{where} must be a list of texts, not {value!r}")
-        try:
-            return tuple(symbols.parse(item) for item in value)
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from error
-    wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
-    if wanted is Decimal:
-        try:
-            # A TOML float has been through binary; its shortest text is what was written.
-            number = money.parse(repr(value) if isinstance(value, float) else value)
-        except ValueError as error:
-            raise ConfigError(f"{where} must be a number: {error}") from error
-        if number < 0:
-            raise ConfigError(f"{where} must not be negative")
-        return number
-    if wanted is Path and isinstance(value, str) and value:
-        return base / Path(value).expanduser()
-    if wanted in (int, str, bool) and type(value) is wanted and value != "":
-        if wanted is int and value < 0:
-            raise ConfigError(f"{where} must not be negative")
-        return value
-    raise ConfigError(f"{where} must be {_KINDS.get(wanted, 'given')}, not {value!r}")
-
-
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a path"}
-
-
 def _check(config: Config) -> None:
     broker = config.broker
-    _one_of(broker.name, ("simulated", "alpaca"), "[broker] name")
-    _one_of(broker.environment, ("paper", "live"), "[broker] environment")
+    one_of(broker.name, ("simulated", "alpaca"), "[broker] name")
+    one_of(broker.environment, ("paper", "live"), "[broker] environment")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", broker.account):
         raise ConfigError(f"[broker] account = {broker.account!r}: letters, digits, '.', '_' and '-' only")
     for name in ("base_url", "data_url"):
@@ -454,30 +331,6 @@ def _check(config: Config) -> None:
         raise ConfigError(f"[report] timezone: {error.message}", hint=error.hint) from error
 
 
-# More than ten years of seconds is no age that anybody means.
-_MOST_SECONDS = 315_360_000
-_DURATIONS = ("duplicate_window_seconds", "max_snapshot_seconds", "max_age_seconds", "throttle_minutes")
-
-
-def _check_duration(value: Decimal | None, where: str) -> None:
-    if value is not None and value > _MOST_SECONDS:
-        raise ConfigError(
-            f"{where} is more than ten years", hint='"off" is no limit, where there may be none'
-        )
-
-
-def check_risk(risk: RiskConfig) -> None:
-    """Raises ConfigError for a limit that cannot be meant."""
-    _one_of(risk.market_hours, MARKET_HOURS, "[risk] market_hours")
-    for name in ("max_snapshot_seconds", "throttle_minutes"):
-        if not getattr(risk, name):
-            raise ConfigError(f"[risk] {name} must be above 0")
-    for name in _DURATIONS:
-        _check_duration(getattr(risk, name), f"[risk] {name}")
-    if risk.throttle_orders == 0:
-        raise ConfigError("[risk] throttle_orders must be above 0", hint='"off" is no throttle')
-
-
 def _check_live(config: Config, given: Mapping[str, Any]) -> None:
     """Live trading takes a broker that has it, the number of the account, and a limit that is written."""
     if config.broker.name != "alpaca":
@@ -491,13 +344,6 @@ def _check_live(config: Config, given: Mapping[str, Any]) -> None:
         raise ConfigError(
             "live trading needs [risk] max_order_notional written out",
             hint="the most dollars that one order may be worth",
-        )
-
-
-def _one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
-    if value not in allowed:
-        raise ConfigError(
-            f"{where} = {value!r} is not known", hint=f"one of: {', '.join(map(repr, allowed))}"
         )
 
 

@@ -15,6 +15,7 @@ from tests.execute.driving import ENVIRONMENT
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tradelog import config as config_module
 from tradelog.errors import ConfigError
+from tradelog.limits import RiskConfig
 from tradelog.store.writer import Writer
 
 DAY = '"2999-01-01 16:00"'
@@ -107,7 +108,7 @@ def test_limits_with_todays_use(cli: Cli, home: Path) -> None:
     decide(cli, "buy", "20000", "AAPL")
     cli("run-worker", "--once")
     found = {row["name"]: row for row in json.loads(cli("limits", "--json").out)["limits"]}
-    assert set(found) == set(config_module.RiskConfig.__dataclass_fields__)
+    assert set(found) == set(RiskConfig.__dataclass_fields__)
     assert found["max_day_notional"]["used"] == "300"
     assert found["max_symbol_notional"]["used"] == "300 in AAPL"
     assert found["max_orders_per_day"]["used"] == "1"
@@ -128,7 +129,7 @@ def test_what_was_said_about_sending_can_be_read(cli: Cli, home: Path) -> None:
         ("halt", "strategy bott", told[2][2], "odd"),
     ]
     assert [found["events"][0][name] for name in ("old_value", "new_value")] == ["on", "off"]
-    assert found["total"] == 3 + len(config_module.RiskConfig.__dataclass_fields__)
+    assert found["total"] == 3 + len(RiskConfig.__dataclass_fields__)
     assert "hedge" in cli("limits", "--history").out
 
 

@@ -15,11 +15,12 @@ from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tradelog import clock
-from tradelog import config as config_module
-from tradelog.config import Config, ControlConfig
+from tradelog.config import Config
+from tradelog.errors import UsageError
 from tradelog.execute import changes, control
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
+from tradelog.limits import ControlConfig
 from tradelog.store.writer import Writer
 
 Decide = Callable[..., str]
@@ -590,7 +591,7 @@ def test_a_decision_waits_for_its_approval(
     assert kinds == [("approve", "ann"), ("decline", "ann")]
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE acknowledged_at IS NULL") == 0
     for wrong in (first, declined, other, free):
-        with pytest.raises(config_module.UsageError), writer.transaction() as tx:
+        with pytest.raises(UsageError), writer.transaction() as tx:
             control.approve(tx, ruled, wrong, "ann", None)
 
 
@@ -844,7 +845,7 @@ def test_an_older_lift_does_not_come_back(writer: Writer, config: Config) -> Non
 def test_a_symbol_of_crypto_has_one_name(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
-    with pytest.raises(config_module.UsageError, match="BTC/USD"):
+    with pytest.raises(UsageError, match="BTC/USD"):
         decide(symbol="BTCUSD")
     worker = limited(restricted_symbols=("ETHUSD",))
     with writer.transaction() as tx:

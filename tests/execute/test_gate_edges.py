@@ -16,10 +16,11 @@ from tests.execute.test_risk import dollars, order
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tradelog import clock
 from tradelog import config as config_module
-from tradelog.config import Config, ControlConfig, RiskConfig
+from tradelog.config import Config
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control, risk
 from tradelog.execute.worker import Worker
+from tradelog.limits import ControlConfig, RiskConfig
 from tradelog.store import controls
 from tradelog.store.writer import Writer
 

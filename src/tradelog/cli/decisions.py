@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tradelog import clock
+from tradelog.cli import render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.errors import UsageError
@@ -89,7 +90,7 @@ def command(
 
 def _describe(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:
     row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
-    row["terms"] = terms(row)
+    row["terms"] = render.terms(row)
     why = ": ".join(filter(None, (row["failure_code"], row["failure_message"]))) or row["needs_attention"]
     if row["status"] == "pending":
         if halts.covers(row["strategy_name"], row["symbol"]):
@@ -99,16 +100,3 @@ def _describe(row: dict[str, Any], approved_only: tuple[str, ...], halts: contro
         elif row["held_until"] is not None and row["held_until"] > clock.now_text():
             why = f"waits for the open at {clock.local(row['held_until'], zone)}"
     row["why_not"] = why or ""
-
-
-def terms(row: dict[str, Any]) -> str:
-    """An order's type with its prices, and its time in force."""
-    said = [row["order_type"]]
-    for name, value in (("limit", row["limit_price"]), ("stop", row["stop_price"])):
-        if value:
-            said.append(f"{name} {value}")
-    if row["trail_price"] or row["trail_percent"]:
-        said.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
-    if row["extended_hours"]:
-        said.append("extended hours")
-    return ", ".join([*said, row["time_in_force"]])

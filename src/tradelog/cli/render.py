@@ -190,6 +190,19 @@ def percent(share: Decimal | None) -> str:
     return "—" if share is None else f"{(share * 100).quantize(Decimal('0.1'))} %"
 
 
+def terms(row: dict[str, Any]) -> str:
+    """An order's type with its prices, and its time in force."""
+    said = [row["order_type"]]
+    for name, value in (("limit", row["limit_price"]), ("stop", row["stop_price"])):
+        if value:
+            said.append(f"{name} {value}")
+    if row["trail_price"] or row["trail_percent"]:
+        said.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
+    if row["extended_hours"]:
+        said.append("extended hours")
+    return ", ".join([*said, row["time_in_force"]])
+
+
 def amount(low: str | None, high: str | None) -> str:
     """A disclosed range: ``1,001–15,000``, ``5,000,000+``, or empty where it is unknown."""
     if low is None:

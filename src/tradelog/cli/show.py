@@ -144,7 +144,7 @@ def _decision(found: dict[str, Any], zone: str) -> None:
     size = f"${found['notional']} of" if found["notional"] else found["quantity"]
     render.pairs(
         [
-            ("order", f"{found['side']} {size} {found['symbol']}, {_terms(found)}"),
+            ("order", f"{found['side']} {size} {found['symbol']}, {render.terms(found)}"),
             ("strategy", f"{found['strategy_name']} {found['strategy_version'] or ''}".strip()),
             ("account", f"{found['account']} ({found['broker']}, {found['environment']})"),
             ("decided", f"{clock.local(found['created_at'], zone)} ({zone}) by {found['actor']}"),
@@ -254,19 +254,6 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             f"  {clock.local(fill['transaction_time'], zone)} fill: {fill['side']} {fill['quantity']}"
             f" at {fill['price']} ({fill['price_basis']})"
         )
-
-
-def _terms(found: dict[str, Any]) -> str:
-    terms = [found["order_type"]]
-    if found["limit_price"]:
-        terms.append(f"limit {found['limit_price']}")
-    if found["stop_price"]:
-        terms.append(f"stop {found['stop_price']}")
-    if found["trail_price"] or found["trail_percent"]:
-        terms.append(f"trail {found['trail_price'] or found['trail_percent'] + '%'}")
-    if found["extended_hours"]:
-        terms.append("extended hours")
-    return ", ".join([*terms, found["time_in_force"]])
 
 
 def _fields(found: dict[str, Any]) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tradelog import clock, ids, money
-from tradelog.config import Config, section
+from tradelog.config import Config
 from tradelog.decide import order, record, strategies
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Signal, Strategy
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
+from tradelog.settings import section
 from tradelog.store.writer import Transaction, Writer
 
 Account = tuple[str, str, str]

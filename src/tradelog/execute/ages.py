@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from tradelog import clock, money
-from tradelog.config import RiskConfig
 from tradelog.execute import control, risk, sessions
 from tradelog.execute.line import Line
+from tradelog.limits import RiskConfig
 
 
 class Ages:

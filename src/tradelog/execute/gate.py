@@ -17,13 +17,13 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog import clock, money, prices, symbols
-from tradelog.config import RiskConfig
 from tradelog.execute import control, outbox, risk, settle, spending
 from tradelog.execute.ages import Ages
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.line import Line, Patience, wait_asked
 from tradelog.execute.outcome import Kind, of_lookup
 from tradelog.execute.snapshots import Snapshot, Snapshots, quote_age, quoted
+from tradelog.limits import RiskConfig
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import controls
@@ -181,9 +181,9 @@ class Gate:
         self._record(tx, decision, order, limits, checks)
         return (None if failed is None else f"risk.{failed.code}: {_in_words(failed)}"), facts.value
 
-    def expire(self, tx: Transaction) -> int:
+    def expire(self, tx: Transaction) -> None:
         """Cancel what was not sent in time: past its own time, too old, or never approved."""
-        config, ended = self._config, 0
+        config = self._config
         rules = [config.control(""), *config.controls.values()]
         ages = [rule.max_age_seconds for rule in rules if rule.max_age_seconds is not None]
         ages += [rule.approval_hours * 3600 for rule in rules if rule.approval]
@@ -194,8 +194,7 @@ class Gate:
             " AND account = ? AND (expires_at <= ? OR created_at <= ?)",
             (*self._line.account, tx.now, oldest),
         ):
-            ended += self._expire(tx, row, limits)
-        return ended
+            self._expire(tx, row, limits)
 
     def _expire(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> bool:
         """End a pending decision that is too late; False where it is not."""

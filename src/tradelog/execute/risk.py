@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog import money, symbols
-from tradelog.config import RiskConfig
 from tradelog.execute.brokers.base import WireOrder
+from tradelog.limits import RiskConfig
 
 STALE = "stale_data"
 # Orders that are meant for the time between sessions.

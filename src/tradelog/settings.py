@@ -1,0 +1,74 @@
+"""Frozen dataclasses from TOML tables: types are checked, and a name that nobody reads is an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from tradelog import money, symbols
+from tradelog.errors import ConfigError
+
+T = TypeVar("T")
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a path"}
+
+
+def section(cls: type[T], table: Any, where: str, base: Path) -> T:
+    """A dataclass from a TOML table; raises ConfigError for an unknown key or a wrong type."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"[{where}] must be a table")
+    names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+    known(table, names, f"[{where}]")
+    hints = get_type_hints(cls)
+    return cls(
+        **{name: coerce(value, hints[name], f"[{where}] {name}", base) for name, value in table.items()}
+    )
+
+
+def known(table: Mapping[str, Any], names: Any, where: str) -> None:
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"unknown key {key!r} in {where}", hint=f"did you mean {near[0]!r}?" if near else None
+            )
+
+
+def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
+    is_optional = type(None) in getattr(kind, "__args__", ())
+    if is_optional and value == "off" and str not in kind.__args__ and Path not in kind.__args__:
+        return None
+    if is_optional and tuple[str, ...] in kind.__args__:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            raise ConfigError(f"{where} must be a list of texts, not {value!r}")
+        try:
+            return tuple(symbols.parse(item) for item in value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
+    if wanted is Decimal:
+        try:
+            # A TOML float has been through binary; its shortest text is what was written.
+            number = money.parse(repr(value) if isinstance(value, float) else value)
+        except ValueError as error:
+            raise ConfigError(f"{where} must be a number: {error}") from error
+        if number < 0:
+            raise ConfigError(f"{where} must not be negative")
+        return number
+    if wanted is Path and isinstance(value, str) and value:
+        return base / Path(value).expanduser()
+    if wanted in (int, str, bool) and type(value) is wanted and value != "":
+        if wanted is int and value < 0:
+            raise ConfigError(f"{where} must not be negative")
+        return value
+    raise ConfigError(f"{where} must be {_KINDS.get(wanted, 'given')}, not {value!r}")
+
+
+def one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
+    if value not in allowed:
+        raise ConfigError(
+            f"{where} = {value!r} is not known", hint=f"one of: {', '.join(map(repr, allowed))}"
+        )
