@@ -129,6 +129,7 @@ def test_what_was_said_about_sending_can_be_read(cli: Cli, home: Path) -> None:
         ("halt", "strategy bott", told[2][2], "odd"),
     ]
     assert [found["events"][0][name] for name in ("old_value", "new_value")] == ["on", "off"]
+    # The home's file has no table of a strategy: what was noted are the limits.
     assert found["total"] == 3 + len(RiskConfig.__dataclass_fields__)
     assert "hedge" in cli("limits", "--history").out
 

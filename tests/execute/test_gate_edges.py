@@ -414,3 +414,58 @@ def test_a_resumed_strategy_s_alert_is_over(
     with writer.transaction() as tx:
         control.resume(tx, "strategy", "bot", "ann", "x", worker.line.account)
     assert scalar(writer, open_alerts) == 0
+
+
+def test_a_broker_that_takes_an_id_twice_is_sent_none_a_second_time(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(worker.line.broker), "rejects_duplicate_ids", False)
+    fake.faults.append(Fault(drop=True))
+    decision_id = decide()
+    for _ in range(9):
+        worker.drain()
+        go(1)
+    assert fake.count("POST") == 1
+    assert state(writer, decision_id)[:2] == ("executing", "unknown")
+    assert "same id twice" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+
+
+def test_a_lease_that_is_lost_before_the_second_send_sends_nothing(
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    fake.faults.append(Fault(drop=True))
+    decide()
+    worker.drain()
+    prepare = worker.gate.prepare
+
+    def overtaken(wanted: Any) -> bool:
+        writer.connection.execute("UPDATE trade_decisions SET lease_token = lease_token + 1")
+        return prepare(wanted)
+
+    worker.gate.prepare = overtaken  # type: ignore[method-assign]
+    for _ in range(9):
+        worker.drain()
+        go(1)
+    assert fake.count("POST") == 1
+    assert scalar(writer, "SELECT resent_at FROM trade_executions") is None
+
+
+def test_a_replacement_is_asked_about_by_its_own_terms(
+    limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
+) -> None:
+    """The quote of when the old order was sent is too old for the new price."""
+    fake.fills = False
+    worker = limited(price_collar_percent=Decimal(5))
+    decision_id = decide(**{**RESTING, "limit_price": "100"})
+    worker.drain()
+    go(61)
+    fake.quotes["AAPL"] = "80"
+    with writer.transaction() as tx:
+        changes.ask_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
+    for _ in range(3):
+        worker.drain()
+        worker.poll()
+        go(1)
+    assert scalar(writer, "SELECT status FROM order_requests") == "done"
+    asked = [item.method for item in fake.seen if item.method == "PATCH" or "quotes" in item.path]
+    assert asked == ["GET", "GET", "PATCH"]

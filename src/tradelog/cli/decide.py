@@ -88,23 +88,24 @@ def command(
         recorded = record.record(writer, config.account, decision)
     finally:
         writer.close()
+    waits = config.control(decision.strategy).approval
+    _tell(recorded.decision_id, recorded.client_order_id, output_json, waits=waits)
+
+
+def _tell(decision_id: str, client_order_id: str, output_json: bool, *, waits: bool) -> None:
+    """Answer with the id. Raises TradelogError where that cannot be printed."""
     try:
         if output_json:
-            as_json({"decision_id": recorded.decision_id, "client_order_id": recorded.client_order_id})
+            as_json({"decision_id": decision_id, "client_order_id": client_order_id})
         else:
-            waits = config.control(decision.strategy).approval
-            then = (
-                f"it waits for tradelog approve {recorded.decision_id}"
-                if waits
-                else "tradelog run-worker sends it"
-            )
-            line(f"{recorded.decision_id} recorded; {then}")
+            then = f"it waits for tradelog approve {decision_id}" if waits else "tradelog run-worker sends it"
+            line(f"{decision_id} recorded; {then}")
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, AttributeError) as error:
         # Whoever takes this for a failure and tries again has ordered twice.
         raise TradelogError(
-            f"{recorded.decision_id} IS recorded, but this could not be printed: {error}",
+            f"{decision_id} IS recorded, but this could not be printed: {error}",
             hint="do not decide it again",
         ) from error
 

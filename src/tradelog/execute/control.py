@@ -158,22 +158,37 @@ def check_liftable(name: str) -> None:
         raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
 
 
-def note_configured(tx: Transaction, account: Account, configured: RiskConfig, actor: str) -> None:
-    """Write down each limit of the configuration that is not what it was when last seen."""
+def note_configured(tx: Transaction, config: Config, actor: str) -> None:
+    """Write down each limit, and each rule of a strategy, that is not what it was when last seen.
+
+    Those of a strategy have its name in front; one whose table has gone is as every other strategy is.
+    """
+    account = config.account
+    now = {name: as_text(getattr(config.risk, name)) for name in LIMITS}
+    for strategy in {*config.controls, *_strategies_noted(tx, account)}:
+        rule = config.control(strategy)
+        now |= {f"{strategy}.{item.name}": as_text(getattr(rule, item.name)) for item in fields(rule)}
     known = dict(
         tx.query(
             "SELECT subject, new_value FROM control_events WHERE event_id IN (SELECT max(event_id)"
             " FROM control_events WHERE kind = ? AND broker = ? AND environment = ? AND account = ?"
             " AND subject IN (SELECT value FROM json_each(?)) GROUP BY subject)",
-            (CONFIGURED, *account, json.dumps(LIMITS)),
+            (CONFIGURED, *account, json.dumps(sorted(now))),
         )
     )
-    for name in LIMITS:
-        text = as_text(getattr(configured, name))
+    for name, text in now.items():
         if known.get(name) != text:
-            old = known.get(name)
-            event(tx, CONFIGURED, name, actor, "tradelog.toml", old, text, account=account)
+            event(tx, CONFIGURED, name, actor, "tradelog.toml", known.get(name), text, account=account)
     tx.journal_rest("limits.configured", ":".join(account))
+
+
+def _strategies_noted(tx: Transaction, account: Account) -> set[str]:
+    rows = tx.query(
+        "SELECT DISTINCT subject FROM control_events WHERE kind = ? AND broker = ? AND environment = ?"
+        " AND account = ? AND subject LIKE '%.%'",
+        (CONFIGURED, *account),
+    )
+    return {subject.rpartition(".")[0] for (subject,) in rows}
 
 
 def approve(tx: Transaction, config: Config, decision_id: str, by: str, reason: str | None) -> None:

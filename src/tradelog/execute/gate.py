@@ -109,7 +109,7 @@ class Gate:
         rows, now = self._writer.rows, clock.now_text()
         limits = control.limits(rows, self._line.account, self._config.risk, now)
         for kind in sorted(risk.needs(limits, order)):
-            subject = order.symbol if kind in _BY_SYMBOL else ""
+            subject = _subject(kind, order.symbol)
             if kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, subject):
                 continue
             if not self._line.is_open():
@@ -264,8 +264,7 @@ class Gate:
     def _is_ready(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether all that the checks look at is known, without another question."""
         return all(
-            kind not in _CHANGED_BY_US
-            and self._is_fresh(limits, kind, order.symbol if kind in _BY_SYMBOL else "")
+            kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, _subject(kind, order.symbol))
             for kind in risk.needs(limits, order)
         )
 
@@ -379,7 +378,7 @@ class Gate:
 
     def _value(self, limits: RiskConfig, kind: str, symbol: str, unknown: dict[str, str]) -> Snapshot | None:
         """A snapshot that may be looked at; otherwise why not, in ``unknown``."""
-        found = self.snapshots.get(kind, symbol if kind in _BY_SYMBOL else "")
+        found = self.snapshots.get(kind, _subject(kind, symbol))
         if found is None:
             unknown[kind] = "never told"
         elif found.value is None:
@@ -402,7 +401,7 @@ class Gate:
     ) -> None:
         looked = {}
         for kind in sorted(risk.needs(limits, order)):
-            found = self.snapshots.get(kind, order.symbol if kind in _BY_SYMBOL else "")
+            found = self.snapshots.get(kind, _subject(kind, order.symbol))
             if found is not None and found.value is not None:
                 looked[kind] = {"snapshot": found.snapshot_id, "as_of": found.as_of}
         failed = next((item for item in checks if not item.passed), None)
@@ -443,6 +442,11 @@ class Gate:
 def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
     """Whether a check besides the one of the default limit looks at the quote."""
     return "quote" in risk.needs(replace(limits, max_order_notional=None), order)
+
+
+def _subject(kind: str, symbol: str) -> str:
+    """What a snapshot of a kind is of: a symbol, or the whole account."""
+    return symbol if kind in _BY_SYMBOL else ""
 
 
 def _in_words(check: risk.Check) -> str:

@@ -70,7 +70,7 @@ class Line:
                     *(tx.now, tx.now, self._role),
                 ),
             )
-            note_configured(tx, self.account, self.config.risk, self.writer.actor)
+            note_configured(tx, self.config, self.writer.actor)
 
     def heartbeat(self) -> None:
         with self.writer.transaction() as tx:
