@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo test browser soak lint bench clean
 
 demo: .venv/ready
 	$(BIN)/tradelog demo
@@ -10,6 +10,11 @@ demo: .venv/ready
 # Side by side: most tests wait for a process or an answer more than they work.
 test: .venv/ready
 	$(BIN)/python -m pytest -n 4 --dist worksteal
+
+# The page of a bundle in headless Chromium, which Debian's package manager brings where it is not there.
+browser: .venv/ready
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium)
+	$(BIN)/python -m pytest -m browser
 
 # The design's budgets as ratios; FILE= names a real Quiver export to load.
 bench: .venv-bench/ready

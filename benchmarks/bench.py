@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tests.crash import killing
 
-from benchmarks import outbox
+from benchmarks import evidence, outbox
 from tradelog import config
 from tradelog.decide import record
 from tradelog.ingest.identity import Record
@@ -53,7 +53,7 @@ def main() -> None:
         (home / "tradelog.toml").write_text('[store]\nurl = "sqlite:///log.db"\n')
         source = given or made_up(home / "rows.csv")
         figures = [*executing(home), *loading(home, source), *growing(home)]
-        figures += [*deciding(home), *running(home), *starting(home)]
+        figures += [*deciding(home), *running(home), *starting(home), *proving(home, source)]
     width = max(len(figure.name) for figure in figures)
     print(f"{'what'.ljust(width)}  {'ratio':>8}  {'floor':>8}  met  detail")
     for figure in figures:
@@ -368,6 +368,19 @@ def starting(home: Path) -> list[Figure]:
             Figure(name, ratio, f"≤ {most}", ratio <= most, f"{statistics.median(ours) * 1000:.0f} ms")
         )
     return found
+
+
+def proving(home: Path, source: Path) -> list[Figure]:
+    """Verifying, and what the journal costs."""
+    entries, chain, full = evidence.speed(home)
+    commits, loads = (statistics.median(found) for found in evidence.cost(home, source))
+    of = f"of {entries} entries, {evidence.DECISIONS} executed decisions"
+    return [
+        Figure("verify --chain, k entries a second", chain / 1000, "≥ 200", chain >= 200_000, of),
+        Figure("verify, k entries a second", full / 1000, "≥ 50", full >= 50_000, "with the order of things"),
+        Figure("the journal's cost on durable decisions, %", commits * 100, "< 10", commits < 0.10, ""),
+        Figure("the journal's cost on loading a file, %", loads * 100, "< 5", loads < 0.05, ""),
+    ]
 
 
 def floor(name: str, ratios: list[float], least: float, detail: str) -> Figure:

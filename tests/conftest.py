@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 
 from tradelog import config as config_module
+from tradelog.errors import NotFound, StoreError
+from tradelog.evidence import verify
+from tradelog.evidence.finding import Finding
 from tradelog.store.opening import open_writer
+from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +43,29 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("TRADELOG_", "QUIVER_", "APCA_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_leaves_verifies(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Invariant 6, whatever the entry point: every store that any test leaves behind is as journaled.
+
+    ``tampered`` marks the tests that change one behind tradelog's back.
+    """
+    home = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if home is not None and not request.node.get_closest_marker("tampered"):
+        for path in home.rglob("*.db"):
+            found = findings(path)
+            assert not found, (path, found)
+
+
+def findings(path: Path) -> tuple[Finding, ...]:
+    """What is broken in a store of this schema; nothing where the file is none."""
+    try:
+        with Reader(path) as reader:
+            return verify.verify(reader).findings
+    except (StoreError, NotFound):
+        return ()
 
 
 @pytest.fixture

@@ -73,6 +73,15 @@ class AlertsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What a running worker starts once a day: ``tradelog RUN`` at ``at`` (HH:MM) in the market's time."""
+
+    name: str
+    at: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarketConfig:
     """``prices`` is a CSV of daily closes: symbol, date, close, volume."""
 
@@ -147,6 +156,7 @@ class Config:
     sources: SourcesConfig
     strategies: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, ControlConfig]
+    schedule: tuple[Task, ...] = ()
     # The limits that the file does not name.
     unwritten: frozenset[str] = frozenset()
 
@@ -171,7 +181,18 @@ class Config:
         return self.broker.name, self.broker.environment, self.broker.account
 
 
-SECTIONS = ("store", "broker", "worker", "risk", "alerts", "market", "report", "sources", "strategies")
+SECTIONS = (
+    "store",
+    "broker",
+    "worker",
+    "risk",
+    "alerts",
+    "market",
+    "report",
+    "sources",
+    "strategies",
+    "schedule",
+)
 
 
 def find(explicit: Path | None = None) -> Path:
@@ -219,6 +240,7 @@ def load(explicit: Path | None = None) -> Config:
         risk=risk,
         strategies=strategies,
         controls=controls,
+        schedule=_schedule(_tables(table.get("schedule", {}), "schedule"), path.parent),
         unwritten=frozenset(item.name for item in fields(RiskConfig)) - set(table.get("risk", {})),
     )
     _check(config)
@@ -279,6 +301,29 @@ def _strategies(
     return parameters, controls
 
 
+def _schedule(tables: Mapping[str, dict[str, Any]], base: Path) -> tuple[Task, ...]:
+    tasks = []
+    for name, table in tables.items():
+        where = f"[schedule.{name}]"
+        for key in ("at", "run"):
+            if key not in table:
+                raise ConfigError(f"{where} {key} is missing", hint='at = "17:30", run = "verify --head"')
+        task = section(Task, {**table, "name": name}, f"schedule.{name}", base)
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", task.at):
+            raise ConfigError(f"{where} at = {task.at!r} is no time of day", hint='write "17:30"')
+        _check_words(task.run, f"{where} run")
+        tasks.append(task)
+    return tuple(tasks)
+
+
+def _check_words(command: str, where: str) -> None:
+    try:
+        if not shlex.split(command):
+            raise ConfigError(f"{where} names nothing")
+    except ValueError as error:
+        raise ConfigError(f"{where} cannot be read: {error}") from error
+
+
 def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str]) -> None:
     """A key that nobody reads is a gate that somebody thinks is there. Raises ConfigError."""
     limits = {item.name for item in fields(RiskConfig)} - ours
@@ -320,11 +365,8 @@ def _check(config: Config) -> None:
     ):
         if not getattr(config.worker, name):
             raise ConfigError(f"[worker] {name} must be above 0")
-    try:
-        if config.alerts.command is not None and not shlex.split(config.alerts.command):
-            raise ConfigError("[alerts] command names no program")
-    except ValueError as error:
-        raise ConfigError(f"[alerts] command cannot be read: {error}") from error
+    if config.alerts.command is not None:
+        _check_words(config.alerts.command, "[alerts] command")
     try:
         clock.zone(config.report.timezone)
     except UsageError as error:

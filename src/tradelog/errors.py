@@ -12,7 +12,8 @@
     │   ├── StoreOlder                  5   a reader met a store that a writer must upgrade first
     │   ├── StoreNewer                  5   written by a later tradelog
     │   ├── StoreUnwritable             5   full disk, read-only file, I/O error
-    │   └── UpgradeFailed               5
+    │   ├── UpgradeFailed               5
+    │   └── EvidenceBroken              5   rows or entries are not what was written
     ├── RunInProgress                   1   a fetch of the same task is alive
     ├── SourceError                     1   an answer of a source that must not be trusted
     │   ├── NotAuthorised               4
@@ -92,6 +93,10 @@ class StoreUnwritable(StoreError):
 
 
 class UpgradeFailed(StoreError):
+    pass
+
+
+class EvidenceBroken(StoreError):
     pass
 
 

@@ -313,7 +313,7 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     }
     assert all(row["count"] == 1 == sum(row["months"].values()) for row in found)
     text = cli("failures").out
-    assert "allowed: not IBM" in text
+    assert "allowed: none of 1 restricted ones" in text
     assert cli("failures", "--year", "2020").out.endswith("nothing failed\n")
     only = json.loads(cli("failures", "--strategy", "bot", "--json").out)["failures"]
     assert [row["reason"] for row in only] == ["declined"]

@@ -19,8 +19,8 @@ from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfo
 from tradelog.decide.strategies.congress import CongressionalTradingStrategy, CongressParameters
 from tradelog.errors import ConfigError
 from tradelog.ingest.run import IngestionRun
-from tradelog.store.journal import RunDigest
 from tradelog.store.reader import Reader
+from tradelog.store.run_digest import RunDigest
 from tradelog.store.writer import Writer
 
 DAY = date(2026, 3, 31)
@@ -209,7 +209,7 @@ def test_only_completed_runs_are_known(writer: Writer, config: Config, cli: Cli,
 
     with pytest.raises(RuntimeError), IngestionRun(writer, "data_fetch:x", "x") as run:
         run.add(record(symbol="AAPL", kind="congress_trade", actor="A", side="purchase"))
-        run._staging.apply(writer, run._id, "x", "", RunDigest())
+        run._staging.apply(writer, run._id, "x", "", RunDigest(run._writer.connection))
         raise RuntimeError
     version = scalar(writer, "SELECT version_id FROM record_versions")
     line = json.dumps({"symbol": "AAPL", "side": "buy", "quantity": 1, "inputs": [version]})

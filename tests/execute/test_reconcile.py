@@ -25,8 +25,8 @@ Decide = Callable[..., str]
 MARKET = {"type": "market", "time_in_force": "day", "side": "buy"}
 
 
-def new_worker(writer: Writer, fake: FakeAlpaca, config: Config) -> Worker:
-    return Worker(writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), config)
+def new_worker(writer: Writer, fake: FakeAlpaca, config: Config, role: str = "worker") -> Worker:
+    return Worker(writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), config, role)
 
 
 def rows(writer: Writer) -> dict[str, int]:
@@ -54,7 +54,7 @@ def test_ten_reconciles_of_one_state_add_nothing_after_the_first(
         worker.reconcile()
         go(1000)
     for _ in range(5):
-        again = new_worker(writer, fake, config)
+        again = new_worker(writer, fake, config, "reconcile")
         again.reconcile()
     assert rows(writer) == before
     with Reader(config.store_path) as reader:

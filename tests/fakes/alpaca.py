@@ -61,6 +61,8 @@ class FakeAlpaca(Books):
         self.fault_chance = 1.0
         self._chance = random.Random(1)
         self.rate_limit: int | None = None
+        # How far the broker's own clock is ahead of this machine's.
+        self.ahead_seconds = 0.0
         self.window = 60.0
         self._window_ends = 0.0
         self._used = 0
@@ -122,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Headers and body leave in two writes, and a delayed acknowledgement between them costs 40 ms.
     disable_nagle_algorithm = True
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() + self.fake.ahead_seconds)
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -13,9 +13,9 @@ from tradelog import clock
 from tradelog.config import Config
 from tradelog.ingest.run import IngestionRun
 from tradelog.report.known import known
-from tradelog.store.journal import RunDigest
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
+from tradelog.store.run_digest import RunDigest
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_what_a_run_has_not_finished_is_not_known(config: Config) -> None:
     writer = open_writer(config.store_path)
     with pytest.raises(KeyboardInterrupt), IngestionRun(writer, "data_fetch:x", "x") as run:
         run.add(record(1))
-        run._staging.apply(writer, run._id, "x", "", RunDigest())
+        run._staging.apply(writer, run._id, "x", "", RunDigest(run._writer.connection))
         with Reader(config.store_path) as reader:
             assert known(reader, "AAPL", clock.now()).versions == []
         raise KeyboardInterrupt

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import rfc8785
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from tests import disclosures as d
 from tests.conftest import Cli, scalar
 from tradelog.config import Config
 from tradelog.decide import record
-from tradelog.store import journal
+from tradelog.store import journal, run_digest
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -51,7 +53,8 @@ def check_complete(reader: Reader) -> None:
         for row in reader.rows(f"SELECT {', '.join(audited.columns)} FROM {table}"):
             version, digest = last[table, str(row[audited.key])]
             columns = audited.of(version)
-            assert journal.row_digest([row[name] for name in columns]) == digest, (table, row)
+            values = [row[name] for name in columns]
+            assert audited.digest(values, version) == digest, (table, row)
     for (table, decision_id), (_, digest) in last.items():
         if table == "decision_inputs":
             rows = reader.rows(
@@ -65,22 +68,15 @@ def check_complete(reader: Reader) -> None:
 
 
 def _run_digest(reader: Reader, run: int) -> list[object]:
-    """Computed anew, row by row, as the design says it: a digest over each table's rows as JSON."""
-    order = {
-        "record_versions": "version_id",
-        "ingestion_records": "(SELECT version_id FROM record_versions v WHERE v.run = t.run"
-        " AND v.record_id = t.record_id)",
-        "quarantined_rows": "position",
-        "name_resolutions": "resolution_id",
-    }
+    """Computed anew, row by row, as run_digest says it: digests of rows, of parts, of the run."""
     parts = []
-    for table, columns in journal.RUN_TABLES.items():
-        rows = reader.rows(
-            f"SELECT {', '.join(columns)} FROM {table} t WHERE run = ? ORDER BY {order[table]}", (run,)
-        )
-        text = ",".join(journal.row_text(list(row.values())) for row in rows)
-        parts.append([table, len(rows), sha256(text.encode()).hexdigest()])
-    return [2, sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()]
+    for part, rule in run_digest.PARTS.items():
+        rows = reader.rows(rule.values("t.run = ?"), (run,))
+        digests = [sha256(journal.row_text(list(row.values())).encode()).digest() for row in rows]
+        parts.append([part, len(rows), sha256(b"".join(digests)).hexdigest()])
+        kept = reader.value("SELECT digests FROM run_row_digests WHERE run = ? AND part = ?", (run, part))
+        assert (kept or b"") == b"".join(digest[:8] for digest in digests)
+    return [3, sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()]
 
 
 def test_the_whole_chain_of_work_is_in_the_journal(cli: Cli, tmp_path: Path, config: Config) -> None:
@@ -159,6 +155,21 @@ json_values = st.recursive(
 def test_canonical_text_is_one_text_whatever_the_order(value: object) -> None:
     text = journal.canonical(value)
     assert journal.canonical(json.loads(text)) == text
+
+
+@given(json_values)
+def test_canonical_text_is_that_of_rfc_8785(value: object) -> None:
+    """What we hash is the standard's text, by a stranger's hand."""
+    assert journal.canonical(value).encode() == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.text() | st.integers(-(2**53) + 1, 2**53 - 1) | st.none(), max_size=8))
+def test_sqlite_writes_a_row_as_the_journal_does(values: list[object]) -> None:
+    connection = sqlite3.connect(":memory:")
+    marks = ", ".join("?" * len(values))
+    written = connection.execute(f"SELECT json_array({marks})", values).fetchone()[0]
+    connection.close()
+    assert written == journal.row_text(values) == journal.canonical(values)
 
 
 @given(st.floats())

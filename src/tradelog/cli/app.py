@@ -40,6 +40,9 @@ COMMANDS = {
     "known": ("known", "Show what was known of a symbol at a moment."),
     "runs": ("runs", "List the ingestion runs."),
     "show": ("show", "Show a run, a decision or a signal in full."),
+    "verify": ("verify", "Check that nothing was changed since it was written."),
+    "replay": ("replay", "Run the strategy of a decision once more on what it had."),
+    "export": ("export", "Write evidence for others: a bundle that checks itself."),
     "sources": ("sources", "List the sources: origin, terms, key needed, last run."),
     "people": ("people", "Show which member each name is, and which fit nobody."),
     "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),
@@ -119,7 +122,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(error: BaseException, message: str, hint: str | None, code: int) -> int:
-    from tradelog.cli.render import visible
+    from tradelog.shown import visible
 
     if os.environ.get("TRADELOG_DEBUG"):
         import traceback

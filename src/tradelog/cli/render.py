@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TextIO
 
 from tradelog import money
+from tradelog.shown import visible
 
 SCHEMA = 1
 
@@ -54,17 +54,6 @@ class Column:
     style: str | None = None
     flex: bool = False
     drop: int = 0
-
-
-def visible(value: object) -> str:
-    """Text that can do nothing to a terminal: control and direction characters become escapes."""
-    text = "" if value is None else str(value)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        f"\\u{ord(sign):04x}" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else sign
-        for sign in text
-    )
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:

@@ -101,6 +101,7 @@ def _run(run: dict[str, Any], zone: str) -> None:
             ("quarantined", run["records_quarantined"]),
             ("gone", run["records_gone"]),
             ("trades dated", f"{run['data_date_start'] or '—'} to {run['data_date_end'] or '—'}"),
+            ("our clock", "; ".join(_clock(row) for row in run["clock_offsets"])),
             ("error", run["error_message"]),
             ("error class", (run["error_details"] or {}).get("class")),
         ]
@@ -122,6 +123,11 @@ def _run(run: dict[str, Any], zone: str) -> None:
         render.heading("Quarantined rows")
         for row in run["quarantined"]:
             render.line(f"  row {row['position']}: {row['reason']}: {row['payload']}")
+
+
+def _clock(offset: dict[str, Any]) -> str:
+    seconds, doubt = offset["offset_ms"] / 1000, offset["uncertainty_ms"] / 1000
+    return f"{seconds:+.1f} s from that of {offset['source']}, give or take {doubt:.1f} s"
 
 
 def _calls(calls: list[dict[str, Any]], zone: str) -> None:

@@ -5,54 +5,21 @@ from __future__ import annotations
 import inspect
 import json
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tradelog import clock, ids, money
 from tradelog.config import Config
-from tradelog.decide import order, record, strategies
-from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Signal, Strategy
+from tradelog.decide import context, order, record, strategies
+from tradelog.decide.context import Account
+from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
 from tradelog.settings import section
 from tradelog.store.writer import Transaction, Writer
-
-Account = tuple[str, str, str]
-
-# Current versions (of completed runs, not gone) of records whose symbol has a filing in the window.
-# An amendment repeats its whole report, often a year later: to act on one would be to act on old news.
-_DISCLOSURES = """
-SELECT v.version_id, v.symbol, v.actor, v.side, v.filed_at, v.event_date, v.amount_low, v.amount_high,
-       v.backfill, r.feed, v.person
-FROM record_versions v
-JOIN source_records r ON r.record_id = v.record_id AND r.kind = :kind
-JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'
-WHERE v.symbol IN (
-    SELECT w.symbol FROM record_versions w
-    WHERE w.filed_at > :since AND w.filed_at <= :until AND w.symbol IS NOT NULL)
-  AND v.side IN ('purchase', 'sale') AND v.filed_at <= :until AND v.backfill <= :backfill
-  AND v.event_date IS NOT NULL AND v.actor IS NOT NULL AND v.gone = 0
-  AND (v.flags IS NULL OR instr(v.flags, '"amendment"') = 0)
-  AND NOT EXISTS (
-    SELECT 1 FROM record_versions n
-    JOIN data_ingestion_runs e ON e.id = n.run AND e.status = 'completed'
-    WHERE n.record_id = v.record_id AND n.version_id > v.version_id)
-ORDER BY v.version_id
-"""
-
-# Who each name is: the newest resolution of it by a completed run.
-_PEOPLE = """
-SELECT n.feed, n.name, n.person, n.version_id FROM name_resolutions n
-WHERE n.resolution_id = (
-    SELECT max(m.resolution_id) FROM name_resolutions m
-    JOIN data_ingestion_runs e ON e.id = m.run AND e.status = 'completed'
-    WHERE m.feed = n.feed AND m.name = n.name)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +42,9 @@ class StrategyRunResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
+    """A strategy with its parameters, what it looks at, and what is known of the market's prices."""
+
     strategy: Strategy
     parameters: Any
     context: Context
@@ -109,25 +78,25 @@ def run_strategy(
     connection.execute("BEGIN")
     try:
         basis = int(connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0])
-        context = Context(
-            as_of=day,
-            disclosures=_disclosures(connection, strategy, day, backfill=as_of is not None),
-            portfolio=_portfolio(connection, account),
-            earlier=_earlier(connection, strategy, account),
-        )
+        seen = context.current(connection, strategy, account, day, backfill=as_of is not None)
     finally:
         connection.execute("COMMIT")
-    signals = [_orderable(signal) for signal in strategy.evaluate(context)]
+    signals = evaluate(strategy, seen)
     markets = {signal.symbol: prices.context(signal.symbol, day) for signal in signals}
     if writer is None:
-        known = {(item.symbol, item.side, item.started) for item in context.earlier}
+        known = {(item.symbol, item.side, item.started) for item in seen.earlier}
         outcomes = [_preview(signal, known, markets[signal.symbol]) for signal in signals]
-        return StrategyRunResult(None, day, as_of is not None, len(context.disclosures), tuple(outcomes))
-    run = _Run(strategy, parameters, context, account, basis, as_of, markets)
+        return StrategyRunResult(None, day, as_of is not None, len(seen.disclosures), tuple(outcomes))
+    run = Run(strategy, parameters, seen, account, basis, as_of, markets)
     with writer.transaction() as tx:
         run_id = _insert_run(tx, run)
         outcomes = [_record_signal(tx, writer.actor, run, run_id, signal) for signal in signals]
-    return StrategyRunResult(run_id, day, as_of is not None, len(context.disclosures), tuple(outcomes))
+    return StrategyRunResult(run_id, day, as_of is not None, len(seen.disclosures), tuple(outcomes))
+
+
+def evaluate(strategy: Strategy, seen: Context) -> list[Signal]:
+    """What a strategy says of a context; a signal that no order can be made of is not taken."""
+    return [_orderable(signal) for signal in strategy.evaluate(seen)]
 
 
 def _orderable(signal: Signal) -> Signal:
@@ -135,13 +104,14 @@ def _orderable(signal: Signal) -> Signal:
     if not signal.taken:
         return signal
     try:
-        _order(signal)
+        order_of(signal)
     except InvalidDecision as error:
         return replace(signal, reason=f"no order can be made of it: {error.message}")
     return signal
 
 
-def _order(signal: Signal) -> order.Order:
+def order_of(signal: Signal) -> order.Order:
+    """The order that a signal asks for. Raises InvalidDecision."""
     return order.parse(
         {
             "symbol": signal.symbol,
@@ -157,84 +127,6 @@ def code_hash(strategy: Strategy) -> str:
     return sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
 
 
-def _disclosures(
-    connection: sqlite3.Connection, strategy: Strategy, day: date, *, backfill: bool
-) -> tuple[Disclosure, ...]:
-    people = {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(_PEOPLE)}
-    found = connection.execute(
-        _DISCLOSURES,
-        {
-            "kind": strategy.kind,
-            # A filing of a bare date counts from the end of its day: exclusive below, inclusive above.
-            "since": clock.end_of_day(day - timedelta(days=strategy.window_days)),
-            "until": clock.end_of_day(day),
-            "backfill": int(backfill),
-        },
-    )
-    return tuple(
-        Disclosure(
-            version_id=row[0],
-            symbol=row[1],
-            member=row[2],
-            side=row[3],
-            filed=_market_day(row[4]),
-            event_date=row[5],
-            amount_low=row[6],
-            amount_high=row[7],
-            backfill=bool(row[8]),
-            person=person,
-            resolved_by=resolved_by,
-        )
-        for row in found
-        for person, resolved_by in [(row[10], None) if row[10] else people.get((row[9], row[2]), _NOBODY)]
-    )
-
-
-_NOBODY = (None, None)
-
-
-def _market_day(filed_at: str) -> date:
-    moment = clock.from_text(filed_at) - timedelta(microseconds=1)
-    return moment.astimezone(clock.zone(clock.MARKET_ZONE)).date()
-
-
-def _portfolio(connection: sqlite3.Connection, account: Account) -> Portfolio:
-    newest = {}
-    for kind in ("account", "position"):
-        row = connection.execute(
-            "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"
-            " AND kind = ? AND subject = '' ORDER BY snapshot_id DESC LIMIT 1",
-            (*account, kind),
-        ).fetchone()
-        if row is None:
-            return Portfolio(None, None, None, None, "no snapshot of the account: no worker has run yet")
-        newest[kind] = (json.loads(row[0], parse_float=Decimal), row[1])
-    (owner, as_of), (held, _) = newest["account"], newest["position"]
-    try:
-        return Portfolio(
-            positions={item["symbol"]: money.parse(item["qty"]) for item in held},
-            buying_power=_maybe(owner.get("buying_power")),
-            value=_maybe(owner.get("equity")),
-            as_of=as_of,
-            unavailable=None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Portfolio(None, None, None, as_of, f"the snapshot of {as_of} cannot be read: {error!r}")
-
-
-def _maybe(text: Any) -> Decimal | None:
-    return None if text is None else money.parse(text)
-
-
-def _earlier(connection: sqlite3.Connection, strategy: Strategy, account: Account) -> tuple[Episode, ...]:
-    rows = connection.execute(
-        "SELECT symbol, side, episode FROM signals WHERE strategy_name = ? AND broker = ?"
-        " AND environment = ? AND account = ? AND taken = 1 ORDER BY id",
-        (strategy.name, *account),
-    )
-    return tuple(Episode(row[0], row[1], date.fromisoformat(row[2])) for row in rows)
-
-
 def _preview(signal: Signal, known: set[tuple[str, str, date]], market: dict[str, Any]) -> Outcome:
     if not signal.taken:
         return Outcome(signal, "not taken", None, market)
@@ -243,17 +135,8 @@ def _preview(signal: Signal, known: set[tuple[str, str, date]], market: dict[str
     return Outcome(signal, "would decide", None, market)
 
 
-def _insert_run(tx: Transaction, run: _Run) -> str:
+def _insert_run(tx: Transaction, run: Run) -> str:
     run_id = ids.new(ids.STRATEGY_RUN)
-    context = run.context
-    recorded = {
-        "as_of": context.as_of.isoformat(),
-        "records": [item.version_id for item in context.disclosures],
-        "people": _people(context.disclosures),
-        "portfolio": _portfolio_json(context.portfolio),
-        "earlier": [[item.symbol, item.side, item.started.isoformat()] for item in context.earlier],
-        "market": run.markets,
-    }
     broker, environment, name = run.account
     tx.insert(
         "strategy_runs",
@@ -266,7 +149,7 @@ def _insert_run(tx: Transaction, run: _Run) -> str:
             "as_of": None if run.as_of is None else run.as_of.isoformat(),
             "includes_backfill": int(run.as_of is not None),
             "basis": run.basis,
-            "context": json.dumps(recorded, ensure_ascii=False),
+            "context": json.dumps(context.recorded(run.context, run.markets), ensure_ascii=False),
             "broker": broker,
             "environment": environment,
             "account": name,
@@ -277,13 +160,7 @@ def _insert_run(tx: Transaction, run: _Run) -> str:
     return run_id
 
 
-def _people(disclosures: Iterable[Disclosure]) -> list[list[Any]]:
-    """Each member's name with the person and the profile that it was resolved to then."""
-    found = {(item.member, item.person, item.resolved_by) for item in disclosures if item.resolved_by}
-    return [list(item) for item in sorted(found)]
-
-
-def _record_signal(tx: Transaction, actor: str, run: _Run, run_id: str, signal: Signal) -> Outcome:
+def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: Signal) -> Outcome:
     market = run.markets[signal.symbol]
     known = tx.one(
         "SELECT s.signal_id, d.decision_id FROM signals s"
@@ -305,8 +182,8 @@ def _record_signal(tx: Transaction, actor: str, run: _Run, run_id: str, signal: 
         run.account,
         record.Decision(
             strategy=run.strategy.name,
-            order=_order(signal),
-            rationale=_rationale(run, run_id, signal),
+            order=order_of(signal),
+            rationale=rationale_of(run, run_id, signal),
             inputs=signal.inputs,
             strategy_version=run.strategy.version,
             signal_id=signal_id,
@@ -317,7 +194,12 @@ def _record_signal(tx: Transaction, actor: str, run: _Run, run_id: str, signal: 
     return Outcome(signal, "decided", decided.decision_id, market)
 
 
-def _insert_signal(tx: Transaction, run: _Run, run_id: str, signal: Signal) -> str:
+def detail(signal: Signal) -> dict[str, Any]:
+    """What is written down of a signal, taken or not."""
+    return {**signal.rationale, "inputs": signal.inputs}
+
+
+def _insert_signal(tx: Transaction, run: Run, run_id: str, signal: Signal) -> str:
     signal_id = ids.new(ids.SIGNAL)
     broker, environment, name = run.account
     tx.insert(
@@ -334,7 +216,7 @@ def _insert_signal(tx: Transaction, run: _Run, run_id: str, signal: Signal) -> s
             "episode": signal.episode.isoformat(),
             "taken": int(signal.taken),
             "reason": signal.reason,
-            "detail": json.dumps({**signal.rationale, "inputs": signal.inputs}, ensure_ascii=False),
+            "detail": json.dumps(detail(signal), ensure_ascii=False),
             "created_at": tx.now,
         },
     )
@@ -342,7 +224,8 @@ def _insert_signal(tx: Transaction, run: _Run, run_id: str, signal: Signal) -> s
     return signal_id
 
 
-def _rationale(run: _Run, run_id: str, signal: Signal) -> dict[str, Any]:
+def rationale_of(run: Run, run_id: str, signal: Signal) -> dict[str, Any]:
+    """Why, in full: what the strategy says, with the market and the portfolio that it said it of."""
     portfolio = run.context.portfolio
     position = portfolio.position(signal.symbol)
     return {
@@ -353,17 +236,6 @@ def _rationale(run: _Run, run_id: str, signal: Signal) -> dict[str, Any]:
         "market_context": run.markets[signal.symbol],
         "portfolio_context": {
             "position": None if position is None else money.to_text(position),
-            **{key: value for key, value in _portfolio_json(portfolio).items() if key != "positions"},
+            **{key: value for key, value in context.portfolio_json(portfolio).items() if key != "positions"},
         },
-    }
-
-
-def _portfolio_json(portfolio: Portfolio) -> dict[str, Any]:
-    held = portfolio.positions
-    return {
-        "positions": None if held is None else {key: money.to_text(held[key]) for key in sorted(held)},
-        "buying_power": None if portfolio.buying_power is None else money.to_text(portfolio.buying_power),
-        "value": None if portfolio.value is None else money.to_text(portfolio.value),
-        "as_of": portfolio.as_of,
-        "unavailable": portfolio.unavailable,
     }

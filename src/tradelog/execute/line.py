@@ -94,7 +94,10 @@ class Line:
         Raises BrokerRefusesUs where it answers for another one.
         """
         if not self._is_bound:
-            self._is_bound = snapshots.bind_account(self.writer, self.broker, self.config) is not None
+            # A command compares no clocks: reconciling twice adds nothing.
+            worker_id = self.worker_id if self._role == "worker" else None
+            number = snapshots.bind_account(self.writer, self.broker, self.config, worker_id)
+            self._is_bound = number is not None
         return self._is_bound
 
     def is_open(self, *, spare: bool = False) -> bool:

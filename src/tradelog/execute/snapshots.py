@@ -16,11 +16,18 @@ from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import Account
 from tradelog.execute.outcome import Kind, of_lookup
 from tradelog.execute.positions import Held, read
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.store import clocks
 from tradelog.store.writer import Transaction, Writer
 
+# A clock that is further off than this, all doubt aside, is told of.
+MOST_OFFSET_MS = 5_000
 
-def bind_account(writer: Writer, broker: Broker, config: Config) -> str | None:
+
+def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str | None) -> str | None:
     """Tie the account name to the number the broker answers; None where it does not answer now.
+
+    The answer also shows how far our clock is from the broker's: kept for a worker that starts here.
 
     Raises BrokerRefusesUs for wrong keys, or a number other than the store's or the configured one.
     """
@@ -51,7 +58,23 @@ def bind_account(writer: Writer, broker: Broker, config: Config) -> str | None:
                 f" but the broker answers for {number}",
                 hint="use another [broker] account name for another account",
             )
+        if worker_id is not None:
+            _compare_clocks(tx, exchange, broker.name, worker_id)
     return number
+
+
+def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id: str) -> None:
+    offset = clocks.measure(exchange.headers, exchange.started_at, exchange.ended_at)
+    if offset is None:
+        return
+    clocks.keep(tx, source, worker_id, offset)
+    if offset.least_ms > MOST_OFFSET_MS:
+        ahead = "ahead of" if offset.offset_ms > 0 else "behind"
+        text = f"this machine's clock is {abs(offset.offset_ms) / 1000:.1f} s {ahead} that of {source}"
+        raise_alert(tx, "clock_offset", source, text)
+    else:
+        clear(tx, source, ("clock_offset",))
+    tx.journal("clock.measured", source)
 
 
 def refresh(writer: Writer, broker: Broker, account: Account) -> bool:

@@ -25,6 +25,7 @@ from tradelog.execute.reconcile import Reconciler, Result
 from tradelog.execute.sending import Sender, Summary
 from tradelog.operate import systemd
 from tradelog.operate.alerts import Messenger, clear, raise_alert
+from tradelog.operate.schedule import Timetable
 from tradelog.store.writer import Writer
 
 HEARTBEAT_SECONDS = 10
@@ -47,6 +48,7 @@ class Worker:
         self.changes = Changes(self.line, self.gate, self.sender, self.follower)
         self.reconciler = Reconciler(self.line, self.follower)
         self._messenger = Messenger(writer, config.alerts.command)
+        self._timetable = Timetable(writer, config.schedule, config.path)
         self._writer = writer
         self._config = config
         self._failure: BaseException | None = None
@@ -88,6 +90,7 @@ class Worker:
                 (self.heartbeat, Decimal(HEARTBEAT_SECONDS), 0),
                 (self.snapshot, Decimal(SNAPSHOT_SECONDS), 0),
                 (self._messenger.tick, Decimal(ALERT_SECONDS), 0),
+                (self._timetable.tick, Decimal(ALERT_SECONDS), 0),
                 # The start has just done it.
                 (self.reconcile, settings.reconcile_seconds, float(settings.reconcile_seconds)),
             ],

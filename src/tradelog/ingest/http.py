@@ -27,7 +27,7 @@ from tradelog.errors import (
 from tradelog.ingest.identity import whole
 from tradelog.ingest.run import IngestionRun
 
-KEPT = ("date", "etag", "last-modified", "content-type", "retry-after", "x-request-id")
+KEPT = ("date", "age", "etag", "last-modified", "content-type", "retry-after", "x-request-id")
 _VALIDATORS = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
 ATTEMPTS = 3
 TOTAL_SECONDS = 600.0

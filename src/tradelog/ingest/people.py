@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradelog import names
-from tradelog.store import journal
+from tradelog.store.run_digest import RunDigest
 from tradelog.store.writer import Writer
 
 KIND = "politician"
@@ -99,7 +99,7 @@ def resolve(
     run: int,
     feed: str,
     found_names: Iterable[str],
-    digest: journal.RunDigest,
+    digest: RunDigest,
     *,
     everybody: bool,
 ) -> list[str]:
@@ -152,18 +152,14 @@ def plan(
     return Plan(changed, sorted(name for name in mine if current[feed, name].person is None))
 
 
-def _write(
-    writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]], digest: journal.RunDigest
-) -> None:
+def _write(writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]], digest: RunDigest) -> None:
     with writer.transaction() as tx:
         tx.bulk(
             "INSERT INTO name_resolutions (run, feed, name, person, version_id, reason)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             [(run, *key, found.person, found.version_id, found.reason) for key, found in changed],
         )
-    with writer.reading() as connection:
-        rows = connection.execute(journal.run_select("name_resolutions", "t.run = ?"), (run,))
-        digest.add("name_resolutions", rows)
+    digest.add("name_resolutions", "t.run = ?", (run,))
 
 
 def read(connection: sqlite3.Connection, run: int) -> list[Politician]:

@@ -39,7 +39,7 @@ from tradelog.ingest import people
 from tradelog.ingest.identity import BadRow, Record, digest, pack, unpack, whole
 from tradelog.ingest.pairing import Counts
 from tradelog.ingest.staging import Staging
-from tradelog.store import journal
+from tradelog.store import clocks, run_digest
 from tradelog.store.process import boot_id
 from tradelog.store.reader import effective_status
 from tradelog.store.writer import Writer
@@ -293,7 +293,7 @@ class IngestionRun:
                 names = staging.names(MEMBERS)
                 self.unresolved = people.plan(connection, 0, self.data_source, names).unresolved
             return
-        found = journal.RunDigest()
+        found = run_digest.RunDigest(self._writer.connection)
         counts = staging.apply(self._writer, self._id, self.data_source, self._history_ends(), found)
         self._confirm_counts(counts, confirmed)
         if not staging.bad:
@@ -319,14 +319,15 @@ class IngestionRun:
                     "api_calls": _json(self.api_calls),
                 },
             )
-            tx.journal("run.completed", self.run_id, records=found.entry())
+            clocks.keep(tx, self.data_source, self.run_id, clocks.best_of_calls(self.api_calls))
+            tx.journal("run.completed", self.run_id, records=found.keep(tx, self._id))
 
     def _confirm_counts(self, counts: Counts, confirmed: list[int]) -> None:
         """What was confirmed may have been sent as well: each version counts once."""
         if confirmed:
             counts.unchanged = array("q", sorted({*counts.unchanged, *confirmed}))
 
-    def _mark_gone(self, counts: Counts, found: journal.RunDigest) -> None:
+    def _mark_gone(self, counts: Counts, found: run_digest.RunDigest) -> None:
         for kind in sorted(self._complete_kinds):
             missing = self._staging.missing(self.data_source, kind, self._id, counts.unchanged)
             self._staging.mark_gone(self._writer, self._id, missing, found)
@@ -375,7 +376,7 @@ class IngestionRun:
         try:
             # Taken before the lock: nobody else writes rows of this run.
             with self._writer.reading() as connection:
-                records = journal.run_digest(connection, self._id)
+                records = run_digest.of_run(connection, self._id)
             with self._writer.transaction() as tx:
                 tx.update(
                     "data_ingestion_runs",
@@ -388,7 +389,9 @@ class IngestionRun:
                         "api_calls": _json(self.api_calls),
                     },
                 )
-                tx.journal("run.aborted" if stopped else "run.failed", self.run_id, records=records)
+                clocks.keep(tx, self.data_source, self.run_id, clocks.best_of_calls(self.api_calls))
+                event = "run.aborted" if stopped else "run.failed"
+                tx.journal(event, self.run_id, records=records.keep(tx, self._id))
         except (StoreError, sqlite3.Error) as second:
             # The first error is the one to hear of; the next writer will store the run as abandoned.
             error.add_note(f"and the run's end could not be written: {second}")
@@ -430,7 +433,7 @@ def bury_dead_runs(writer: Writer) -> None:
 def _bury(writer: Writer, run: dict[str, Any]) -> None:
     # Taken before the lock: a dead process writes no more.
     with writer.reading() as connection:
-        records = journal.run_digest(connection, run["id"])
+        records = run_digest.of_run(connection, run["id"])
     with writer.transaction() as tx:
         is_buried = tx.update(
             "data_ingestion_runs",
@@ -444,7 +447,7 @@ def _bury(writer: Writer, run: dict[str, Any]) -> None:
             where="status = 'running'",
         )
         if is_buried:
-            tx.journal("run.abandoned", run["run_id"], records=records)
+            tx.journal("run.abandoned", run["run_id"], records=records.keep(tx, run["id"]))
 
 
 def _json(value: Any) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from tradelog import money
 from tradelog.ingest.identity import BadRow, Record, digest, whole
 from tradelog.ingest.pairing import Counts, Known, Row, Write, pair
-from tradelog.store import journal
+from tradelog.store.run_digest import RunDigest
 from tradelog.store.writer import Transaction, Writer
 
 # A chunk may hold the write lock for 0.2 s. How many rows that is depends on how far the indexes have
@@ -152,9 +152,7 @@ class Staging:
             )
         return counts
 
-    def apply(
-        self, writer: Writer, run: int, feed: str, backfill_before: str, found: journal.RunDigest
-    ) -> Counts:
+    def apply(self, writer: Writer, run: int, feed: str, backfill_before: str, found: RunDigest) -> Counts:
         """Write what is new or changed; ``backfill_before`` is when a filing counts as history."""
         counts = Counts(quarantined=len(self.bad))
         for chunk in self._chunks():
@@ -177,10 +175,7 @@ class Staging:
                     "INSERT INTO quarantined_rows (run, position, reason, payload) VALUES (?, ?, ?, ?)",
                     [(run, row.position, row.reason, row.payload) for row in self.bad],
                 )
-            found.add(
-                "quarantined_rows",
-                self._connection.execute(journal.run_select("quarantined_rows", "t.run = ?"), (run,)),
-            )
+            found.add("quarantined_rows", "t.run = ?", (run,))
         return counts
 
     def listed(self, feed: str, kind: str) -> array[int]:
@@ -203,7 +198,7 @@ class Staging:
             self._connection.execute("DROP TABLE temp.seen")
         return [row[0] for row in found]
 
-    def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], found: journal.RunDigest) -> None:
+    def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], found: RunDigest) -> None:
         """A version that says gone for each of these, which the source no longer lists."""
         for start in range(0, len(versions), CHUNK_ROWS):
             with writer.transaction() as tx:
@@ -361,25 +356,11 @@ class Staging:
         )
         return first, version
 
-    def _digest(self, found: journal.RunDigest, first: int, last: int) -> None:
+    @staticmethod
+    def _digest(found: RunDigest, first: int, last: int) -> None:
         """Take the versions from ``first`` to before ``last`` into the run's digest."""
-        read = self._connection.execute
-        found.add(
-            "record_versions",
-            read(
-                journal.run_select("record_versions", "t.version_id >= ? AND t.version_id < ?"),
-                (first, last),
-            ),
-        )
-        found.add(
-            "ingestion_records",
-            read(
-                "SELECT l.record_id, l.run, l.outcome FROM record_versions v CROSS JOIN ingestion_records l"
-                " ON l.record_id = v.record_id AND l.run = v.run"
-                " WHERE v.version_id >= ? AND v.version_id < ? ORDER BY v.version_id",
-                (first, last),
-            ),
-        )
+        for part in ("record_versions", "payloads", "ingestion_records"):
+            found.add(part, "t.version_id >= ? AND t.version_id < ?", (first, last))
 
 
 _number = lru_cache(maxsize=8192)(money.to_text)

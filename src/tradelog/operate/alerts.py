@@ -28,6 +28,7 @@ MOST_TOLD = 2000
 # A command that fails is tried this often an alert; the row stays either way.
 MOST_TRIES = 3
 ITSELF = "tradelog"
+_TOLD = ("alert_id", "kind", "subject", "message", "created_at", "head")
 
 
 def raise_alert(tx: Transaction, kind: str, subject: str, message: str, *, once: bool = False) -> None:
@@ -74,13 +75,15 @@ class Messenger:
         self._running = None
         with self._writer.reading() as connection:
             row = connection.execute(
-                "SELECT alert_id, kind, subject, message, created_at FROM alerts"
+                "SELECT alert_id, kind, subject, message, created_at,"
+                # The head of the journal leaves the machine with it: what was written by then is held.
+                " (SELECT seq || ' ' || lower(hex(hash)) FROM journal ORDER BY seq DESC LIMIT 1) FROM alerts"
                 " WHERE told_at IS NULL AND acknowledged_at IS NULL AND tell_tries < ?"
                 " ORDER BY alert_id LIMIT 1",
                 (MOST_TRIES,),
             ).fetchone()
         if row is not None:
-            self._start(dict(zip(("alert_id", "kind", "subject", "message", "created_at"), row, strict=True)))
+            self._start(dict(zip(_TOLD, row, strict=True)))
 
     def close(self) -> None:
         """Tell what is left for a few seconds. What runs on after that is left to end by itself."""

@@ -55,6 +55,11 @@ def run(reader: Reader, run_id: str, *, limit: int = RECORDS) -> dict[str, Any]:
         "SELECT position, reason, payload FROM quarantined_rows WHERE run = ? ORDER BY position LIMIT ?",
         (row["id"], limit),
     )
+    found["clock_offsets"] = reader.rows(
+        "SELECT source, measured_at, remote_date, offset_ms, uncertainty_ms FROM clock_offsets"
+        " WHERE subject = ? ORDER BY offset_id",
+        (run_id,),
+    )
     packed = row["unchanged_ids"]
     found["unchanged_versions"] = zlib.decompress(packed).decode() if packed else ""
     return found

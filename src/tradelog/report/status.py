@@ -54,7 +54,8 @@ WHERE r.ended_at IS NULL AND d.broker = :broker AND d.environment = :environment
 ORDER BY r.id
 """
 _WORKERS = f"""
-SELECT worker_id, host, pid, boot_id, started_at, heartbeat_at, stopped_at FROM workers
+SELECT worker_id, host, pid, boot_id, started_at, heartbeat_at, stopped_at,
+       (SELECT o.offset_ms FROM clock_offsets o WHERE o.subject = worker_id) AS clock_offset_ms FROM workers
 WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 """
 
@@ -121,6 +122,7 @@ def _worker(row: Row) -> Row:
         "alive": alive,
         "silent_seconds": int(silent),
         "stopped_at": row["stopped_at"],
+        "clock_offset_ms": row["clock_offset_ms"],
     }
 
 

@@ -6,12 +6,13 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from tradelog.errors import StoreError, StoreLocked, StoreMissing, StoreNewer, StoreOlder, StoreUnwritable
 
 # The newest migration in store/migrations/versions; a test holds the two together.
-SCHEMA = "0004"
+SCHEMA = "0005"
 BUSY_SECONDS = 10.0
 CACHE_KIB = 32_768
 # 16 MB of WAL: at SQLite's own 4 MB a load writes its hottest pages to the file again and again.
@@ -98,6 +99,17 @@ def schema_of(connection: sqlite3.Connection) -> str | None:
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return None if row is None else str(row[0])
+
+
+def schema_digests(connection: sqlite3.Connection) -> list[list[str]]:
+    """Type, name and SHA-256 (sixteen hex digits) of each table, trigger and unique index."""
+    return [
+        [kind, name, sha256(sql.encode()).hexdigest()[:16]]
+        for kind, name, sql in connection.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%'"
+            " AND (type IN ('table', 'trigger') OR sql LIKE 'CREATE UNIQUE%') ORDER BY type, name"
+        )
+    ]
 
 
 @contextmanager

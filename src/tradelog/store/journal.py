@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 GENESIS = bytes(32)
@@ -52,11 +51,14 @@ class Audited:
     """Which columns of a table a digest covers.
 
     A list only grows at its end: ``earlier`` holds how long it was in each version before this one.
+    A ``sealed`` column counts by the SHA-256 of its text, from the version given on: it tells of other
+    things too, and the row can be shown without it.
     """
 
     key: str
     columns: tuple[str, ...]
     earlier: tuple[int, ...] = ()
+    sealed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -65,6 +67,24 @@ class Audited:
     def of(self, version: int) -> tuple[str, ...]:
         """The columns that a digest of ``version`` covers."""
         return self.columns[: (*self.earlier, len(self.columns))[version - 1]]
+
+    def text(self, values: Sequence[Any], version: int) -> str:
+        """What the digest of a row is taken over; the values in the order of `of`."""
+        if self.sealed:
+            values = [
+                seal(value) if version >= self.sealed.get(name, version + 1) else value
+                for name, value in zip(self.of(version), values, strict=True)
+            ]
+        return row_text(values)
+
+    def digest(self, values: Sequence[Any], version: int | None = None) -> str:
+        """The digest of a row, of the current version by default, as hex."""
+        return hashlib.sha256(self.text(values, version or self.version).encode()).hexdigest()
+
+
+def seal(text: str | None) -> str | None:
+    """What stands for a sealed text: its SHA-256 as hex."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 # Leases and heartbeats are left out: they change without anything having happened.
@@ -117,6 +137,9 @@ AUDITED: Mapping[str, Audited] = {
             "account",
             "started_at",
         ),
+        # The context names every symbol that was looked at.
+        earlier=(14,),
+        sealed={"context": 2},
     ),
     "signals": Audited(
         "signal_id",
@@ -391,114 +414,29 @@ AUDITED: Mapping[str, Audited] = {
         "alert_id",
         ("alert_id", "kind", "subject", "message", "created_at", "acknowledged_at", "acknowledged_by"),
     ),
+    "clock_offsets": Audited(
+        "offset_id",
+        ("offset_id", "source", "subject", "measured_at", "remote_date", "offset_ms", "uncertainty_ms"),
+    ),
+    "archived_ranges": Audited(
+        "range_id",
+        (
+            "range_id",
+            "table_name",
+            "first_key",
+            "last_key",
+            "row_count",
+            "path",
+            "digest",
+            "seq",
+            "actor",
+            "archived_at",
+        ),
+    ),
     "schema_upgrades": Audited("revision", ("revision", "upgraded_at", "tradelog_version", "copy_path")),
 }
 
-# What a run of ingestion brought, covered by the digest in the entry that ends the run. A run that
-# ended before schema 0002 has the digest of version 1: all tables in one hash, and a text alone.
-RUN_TABLES: Mapping[str, tuple[str, ...]] = {
-    "record_versions": (
-        "version_id",
-        "record_id",
-        "run",
-        "first_seen_at",
-        "position",
-        "event_date",
-        "filed_at",
-        "filed_as_given",
-        "symbol",
-        "actor",
-        "side",
-        "amount_low",
-        "amount_high",
-        "flags",
-        "backfill",
-        "gone",
-        "content_hash",
-        "payload",
-        "document",
-        "reference",
-        "amends",
-        "person",
-    ),
-    "ingestion_records": ("record_id", "run", "outcome"),
-    "quarantined_rows": ("run", "position", "reason", "payload"),
-    "name_resolutions": ("resolution_id", "run", "feed", "name", "person", "version_id", "reason"),
-}
-RUN_DIGEST_VERSION = 2
-# Columns of bytes are read as hex, so that whole batches of rows go through the encoder at once.
-_AS_READ = {"content_hash": "lower(hex(content_hash))"}
-_RUN_ORDER = {
-    "record_versions": "version_id",
-    # In the order of the versions that they belong to, in which both are written. The plus keeps SQLite
-    # from looking for them by run, which would be every version of it for every link.
-    "ingestion_records": "(SELECT v.version_id FROM record_versions v WHERE v.record_id = t.record_id"
-    " AND +v.run = t.run)",
-    "quarantined_rows": "position",
-    "name_resolutions": "resolution_id",
-}
-_BATCH = 1000
-
-
-def run_select(table: str, where: str) -> str:
-    """The rows of a run as `RunDigest` takes them; ``where`` is about the table as ``t``."""
-    columns = ", ".join(_AS_READ.get(name, f"t.{name}") for name in RUN_TABLES[table])
-    return f"SELECT {columns} FROM {table} t WHERE {where} ORDER BY {_RUN_ORDER[table]}"
-
-
-class RunDigest:
-    """SHA-256 over everything that a run brought, fed in any number of batches a table."""
-
-    def __init__(self) -> None:
-        self._hashes = {table: hashlib.sha256() for table in RUN_TABLES}
-        self._counts = dict.fromkeys(RUN_TABLES, 0)
-
-    def add(self, table: str, cursor: sqlite3.Cursor) -> None:
-        """The rows of a `run_select`, which continue those that were added before."""
-        while rows := cursor.fetchmany(_BATCH):
-            if self._counts[table]:
-                self._hashes[table].update(b",")
-            self._hashes[table].update(_encode_row(rows)[1:-1].encode())
-            self._counts[table] += len(rows)
-
-    def entry(self) -> list[Any]:
-        """What the journal keeps: the version of the column lists, and the digest as hex."""
-        parts = [[table, self._counts[table], found.hexdigest()] for table, found in self._hashes.items()]
-        return [RUN_DIGEST_VERSION, hashlib.sha256(canonical(parts).encode()).hexdigest()]
-
-
-def run_digest(connection: sqlite3.Connection, run: int) -> list[Any]:
-    """The digest of a run from the store, as `RunDigest.entry` gives it."""
-    digest = RunDigest()
-    for table in RUN_TABLES:
-        cursor = connection.cursor()
-        cursor.row_factory = None  # a reader's rows by name are none that JSON knows
-        digest.add(table, cursor.execute(run_select(table, "t.run = ?"), (run,)))
-    return digest.entry()
-
-
 _encode_row = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-# Version 1, for runs that ended before schema 0002: the tables and columns that there were then.
-_FIRST_RUN_TABLES = {
-    "record_versions": (RUN_TABLES["record_versions"][:-4], "version_id"),
-    "ingestion_records": (RUN_TABLES["ingestion_records"], "record_id"),
-    "quarantined_rows": (RUN_TABLES["quarantined_rows"], "position"),
-}
-
-
-def first_run_digest(connection: sqlite3.Connection, run: int) -> str:
-    """The digest of version 1: one SHA-256, as hex, over the rows of all tables, a line each."""
-    digest = hashlib.sha256()
-    for table, (columns, order) in _FIRST_RUN_TABLES.items():
-        cursor = connection.cursor()
-        cursor.row_factory = None
-        sql = f"SELECT {', '.join(columns)} FROM {table} WHERE run = ? ORDER BY {order}"
-        for row in cursor.execute(sql, (run,)):
-            digest.update(row_text(row).encode())
-            digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def row_text(values: Sequence[Any]) -> str:

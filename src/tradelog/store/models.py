@@ -185,6 +185,22 @@ class QuarantinedRow(SQLModel, table=True):
     payload: str = _col(Written)
 
 
+class RunRowDigests(SQLModel, table=True):
+    """Where a change in what a run brought is: eight bytes of each row's digest, in order. Append-only.
+
+    ``part`` is one of `store.run_digest`. That nothing was changed, the run's digest in the journal says.
+    """
+
+    __tablename__ = "run_row_digests"
+    __table_args__ = (STRICT,)
+    run: int = Field(
+        default=None,
+        sa_column=Column(Integer, ForeignKey("data_ingestion_runs.id"), primary_key=True),
+    )
+    part: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    digests: bytes = _col(Bytes)
+
+
 class NameResolution(SQLModel, table=True):
     """Who a member's name, as a feed spells it, is; the newest row of a name counts. Append-only.
 
@@ -781,7 +797,8 @@ class Alert(SQLModel, table=True):
 class Worker(SQLModel, table=True):
     """A worker and its heartbeat; or a command that spoke with the broker, by its ``role``.
 
-    ``quiet_calls`` counts the questions whose answers told nothing new, which are not kept.
+    ``quiet_calls`` counts the questions whose answers told nothing new, which are not kept. Clocks are
+    in `ClockOffset`; the column here was never written.
     """
 
     __tablename__ = "workers"
@@ -799,6 +816,45 @@ class Worker(SQLModel, table=True):
     clock_offset_ms: int | None = _col(Integer, null=True)
     role: str = _col(Text, server_default=text("'worker'"))
     quiet_calls: int = _col(Integer, server_default=text("0"))
+
+
+class ClockOffset(SQLModel, table=True):
+    """How far our clock was from that of a source or a broker, by the Date of an answer. Append-only.
+
+    ``subject`` is the run or the worker that measured it; ``offset_ms`` is ours less theirs, right to
+    ``uncertainty_ms``: a Date has whole seconds, and an answer takes its time.
+    """
+
+    __tablename__ = "clock_offsets"
+    __table_args__ = (Index("ix_offsets_subject", "subject"), STRICT)
+    offset_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    source: str = _col(Text)
+    subject: str = _col(Text)
+    measured_at: datetime = _col(Moment)
+    remote_date: str = _col(Text)
+    offset_ms: int = _col(Integer)
+    uncertainty_ms: int = _col(Integer)
+
+
+class ArchivedRange(SQLModel, table=True):
+    """Rows that were moved out of the store into a file, by their numbers. Append-only.
+
+    ``seq`` is the journal entry of the transaction that moves them: until it is written, and only then,
+    the triggers let these rows go.
+    """
+
+    __tablename__ = "archived_ranges"
+    __table_args__ = (Index("ix_archived_seq", "seq"), STRICT)
+    range_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    table_name: str = _col(Text)
+    first_key: int = _col(Integer)
+    last_key: int = _col(Integer)
+    row_count: int = _col(Integer)
+    path: str = _col(Text)
+    digest: str = _col(Text)
+    seq: int = _col(Integer)
+    actor: str = _col(Text)
+    archived_at: datetime = _col(Moment)
 
 
 class JournalEntry(SQLModel, table=True):

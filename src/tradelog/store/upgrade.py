@@ -135,5 +135,7 @@ def _journal_upgrade(
                 "copy_path": None if copy is None else str(copy),
             },
         )
-        tx.journal("store.upgraded", revision)
+        # What closes the tables is evidence as well: the last entry holds all that the schema is then.
+        extra = {"schema": engine.schema_digests(connection)} if revision == target else {}
+        tx.journal("store.upgraded", revision, **extra)
     tx.finish()

@@ -75,7 +75,7 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, actor: str) -> None:
         self._connection = connection
         self._actor = actor
-        self._changed: dict[tuple[str, str], str] = {}
+        self._changed: dict[tuple[str, str], str | None] = {}
         last = connection.execute("SELECT seq, hash, body FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
         self._seq: int
         self._head: bytes
@@ -136,8 +136,36 @@ class Transaction:
         """Leases, heartbeats and workers: what changes without anything having happened."""
         return self._connection.execute(sql, parameters).rowcount
 
+    def archive(self, table: str, first: int, last: int, *, path: str, digest: str) -> int:
+        """Take the rows of an audited table out of it whose numbers are in a range; returns how many.
+
+        They are in the file at ``path`` by then, whose SHA-256 is ``digest``. The entry that journals
+        this says of each that it is gone, and is all that the triggers let it go for.
+        """
+        audited = journal.AUDITED[table]
+        number = audited.columns[0]
+        condition = f"{number} BETWEEN ? AND ?"
+        keys = self.query(f"SELECT {audited.key} FROM {table} WHERE {condition}", (first, last))
+        self.insert(
+            "archived_ranges",
+            {
+                "table_name": table,
+                "first_key": first,
+                "last_key": last,
+                "row_count": len(keys),
+                "path": path,
+                "digest": digest,
+                "seq": self._seq + 1,
+                "actor": self._actor,
+                "archived_at": self.now,
+            },
+        )
+        self.unaudited(f"DELETE FROM {table} WHERE {condition}", (first, last))
+        self._changed |= {(table, str(key)): None for (key,) in keys}
+        return len(keys)
+
     def bulk(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of an ingestion run, which the entry that ends the run covers by `journal.RunDigest`."""
+        """Rows of an ingestion run, which the entry that ends the run covers by a `run_digest`."""
         self._connection.executemany(sql, rows)
 
     def bulk_from(self, sql: str, parameters: Sequence[Any] | Row = ()) -> None:
@@ -181,7 +209,7 @@ class Transaction:
             raise AssertionError(f"a change of {left} was not journaled")
 
     def _touch(self, table: str, key: Any, values: Sequence[Any]) -> None:
-        self._changed[table, str(key)] = journal.row_digest(values)
+        self._changed[table, str(key)] = journal.AUDITED[table].digest(values)
 
 
 @lru_cache(maxsize=256)

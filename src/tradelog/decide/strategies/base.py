@@ -28,6 +28,7 @@ class Disclosure:
     backfill: bool
     person: str | None = None
     resolved_by: int | None = None
+    feed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

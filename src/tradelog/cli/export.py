@@ -1,0 +1,80 @@
+"""tradelog export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tradelog.cli import render
+from tradelog.cli.context import covered, load_config, open_reader
+from tradelog.cli.speaking import insist_on_id
+from tradelog.errors import UsageError
+
+USAGE = "tradelog export bundle dec_4kz -o trade.zip, or --symbol AAPL --year 2025 -o aapl.zip"
+
+
+def command(
+    what: Annotated[str, typer.Argument(help="bundle: evidence that anybody can check alone.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Decisions.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="All of a symbol, instead of ids.")] = None,
+    year: Annotated[int | None, typer.Option(help="With --symbol: one year.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="DAY", help="First day.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day, inclusive.")] = None,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a file for others: tradelog export bundle ID... | --symbol AAPL --year 2025 -o FILE.zip
+
+    Runs, records with raw payloads, decisions, executions, exchanges, orders and fills, with the entries of
+    the journal that cover them, a page to read, and a verify.py that needs nothing but Python.
+    """
+    from tradelog import names
+    from tradelog.evidence import bundle
+    from tradelog.report import trail
+
+    if what != "bundle":
+        raise UsageError(f"{what!r} is nothing to export", hint=USAGE)
+    if output is None:
+        raise UsageError("-o FILE.zip is missing", hint=USAGE)
+    if bool(ids) == (symbol is not None):
+        raise UsageError("name decisions, or --symbol", hint=USAGE)
+    if symbol is None and (year is not None or first or last):
+        raise UsageError("--year, --from and --to go with --symbol", hint=USAGE)
+    config = load_config()
+    with open_reader(config) as reader:
+        versions: list[int] = []
+        if symbol is not None:
+            wanted = names.ticker(symbol)
+            period = covered(config, year, first, last)
+            account = ", ".join(config.account)
+            asked = f"{wanted}, {period}, account {account}"
+            decisions, versions = bundle.of_symbol(reader, config.account, wanted, period)
+        else:
+            decisions = []
+            for text in ids or ():
+                insist_on_id(text)
+                kind, found = reader.resolve(text, ("dec", "exe"))
+                decisions.append(found if kind == "dec" else str(trail.decision_of(reader, kind, found)))
+            decisions = list(dict.fromkeys(decisions))
+            asked = f"Decision {', '.join(decisions)}"
+        written = bundle.write(reader, output, asked, decisions, versions, zone=config.report.timezone)
+    if output_json:
+        render.as_json(
+            {
+                "path": str(written.path),
+                "decisions": written.decisions,
+                "records": written.records,
+                "entries": written.entries,
+                "manifest_sha256": written.manifest_sha256,
+                "head": {"seq": written.head.seq, "hash": written.head.hash, "at": written.head.at},
+            }
+        )
+        return
+    render.line(
+        f"{written.path}: {written.decisions} decisions, {written.records} records,"
+        f" {written.entries} entries of the journal"
+    )
+    render.line(f"manifest {written.manifest_sha256}")
+    render.line(f"head {written.head.line()}")

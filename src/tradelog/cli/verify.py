@@ -1,0 +1,105 @@
+"""tradelog verify"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tradelog.cli import render
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.render import Column
+from tradelog.errors import EvidenceBroken, UsageError
+
+COLUMNS = (
+    Column("check", "check"),
+    Column("subject", "what", flex=True),
+    Column("message", "what is wrong", flex=True),
+)
+
+
+def command(
+    head: Annotated[
+        bool, typer.Option("--head", help="Print the head of the chain only: sequence, hash, count, time.")
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="With --head: append it to this file, or give it to '| COMMAND'."),
+    ] = None,
+    since_head: Annotated[
+        Path | None,
+        typer.Option("--since-head", metavar="FILE", help="Heads kept elsewhere must still be in the chain."),
+    ] = None,
+    chain: Annotated[bool, typer.Option("--chain", help="Only the chain itself; not the rows.")] = False,
+    broker: Annotated[
+        bool, typer.Option("--broker", help="Also ask the broker: its orders carry our decisions' hashes.")
+    ] = False,
+    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that nothing in the store was changed since it was written; exits 5 where something was."""
+    from tradelog.evidence import anchors, verify
+    from tradelog.evidence import chain as chains
+
+    if to is not None and not head:
+        raise UsageError("--to goes with --head", hint='tradelog verify --head --to "/mnt/elsewhere/heads"')
+    if head and (chain or broker or since_head):
+        raise UsageError("--head prints the head and checks nothing", hint="run the two commands in turn")
+    config = load_config()
+    with open_reader(config) as reader:
+        if head:
+            found = chains.head(reader)
+            if to is not None:
+                anchors.send(reader, found, to)
+            _head(found, output_json)
+            return
+        kept = [] if since_head is None else chains.read_heads(since_head)
+        verified = verify.chain_only(reader) if chain else verify.verify(reader)
+        findings = [*verified.findings, *chains.since(reader, kept)]
+        asked = 0
+        if broker:
+            asked, more = anchors.at_broker(reader, config)
+            findings += more
+    if output_json:
+        render.as_json(
+            {
+                **asdict(verified),
+                "findings": [asdict(item) for item in findings],
+                "heads_checked": len(kept),
+                "orders_checked": asked if broker else None,
+            }
+        )
+    else:
+        _tell(verified, findings, len(kept), asked if broker else None, chain)
+    if findings:
+        raise EvidenceBroken(
+            f"{len(findings)} findings: this store is not what was written",
+            hint="keep the file as it is; compare it with a backup and with the heads kept elsewhere",
+        )
+
+
+def _head(found: Any, output_json: bool) -> None:
+    from tradelog.evidence import chain as chains
+
+    if output_json:
+        render.as_json({"head": chains.as_json(found)})
+    else:
+        render.line(found.line())
+
+
+def _tell(verified: Any, findings: list[Any], kept: int, asked: int | None, chain: bool) -> None:
+    head = verified.head
+    items: list[tuple[str, Any]] = [("entries", verified.entries)]
+    if not chain:
+        items += [("rows against the journal", verified.rows), ("rows of runs", verified.records)]
+        items += [("runs going on, not covered yet", ", ".join(verified.running) or None)]
+        items += [("rows archived, not here to check", verified.archived_rows or None)]
+    items += [("heads kept elsewhere", kept or None), ("orders at the broker", asked)]
+    items += [("head", f"{head.seq} {head.hash}"), ("of", head.at)]
+    render.pairs(items)
+    if findings:
+        render.line()
+        render.table(COLUMNS, [asdict(item) for item in findings])
+    else:
+        render.line("everything agrees" if not chain else "the chain is whole; its rows were not looked at")

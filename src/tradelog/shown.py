@@ -1,0 +1,16 @@
+"""Text from outside, as it may be shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def visible(value: object) -> str:
+    """Text that can do nothing to a terminal: control and direction characters become escapes."""
+    text = "" if value is None else str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"\\u{ord(sign):04x}" if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else sign
+        for sign in text
+    )
