@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.conftest import process_environment
 from tests.execute.driving import ENVIRONMENT
 from tests.fakes.alpaca import FakeAlpaca, Fault
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog import config as config_module
 from tradelog.decide import record
 from tradelog.execute import changes

@@ -15,7 +15,7 @@ from typing import Any
 from tests.execute.driving import go
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker, Fault
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.decide import record
 from tradelog.execute import changes

@@ -107,6 +107,14 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (f"DELETE FROM data_ingestion_runs WHERE id = {_RUN}",),
         ("row\tdata_ingestion_runs run_", "273 rows are of run number 1, which is not there"),
     ),
+    "the account's number": (
+        ("UPDATE broker_accounts SET account_number = 'PA000'",),
+        ("row\tbroker_accounts default\tis in no entry", "is not there, and entry"),
+    ),
+    "the account's number removed": (
+        ("DELETE FROM broker_accounts",),
+        ("row\tbroker_accounts ", "is not there, and entry"),
+    ),
     "a removed input": (
         (f"DELETE FROM decision_inputs WHERE version_id = {_INPUT}",),
         ("row\tdecision_inputs dec_", "its inputs are now ["),

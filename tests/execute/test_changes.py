@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import FakeAlpaca, Fault
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.errors import UsageError
 from tradelog.execute import changes

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.execute import changes, positions
 from tradelog.execute.brokers.alpaca import AlpacaBroker

@@ -19,7 +19,7 @@ from freezegun import freeze_time
 from tests.conftest import Cli, process_environment, scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog import clock
 from tradelog import config as config_module
 from tradelog.decide import record

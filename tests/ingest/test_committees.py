@@ -15,7 +15,7 @@ from werkzeug import Request, Response
 from tests import filings as f
 from tests.conftest import Cli, scalar
 from tests.disclosures import write
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.ingest import people as people_
 from tradelog.ingest.identity import Record

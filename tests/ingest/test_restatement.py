@@ -10,7 +10,7 @@ import pytest
 from tests import disclosures as d
 from tests.conftest import Cli
 from tests.ingest.test_run import record
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.errors import ShrunkenAnswer
 from tradelog.ingest.identity import BadRow

@@ -16,7 +16,7 @@ import pytest
 import tradelog
 from tests import disclosures as d
 from tests.conftest import Cli, process_environment, scalar
-from tests.store.test_journal import check_complete
+from tests.journaled import check_complete
 from tradelog.config import Config
 from tradelog.errors import EmptyAnswer, RunInProgress
 from tradelog.ingest import pairing

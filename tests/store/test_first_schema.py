@@ -13,7 +13,7 @@ import pytest
 from tests import disclosures as d
 from tests import filings as f
 from tests.conftest import Cli
-from tests.store.test_journal import check_chain
+from tests.journaled import check_chain
 from tradelog.config import Config
 from tradelog.ingest.identity import digest
 from tradelog.store import engine, journal, run_digest, upgrade

@@ -49,7 +49,7 @@ def command(
                 "SELECT signal_id FROM trade_decisions WHERE decision_id = ?", (decision_id,)
             )
         if signal_id is None:
-            found = replay.unsigned(reader, str(decision_id))
+            found = replay.without_code(reader, str(decision_id))
         else:
             found = replay.replay(
                 reader, config, signal_id, current_code=with_current_code, as_of_now=as_of_now

@@ -71,7 +71,7 @@ def replay(
     return Replayed(subject, DIFFERENT if found else SAME, ", ".join(asked) or None, name, found)
 
 
-def unsigned(reader: Reader, decision_id: str) -> Replayed:
+def without_code(reader: Reader, decision_id: str) -> Replayed:
     """The answer for a decision that no strategy of tradelog's made: there is no code to run."""
     row = reader.one(
         "SELECT strategy_name, adopted FROM trade_decisions WHERE decision_id = ?", (decision_id,)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -35,7 +35,6 @@ class Told:
         self._waiting: dict[str, dict[Any, tuple[Any, ...]]] = {table: {} for table in AUDITED}
         self.runs: dict[str, tuple[int, Any]] = {}
         self.schema: dict[tuple[str, str], str] = {}
-        self.count = 0
         self._connection.execute(f"PRAGMA temp.cache_size = -{CACHE_KIB}")
         for table in AUDITED:
             # Numbers grow, so that such a table is written at its end.
@@ -76,7 +75,6 @@ class Told:
                 )
             except sqlite3.Error as error:
                 findings.append(Finding("chain", table, f"entries name rows that cannot be: {error}"))
-            self.count += len(waiting)
             waiting.clear()
 
     def close(self) -> None:
@@ -104,13 +102,16 @@ class Found:
         self._findings = findings
         self._named = 0
         self._unnamed = 0
+        self._matched = 0
+        # Of a table that is looked up by digest: those that its rows have.
+        self._digests: list[str] = []
 
     def compare(self) -> int:
-        count = matched = 0
+        count = 0
         for key, text, last, version, digest in self._rows():
             count += 1
             if text is not None and sha256(text).hexdigest() == digest:
-                matched += 1
+                self._matched += 1
             elif last is None:
                 self._say(key, "is in no entry of the journal: it was added by hand")
             elif text is None:
@@ -118,9 +119,8 @@ class Found:
             elif digest is None:
                 self._say(key, f"was archived by entry {last}, and is here again")
             else:
-                matched += 1
+                self._matched += 1
                 self._differs(key, last, version or 1, digest)
-        self._matched = matched
         return count
 
     def name_missing(self) -> None:
@@ -128,17 +128,16 @@ class Found:
         table = self._table
         told = self._reader.value(f"SELECT count(*) FROM temp.told_{table} WHERE digest IS NOT NULL")
         if told > self._matched:
-            known = "SELECT key FROM temp.checked"
-            self._reader.connection.execute("CREATE TEMP TABLE checked (key PRIMARY KEY) WITHOUT ROWID")
+            self._reader.connection.execute("CREATE TEMP TABLE here (key PRIMARY KEY) WITHOUT ROWID")
             try:
-                self._reader.connection.execute(f"INSERT OR IGNORE INTO temp.checked {self._keys()}")
+                self._gather_keys()
                 for row in self._reader.rows(
                     f"SELECT key, last FROM temp.told_{table} WHERE digest IS NOT NULL"
-                    f" AND key NOT IN ({known}) ORDER BY last"
+                    " AND key NOT IN (SELECT key FROM temp.here) ORDER BY last"
                 ):
                     self._say(row["key"], f"is not there, and entry {row['last']} says that it is")
             finally:
-                self._reader.connection.execute("DROP TABLE temp.checked")
+                self._reader.connection.execute("DROP TABLE temp.here")
         if self._unnamed:
             text = f"and {self._unnamed} more rows of it"
             self._findings.append(Finding("row", table, text))
@@ -156,7 +155,10 @@ class Found:
         audited, table = self._audited, self._table
         for row in self._reader.rows(f"SELECT {', '.join(audited.columns)} FROM {table}"):
             by_digest = table in BY_DIGEST
-            key = audited.digest(list(row.values())) if by_digest else row[audited.key]
+            key = row[audited.key]
+            if by_digest:
+                key = audited.digest(list(row.values()))
+                self._digests.append(key)
             told = self._reader.one(f"SELECT * FROM temp.told_{table} WHERE key = ?", (key,))
             version = told["version"] if told else audited.version
             text = audited.text([row[name] for name in audited.of(version)], version).encode()
@@ -166,16 +168,19 @@ class Found:
             else:
                 yield name, text, told["last"], version, told["digest"]
 
-    def _keys(self) -> str:
-        if self._table == "decision_inputs":
-            return (
-                "SELECT d.decision_id FROM trade_decisions d"
+    def _gather_keys(self) -> None:
+        """The keys of all rows that are here, by which the journal names them."""
+        keep = "INSERT OR IGNORE INTO temp.here"
+        if self._table in BY_DIGEST:
+            marks = ((digest,) for digest in self._digests)
+            self._reader.connection.executemany(f"{keep} VALUES (?)", marks)
+        elif self._table == "decision_inputs":
+            self._reader.connection.execute(
+                f"{keep} SELECT d.decision_id FROM trade_decisions d"
                 " WHERE EXISTS (SELECT 1 FROM decision_inputs i WHERE i.decision = d.id)"
             )
-        if self._table in BY_DIGEST:
-            # A row that differs was named as one that nobody wrote; which entry it was, its digest tells not.
-            return f"SELECT digest FROM temp.told_{self._table}"
-        return f"SELECT {self._audited.key} FROM {self._table}"
+        else:
+            self._reader.connection.execute(f"{keep} SELECT {self._audited.key} FROM {self._table}")
 
     def _differs(self, key: Any, last: int, version: int, digest: str) -> None:
         """Say so of a row, unless the rule itself gives the digest that was told."""
@@ -245,16 +250,3 @@ def _is_numbered(reader: Reader, table: str) -> bool:
     """Whether the key that the journal names a row by is its number."""
     types = {row["name"]: row["type"] for row in reader.rows(f"PRAGMA table_info({table})")}
     return types.get(AUDITED[table].key) == "INTEGER" and table != "decision_inputs"
-
-
-def told_of(connection: sqlite3.Connection, table: str, keys: Sequence[Any]) -> dict[Any, tuple[int, int]]:
-    """(first, last) entry of some rows."""
-    marks = ", ".join("?" * len(keys))
-    cursor = connection.cursor()
-    cursor.row_factory = None
-    return {
-        key: (first, last)
-        for key, first, last in cursor.execute(
-            f"SELECT key, first, last FROM temp.told_{table} WHERE key IN ({marks})", tuple(keys)
-        )
-    }
