@@ -103,6 +103,18 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("1 of its 273 record_versions are not there, at [9]",),
     ),
+    "how a disclosure came": (
+        ("UPDATE ingestion_records SET outcome = 'updated' WHERE record_id = 9",),
+        ("record version 9\t", "outcome is 'updated' and was 'created'"),
+    ),
+    "a removed link": (
+        ("DELETE FROM ingestion_records WHERE record_id = 9",),
+        ("record version 9\t", "outcome is empty and was 'created'"),
+    ),
+    "a removed record of a feed": (
+        ("DELETE FROM source_records WHERE record_id = 9",),
+        ("record version 9\twhat is recorded of it is not what run_",),
+    ),
     "a removed run": (
         (f"DELETE FROM data_ingestion_runs WHERE id = {_RUN}",),
         ("row\tdata_ingestion_runs run_", "273 rows are of run number 1, which is not there"),
@@ -159,7 +171,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "UPDATE record_versions SET version_id = -version_id WHERE version_id IN (1, 2)",
             "UPDATE record_versions SET version_id = 3 + version_id WHERE version_id < 0",
         ),
-        ("record version 1\twhat the source said", "record version 2\twhat the source said"),
+        ("record version 1\twhat is recorded", "version_id is 1 and was 2", "payloads are in another order"),
     ),
     "two decisions swapped": (
         (

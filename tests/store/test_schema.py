@@ -53,7 +53,7 @@ def test_every_column_is_audited_or_named_here_as_not() -> None:
     parts = run_digest.PARTS
     covered |= {name: set(part.columns) for name, part in parts.items() if name != "payloads"}
     covered["record_versions"] |= set(parts["payloads"].columns)
-    covered["source_records"] = covered["record_versions"]
+    covered["source_records"] = covered["ingestion_records"] = covered["record_versions"]
     for name, table in SQLModel.metadata.tables.items():
         if name in UNAUDITED_TABLES:
             assert name not in covered
@@ -104,7 +104,7 @@ def test_no_row_can_be_deleted_replaced_or_rewritten(writer: Writer) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(statement)
     audited = set(journal.AUDITED) | set(run_digest.PARTS) - {"payloads"}
-    audited |= {"journal", "source_records", "run_row_digests"}
+    audited |= {"journal", "source_records", "ingestion_records", "run_row_digests"}
     assert set(tables_with(writer, "%_delete")) == audited
     assert set(tables_with(writer, "%_replace_0")) == audited
     assert set(tables_with(writer, "%_update")) | set(tables_with(writer, "%_intent")) == audited

@@ -181,27 +181,17 @@ def _select(reader: Reader, sql: str, values: Sequence[Any]) -> Iterator[dict[st
 def _take_run(reader: Reader, found: _Found, number: int, run_id: str) -> None:
     """The digests of all that a run brought, and those of its rows that are shown."""
     wanted = set(found.versions)
-    records = {
-        row["record_id"]
-        for row in _select(
-            reader, "SELECT record_id FROM record_versions WHERE version_id IN ({})", found.versions
-        )
-    }
     digests: dict[str, str] = {}
     cursor = reader.connection.cursor()
     cursor.row_factory = None
     for part, rule in PARTS.items():
-        texts = [row[0] for row in cursor.execute(rule.texts("t.run = ?"), (number,))]
-        digests[part] = "".join(sha256(text).hexdigest() for text in texts)
-        names = list(rule.columns)
-        for at, text in enumerate(texts):
-            values = dict(zip(names, json.loads(text), strict=True))
-            shown = (
-                values.get("version_id") in wanted
-                if part != "ingestion_records"
-                else (values["record_id"] in records)
-            )
-            if shown and part != "name_resolutions":
+        texts = cursor.execute(rule.texts("t.run = ?"), (number,))
+        digests[part] = "".join(sha256(text).hexdigest() for (text,) in texts)
+    for part in ("record_versions", "payloads"):
+        names = list(PARTS[part].columns)
+        for at, row in enumerate(cursor.execute(PARTS[part].values("t.run = ?"), (number,))):
+            values = dict(zip(names, row, strict=True))
+            if values["version_id"] in wanted:
                 found.records.append({"run": run_id, "part": part, "at": at, "values": values})
     found.runs[run_id] = {"parts": digests}
 

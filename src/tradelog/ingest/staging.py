@@ -359,7 +359,7 @@ class Staging:
     @staticmethod
     def _digest(found: RunDigest, first: int, last: int) -> None:
         """Take the versions from ``first`` to before ``last`` into the run's digest."""
-        for part in ("record_versions", "payloads", "ingestion_records"):
+        for part in ("record_versions", "payloads"):
             found.add(part, "t.version_id >= ? AND t.version_id < ?", (first, last))
 
 

@@ -436,12 +436,15 @@ AUDITED: Mapping[str, Audited] = {
     "schema_upgrades": Audited("revision", ("revision", "upgraded_at", "tradelog_version", "copy_path")),
 }
 
-_encode_row = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+# Bytes are written as hex.
+_encode_row = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=bytes.hex
+).encode
 
 
 def row_text(values: Sequence[Any]) -> str:
     """A row as canonical JSON: an array in the order of its column list, bytes as hex."""
-    return _encode_row([value.hex() if isinstance(value, bytes) else value for value in values])
+    return _encode_row(values)
 
 
 def row_digest(values: Sequence[Any]) -> str:

@@ -24,18 +24,20 @@ KEPT_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of a run: their columns by name, with the expression that reads each, and their order."""
+    """Rows of a run: their columns by name, with the expression that reads each, and their order.
+
+    A row is digested as canonical JSON, or by its ``raw`` column alone, as it is.
+    """
 
     columns: Mapping[str, str]
     rows: str
     order: str
+    raw: str | None = None
 
     def texts(self, where: str) -> str:
-        """SQL for each row as canonical JSON, in bytes; ``where`` is about the part's table as ``t``."""
-        listed = ", ".join(self.columns.values())
-        return (
-            f"SELECT CAST(json_array({listed}) AS BLOB) FROM {self.rows} WHERE {where} ORDER BY {self.order}"
-        )
+        """SQL for what each row's digest is taken over, in bytes; ``where`` is about the table as ``t``."""
+        text = f"t.{self.raw}" if self.raw else f"json_array({', '.join(self.columns.values())})"
+        return f"SELECT CAST({text} AS BLOB) FROM {self.rows} WHERE {where} ORDER BY {self.order}"
 
     def values(self, where: str) -> str:
         """SQL for the same rows, column by column."""
@@ -43,32 +45,28 @@ class Part:
         return f"SELECT {listed} FROM {self.rows} WHERE {where} ORDER BY {self.order}"
 
 
-def _of(table: str, columns: str, order: str) -> Part:
-    return Part({name: f"t.{name}" for name in columns.split()}, f"{table} t", order)
+def _of(table: str, columns: str, order: str, raw: str | None = None) -> Part:
+    return Part({name: f"t.{name}" for name in columns.split()}, f"{table} t", order, raw)
 
 
-# All that our own words say of a version, and which record of which feed it is one of.
+# All that our own words say of a version, which record of which feed it is one of, and how it came.
 _VERSION = (
     "version_id record_id run first_seen_at position event_date filed_at filed_as_given symbol actor side"
     " amount_low amount_high flags backfill gone content_hash document reference amends person"
 )
 PARTS: Mapping[str, Part] = {
+    # What is missing beside a version is empty in its row, and not the row missing: so it is found here.
     "record_versions": Part(
         {name: f"t.{name}" for name in _VERSION.split()}
         | {"content_hash": "lower(hex(t.content_hash))"}
         | {"feed": "r.feed", "kind": "r.kind", "identity": "lower(hex(r.identity))"}
-        | {"occurrence": "r.occurrence"},
-        "record_versions t CROSS JOIN source_records r ON r.record_id = t.record_id",
+        | {"occurrence": "r.occurrence", "outcome": "l.outcome"},
+        "record_versions t LEFT JOIN source_records r ON r.record_id = t.record_id"
+        " LEFT JOIN ingestion_records l ON l.record_id = t.record_id AND l.run = t.run",
         "t.version_id",
     ),
-    # What the source itself said, apart: the two can be told apart, and shown apart.
-    "payloads": _of("record_versions", "version_id payload", "t.version_id"),
-    # In the order of the versions that they belong to, in which both are written.
-    "ingestion_records": Part(
-        {"record_id": "l.record_id", "run": "l.run", "outcome": "l.outcome"},
-        "record_versions t CROSS JOIN ingestion_records l ON l.record_id = t.record_id AND l.run = t.run",
-        "t.version_id",
-    ),
+    # What the source itself said, apart and as it is: the two can be told apart, and shown apart.
+    "payloads": _of("record_versions", "version_id payload", "t.version_id", "payload"),
     "quarantined_rows": _of("quarantined_rows", "run position reason payload", "t.position"),
     "name_resolutions": _of(
         "name_resolutions", "resolution_id run feed name person version_id reason", "t.resolution_id"
