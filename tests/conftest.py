@@ -15,7 +15,7 @@ import pytest
 
 from tradelog import config as config_module
 from tradelog.errors import NotFound, StoreError
-from tradelog.evidence import verify
+from tradelog.evidence import bundle, standalone, verify
 from tradelog.evidence.finding import Finding
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
@@ -57,6 +57,7 @@ def _what_a_test_leaves_verifies(request: pytest.FixtureRequest) -> Iterator[Non
         for path in home.rglob("*.db"):
             found = findings(path)
             assert not found, (path, found)
+            assert not broken_bundle(path), path
 
 
 def findings(path: Path) -> tuple[Finding, ...]:
@@ -66,6 +67,20 @@ def findings(path: Path) -> tuple[Finding, ...]:
             return verify.verify(reader).findings
     except (StoreError, NotFound):
         return ()
+
+
+def broken_bundle(path: Path) -> list[str]:
+    """What is wrong with a bundle of the first and the last decisions of a store."""
+    target = path.with_suffix(".zip")
+    try:
+        with Reader(path) as reader:
+            ids = [row["decision_id"] for row in reader.rows("SELECT decision_id FROM trade_decisions")]
+            if not ids:
+                return []
+            bundle.write(reader, target, "all", [*ids[:5], *ids[-5:]])
+    except (StoreError, NotFound):
+        return []
+    return list(standalone.check(standalone.read(target)))
 
 
 @pytest.fixture

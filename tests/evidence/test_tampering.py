@@ -16,7 +16,9 @@ import pytest
 from tests.conftest import findings
 from tests.evidence.conftest import Change, run
 from tradelog import ids
+from tradelog.decide import record
 from tradelog.store import decisions, journal
+from tradelog.store.opening import open_writer
 
 pytestmark = pytest.mark.tampered
 
@@ -61,6 +63,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "the price of a fill": (
         ("UPDATE fills SET price = '1' WHERE symbol = 'LMT'",),
         ("row\tfills ", "price is '1'"),
+    ),
+    "the sum of an attempt's fills": (
+        ("UPDATE trade_executions SET fills_quantity = '99' WHERE symbol = 'LMT'",),
+        ("order\texe_", "and it sums them up to 99"),
     ),
     "a timestamp": (
         ("UPDATE trade_decisions SET created_at = '2021-11-16T00:00:00.000000Z' WHERE symbol = 'LMT'",),
@@ -226,7 +232,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_found_and_named(name: str, home: Path, store: Path, change: Change) -> None:
+def test_it_is_found_and_named(name: str, store: Path, change: Change) -> None:
     statements, said = CASES[name]
     connection = sqlite3.connect(store)
     first_input = connection.execute(f"SELECT {_INPUT}").fetchone()[0]
@@ -240,12 +246,25 @@ def test_it_is_found_and_named(name: str, home: Path, store: Path, change: Chang
         if statement.startswith("CREATE"):
             connection.execute(statement)
     connection.close()
-    ended = run(home, "verify")
-    assert ended.code == 5, ended
-    assert "findings: this store is not what was written" in ended.err
+    found = "\n".join(f"{item.check}\t{item.subject}\t{item.message}" for item in findings(store))
     for text in said:
         wanted = text.format(input=first_input) if "{input}" in text else text
-        assert any(one in ended.out for one in wanted.split("|")), (wanted, ended.out)
+        assert any(one in found for one in wanted.split("|")), (wanted, found)
+
+
+def test_each_finding_is_a_line_and_the_command_exits_5(home: Path, change: Change) -> None:
+    change("UPDATE fills SET price = '1' WHERE symbol = 'LMT'", "DELETE FROM journal WHERE seq = 12")
+    ended = run(home, "verify")
+    assert ended.code == 5
+    assert "findings: this store is not what was written" in ended.err
+    assert "hint: keep the file as it is" in ended.err
+    lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert ["check", "subject", "message"] in lines
+    assert {line[0] for line in lines[lines.index(["check", "subject", "message"]) + 1 :]} == {
+        "chain",
+        "order",
+        "row",
+    }
 
 
 def test_an_untouched_store_verifies(home: Path, store: Path) -> None:
@@ -290,14 +309,15 @@ def test_another_store_in_its_place_shows_by_a_head(home: Path, store: Path, tmp
     assert run(home, "verify", "--head", "--to", str(heads)).code == 0
     for path in store.parent.glob("tradelog.db*"):
         path.unlink()
-    for _ in range(12):
-        assert run(home, "decide", "buy", "1", "AAPL", "--why", "again").code == 0
-    for _ in range(8):
-        assert run(home, "fetch", "congress", "--file", "again.csv").code == 0
+    writer = open_writer(store)
+    for _ in range(60):
+        values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
+        record.record(writer, ("simulated", "paper", "default"), record.parse(values))
+    writer.close()
     assert run(home, "verify").code == 0
     ended = run(home, "verify", "--since-head", str(heads), "--chain")
     assert ended.code == 5
-    assert "cut or replaced" in ended.out or "history was rewritten" in ended.out
+    assert "history was rewritten" in ended.out
 
 
 def rewrite(store: Path) -> None:

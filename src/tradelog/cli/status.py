@@ -67,6 +67,13 @@ def command(
         )
 
 
+def _beat(worker: dict[str, Any]) -> str:
+    said = f"process {worker['pid']} on {worker['host']}, heard {worker['silent_seconds']} s ago"
+    if worker["clock_offset_ms"] is not None:
+        said += f", clock {worker['clock_offset_ms'] / 1000:+.1f} s from the broker's"
+    return said
+
+
 def _tell(found: dict[str, Any], zone: str) -> None:
     from tradelog.report.status import age
 
@@ -75,7 +82,7 @@ def _tell(found: dict[str, Any], zone: str) -> None:
     queue, workers = found["queue"], found["workers"]
     oldest = f", the oldest for {age(queue['oldest'])}" if queue["oldest"] else ""
     alive = [row for row in workers if row["alive"]]
-    beat = [f"process {row['pid']} on {row['host']}, heard {row['silent_seconds']} s ago" for row in alive]
+    beat = [_beat(row) for row in alive]
     last = workers[0] if workers else None
     nobody = f"none; the last one was heard {age(last['heartbeat_at'])} ago" if last else "none yet"
     halted = ", ".join(told(row["scope"], row["subject"]) for row in found["halts"])

@@ -94,7 +94,7 @@ def write(
     asked: str,
     wanted: Sequence[str],
     versions: Sequence[int] = (),
-    zone: str = "",
+    zone: str = clock.MARKET_ZONE,
 ) -> Bundle:
     """Write the bundle of some decisions, and of record versions beside their inputs.
 

@@ -39,6 +39,7 @@ def check(reader: Reader, findings: list[Finding]) -> None:
         *_attempts(reader),
         *_requests(reader),
         *_fills(reader),
+        *_sums(reader),
     ):
         findings.append(Finding("order", subject, text))
 
@@ -207,3 +208,17 @@ def _fills(reader: Reader) -> Iterator[tuple[str, str]]:
         if total > most:
             text = f"its fills come to {money.to_text(total)}, and it says {money.to_text(most)}"
             yield f"order {order}", text
+
+
+def _sums(reader: Reader) -> Iterator[tuple[str, str]]:
+    """What an attempt says that its fills come to: positions go by it, and no digest covers it."""
+    for row in reader.rows(
+        "SELECT e.execution_id, e.fills_quantity, json_group_array(f.quantity) AS quantities"
+        " FROM trade_executions e LEFT JOIN fills f ON f.execution_id = e.execution_id"
+        " GROUP BY e.execution_id"
+        " HAVING count(f.fill_id) > 1 OR coalesce(max(f.quantity), '0') <> e.fills_quantity"
+    ):
+        total = sum((money.parse(each) for each in json.loads(row["quantities"]) if each), money.ZERO)
+        if total != money.parse(row["fills_quantity"]):
+            text = f"its fills come to {money.to_text(total)}, and it sums them up to {row['fills_quantity']}"
+            yield row["execution_id"], text
