@@ -35,6 +35,7 @@ COMMANDS = {
     "positions": ("positions", "Show what is held, with open orders and breaks."),
     "alerts": ("alerts", "List alerts, and acknowledge them."),
     "report": ("report", "Show all activity in a symbol: data, decisions, trades."),
+    "trades": ("trades", "List what really executed, with price and reason."),
     "decisions": ("decisions", "List decisions, or signals not taken."),
     "failures": ("failures", "Count what was not executed, by stage and reason."),
     "known": ("known", "Show what was known of a symbol at a moment."),

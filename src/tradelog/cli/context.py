@@ -19,11 +19,16 @@ def open_reader(loaded: config.Config) -> Reader:
     return Reader(loaded.store_path)
 
 
-def covered(loaded: config.Config, year: int | None, first: str | None, last: str | None) -> period.Period:
-    """The days of ``--year`` or of ``--from`` and ``--to``. Raises UsageError where they cannot be."""
+def covered(
+    loaded: config.Config, year: int | None, first: str | None, last: str | None, zone: str | None = None
+) -> period.Period:
+    """The days of ``--year`` or of ``--from`` and ``--to``, in a zone or in the configured one.
+
+    Raises UsageError where they cannot be.
+    """
     return period.of(
         year,
         None if first is None else clock.parse_day(first),
         None if last is None else clock.parse_day(last),
-        loaded.report.timezone,
+        zone or loaded.report.timezone,
     )

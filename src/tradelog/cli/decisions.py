@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from tradelog import clock
-from tradelog.cli import render
+from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
+from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
@@ -38,27 +39,31 @@ NOT_TAKEN = (
 
 
 def command(
-    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Only this strategy.")] = None,
+    symbol: options.Symbol = None,
+    strategy: options.Strategy = None,
     status: Annotated[str | None, typer.Option(help=f"Only {', '.join(STATES)}.")] = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those that wait for approval.")] = False,
     not_taken: Annotated[
         bool, typer.Option("--not-taken", help="Signals that were not acted on, and why.")
     ] = False,
-    year: Annotated[int | None, typer.Option(help="A year of the market's days.")] = None,
-    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="All of them, not the newest 50.")] = False,
-    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    year: options.Year = None,
+    first: options.First = None,
+    last: options.Last = None,
+    zone: options.Zone = None,
+    limit: options.Limit = None,
+    show_all: options.All = False,
+    output_json: options.Json = False,
+    output_csv: options.Csv = False,
 ) -> None:
     """List decisions, newest first, with what became of them; or the signals not taken."""
     if status is not None and status not in STATES:
         raise UsageError(f"no decision is {status!r}", hint=f"one of: {', '.join(STATES)}")
     if not_taken and (status is not None or waiting):
         raise UsageError("a signal that was not taken has no status", hint="leave --status and --waiting out")
+    options.one_form(output_json, output_csv)
+    most = options.rows(limit, show_all)
     config = load_config()
-    zone = config.report.timezone
-    days = covered(config, year, first, last)
+    days = covered(config, year, first, last, zone)
     approved_only = tuple(name for name, rule in config.controls.items() if rule.approval)
     wanted = report.Wanted(
         days,
@@ -69,23 +74,29 @@ def command(
     )
     listed = report.not_taken if not_taken else report.decisions
     with open_reader(config) as reader:
-        found, total = listed(reader, config.account, wanted, limit=-1 if show_all else report.NEWEST)
+        found, total = listed(reader, config.account, wanted, limit=most)
         halts = controls.halts(reader.rows, config.account)
     if output_json:
         as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": found})
         return
+    columns = NOT_TAKEN if not_taken else COLUMNS
+    for row in found:
+        row["created"] = clock.local(row["created_at"], days.zone)
+        if not not_taken:
+            _describe(row, approved_only, halts, days.zone)
+    if output_csv:
+        render.as_csv(columns, found)
+        return
     broker, environment, account = config.account
     what = "Signals not taken" if not_taken else "Decisions"
-    heading(f"{what}  {days}  account {account} ({broker}, {environment})")
-    if not found:
-        line("none")
-        return
-    for row in found:
-        row["created"] = clock.local(row["created_at"], zone)
-        if not not_taken:
-            _describe(row, approved_only, halts, zone)
-    table(NOT_TAKEN if not_taken else COLUMNS, found)
-    note(f"{len(found)} of {total}")
+    with paged():
+        heading(f"{what}  {days}  account {account} ({broker}, {environment})")
+        if found:
+            table(columns, found)
+        else:
+            line("none")
+    if found:
+        note(f"{len(found)} of {total}")
 
 
 def _describe(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:

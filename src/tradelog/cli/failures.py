@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from tradelog import clock
+from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
-from tradelog.cli.render import Column, as_json, heading, line, note, table
+from tradelog.cli.paging import paged
+from tradelog.cli.render import Column, heading, is_terminal, line, note, table
 from tradelog.report import failures as report
 
 COLUMNS = (
@@ -21,31 +19,46 @@ COLUMNS = (
     Column("message", "which says", flex=True),
 )
 
+# On a terminal the trend is a picture.
+BARS = tuple(Column("bars", "by month") if column.key == "trend" else column for column in COLUMNS)
+
 
 def command(
-    year: Annotated[int | None, typer.Option(help="A year of the market's days.")] = None,
-    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Only this strategy.")] = None,
-    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    strategy: options.Strategy = None,
+    year: options.Year = None,
+    first: options.First = None,
+    last: options.Last = None,
+    zone: options.Zone = None,
+    output_json: options.Json = False,
+    output_csv: options.Csv = False,
 ) -> None:
     """Count what was not executed, by who said no (limits, broker, venue, time, a person) and why."""
+    options.one_form(output_json, output_csv)
     config = load_config()
-    days = covered(config, year, first, last)
+    days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:
         found = report.failures(reader, config.account, days, strategy=strategy)
     if output_json:
-        as_json({"period": str(days), "failures": found})
+        render.as_json({"period": str(days), "failures": found})
         return
-    broker, environment, account = config.account
-    heading(f"Failures  {days}  account {account} ({broker}, {environment})")
-    if not found:
-        line("nothing failed")
-        return
+    months = sorted({month for row in found for month in row["months"]})
     for row in found:
         newest = row["examples"][0]
         row["last"] = clock.local(row["latest"], days.zone)
         row["trend"] = ", ".join(f"{month}: {count}" for month, count in sorted(row["months"].items()))
+        row["bars"] = render.sparkline([row["months"].get(month, 0) for month in months])
         row["example"], row["message"] = newest["decision_id"], newest["failure_message"]
-    table(COLUMNS, found)
-    note("tradelog show ID tells all of one; --json lists more of each")
+    if output_csv:
+        render.as_csv(COLUMNS, found)
+        return
+    broker, environment, account = config.account
+    with paged():
+        heading(f"Failures  {days}  account {account} ({broker}, {environment})")
+        if found:
+            table(BARS if is_terminal() and len(months) > 1 else COLUMNS, found)
+        else:
+            line("nothing failed")
+    if found:
+        if is_terminal() and len(months) > 1:
+            note(f"a bar a month, {months[0]} to {months[-1]}")
+        note("tradelog show ID tells all of one; --json lists more of each")

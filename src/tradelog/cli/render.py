@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TextIO
@@ -95,6 +96,36 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
             *(Text(texts[number], style=_style(columns[number], texts[number])) for number in fitting)
         )
     console.print(shown)
+
+
+def as_csv(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows with a header of the columns' keys, for spreadsheets: no cell of them is a formula."""
+    import csv
+
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow([column.key for column in columns])
+    for row in rows:
+        out.writerow([_harmless(visible(row.get(column.key))) for column in columns])
+
+
+def _harmless(text: str) -> str:
+    """Text that a spreadsheet takes as text (OWASP, CSV injection); a number stays one."""
+    if text[:1] in _FORMULAS and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
+
+
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """A bar a number, the highest the full height; no bar for nothing."""
+    most = max(counts, default=0)
+    return "".join(BARS[(len(BARS) - 1) * count // most] if count else " " for count in counts)
 
 
 ID_SHOWN = 12

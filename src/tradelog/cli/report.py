@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from tradelog import clock, money
-from tradelog.cli import render
+from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
+from tradelog.cli.paging import paged
 from tradelog.cli.render import Column
 from tradelog.report import symbol
 
@@ -41,46 +42,106 @@ TRADES = (
     Column("price_basis", "price from", flex=True),
 )
 
+CSV = tuple(
+    Column(key, key)
+    for key in (
+        "what",
+        "at",
+        "utc",
+        "id",
+        "who",
+        "side",
+        "size",
+        "price",
+        "day",
+        "status",
+        "decision_id",
+        "remarks",
+    )
+)
+
 
 def command(
     name: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol, such as AAPL.")],
-    year: Annotated[int | None, typer.Option(help="A year of the market's days.")] = None,
-    first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")] = None,
-    show_all: Annotated[
-        bool, typer.Option("--all", help="All rows, not the newest 50 of each list.")
-    ] = False,
-    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    year: options.Year = None,
+    first: options.First = None,
+    last: options.Last = None,
+    tz: options.Zone = None,
+    limit: options.Limit = None,
+    show_all: options.All = False,
+    output_json: options.Json = False,
+    output_csv: options.Csv = False,
 ) -> None:
     """Show all activity in a symbol: data, decisions, trades."""
+    options.one_form(output_json, output_csv)
+    most = options.rows(limit, show_all)
     config = load_config()
-    zone = config.report.timezone
-    days = covered(config, year, first, last)
+    days = covered(config, year, first, last, tz)
     with open_reader(config) as reader:
-        found = symbol.report(reader, name, config.account, days, limit=-1 if show_all else symbol.NEWEST)
+        found = symbol.report(reader, name, config.account, days, limit=most)
     if output_json:
         render.as_json(_json(found))
         return
+    _describe(found, days.zone)
+    if output_csv:
+        render.as_csv(CSV, _activity(found))
+        return
     broker, environment, account = found.account
-    render.heading(f"{found.symbol}  {days}  account {account} ({broker}, {environment})")
-    _data(found, zone)
-    _decisions(found, zone)
-    _trades(found, zone)
-    _summary(found)
+    with paged():
+        render.heading(f"{found.symbol}  {days}  account {account} ({broker}, {environment})")
+        _data(found)
+        _decisions(found)
+        _trades(found)
+        _summary(found)
 
 
-def _data(found: symbol.SymbolReport, zone: str) -> None:
-    render.line()
-    render.heading(
-        f"Data ingested: {found.data_first_seen} first seen by us in this period,"
-        f" {found.data_traded} about trades in it"
-    )
+def _describe(found: symbol.SymbolReport, zone: str) -> None:
+    """What people read of each row, beside what it holds."""
     for row in found.data:
         row["first_seen"] = clock.local(row["first_seen_at"], zone)
         row["traded"] = row["event_date"] or "unknown"
         row["amount"] = render.amount(row["amount_low"], row["amount_high"])
         marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
         row["remarks"] = ", ".join(marks + [flag.replace("_", " ") for flag in row["flags"]])
+    for row in found.decisions:
+        row["created"] = clock.local(row["created_at"], zone)
+        row["by"] = row["strategy_name"] + (" (recorded after the fact)" if row["adopted"] else "")
+        row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
+        reason = [row["failure_code"], row["failure_message"]]
+        row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""
+    for row in found.trades:
+        row["executed"] = clock.local(row["transaction_time"], zone)
+
+
+def _activity(found: symbol.SymbolReport) -> list[dict[str, Any]]:
+    """All three lists as one, oldest first."""
+    rows = [
+        {"what": "data", "at": row["first_seen"], "utc": row["first_seen_at"], "id": row["version_id"]}
+        | {"who": row["member"], "side": row["side"], "size": row["amount"], "day": row["event_date"]}
+        | {"remarks": row["remarks"]}
+        for row in found.data
+    ]
+    rows += [
+        {"what": "decision", "at": row["created"], "utc": row["created_at"], "id": row["decision_id"]}
+        | {"who": row["strategy_name"], "side": row["side"], "size": row["size"], "status": row["status"]}
+        | {"remarks": row["why_not"]}
+        for row in found.decisions
+    ]
+    rows += [
+        {"what": "trade", "at": row["executed"], "utc": row["transaction_time"], "id": row["fill_id"]}
+        | {"who": row["strategy_name"], "side": row["side"], "size": row["quantity"], "price": row["price"]}
+        | {"remarks": row["price_basis"], "decision_id": row["decision_id"]}
+        for row in found.trades
+    ]
+    return sorted(rows, key=lambda row: str(row["utc"]))
+
+
+def _data(found: symbol.SymbolReport) -> None:
+    render.line()
+    render.heading(
+        f"Data ingested: {found.data_first_seen} first seen by us in this period,"
+        f" {found.data_traded} about trades in it"
+    )
     if found.data:
         render.table(DATA, found.data)
         _cut(len(found.data), max(found.data_first_seen, found.data_traded))
@@ -88,30 +149,22 @@ def _data(found: symbol.SymbolReport, zone: str) -> None:
         render.line("  none")
 
 
-def _decisions(found: symbol.SymbolReport, zone: str) -> None:
+def _decisions(found: symbol.SymbolReport) -> None:
     render.line()
     render.heading(f"Decisions: {found.summary.decisions}")
     if not found.decisions:
         render.line(f"  no decisions on {found.symbol} in this period")
         return
-    for row in found.decisions:
-        row["created"] = clock.local(row["created_at"], zone)
-        row["by"] = row["strategy_name"] + (" (recorded after the fact)" if row["adopted"] else "")
-        row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
-        reason = [row["failure_code"], row["failure_message"]]
-        row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""
     render.table(DECISIONS, found.decisions)
     _cut(len(found.decisions), found.summary.decisions)
 
 
-def _trades(found: symbol.SymbolReport, zone: str) -> None:
+def _trades(found: symbol.SymbolReport) -> None:
     render.line()
     render.heading(f"Trades executed: {found.summary.trades}")
     if not found.trades:
         render.line("  none")
         return
-    for row in found.trades:
-        row["executed"] = clock.local(row["transaction_time"], zone)
     render.table(TRADES, found.trades)
     _cut(len(found.trades), found.summary.trades)
 

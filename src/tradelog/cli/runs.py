@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from tradelog import clock
+from tradelog.cli import options
 from tradelog.cli.context import load_config, open_reader
-from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.cli.paging import paged
+from tradelog.cli.render import Column, as_csv, as_json, line, note, table
 from tradelog.errors import NotFound
 
 COLUMNS = (
@@ -29,15 +31,19 @@ COLUMNS = (
 
 def command(
     task: Annotated[str | None, typer.Option(help="Only this task, such as data_fetch:congress.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="All runs, not the newest 50.")] = False,
-    output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: options.Limit = None,
+    show_all: options.All = False,
+    output_json: options.Json = False,
+    output_csv: options.Csv = False,
 ) -> None:
     """List the ingestion runs."""
     from tradelog.report import runs as report
 
+    options.one_form(output_json, output_csv)
+    most = options.rows(limit, show_all)
     config = load_config()
     with open_reader(config) as reader:
-        found, total = report.runs(reader, task=task, limit=-1 if show_all else report.NEWEST)
+        found, total = report.runs(reader, task=task, limit=most)
     if not found and task is not None:
         raise NotFound(
             f"no run of the task {task!r}", hint="tradelog runs lists all; data_fetch:congress is one"
@@ -45,12 +51,16 @@ def command(
     if output_json:
         as_json({"total": total, "runs": found})
         return
-    if not found:
-        line("no runs yet; tradelog fetch congress makes one")
-        return
     zone = config.report.timezone
     for row in found:
         row["started"] = clock.local(row["started_at"], zone)
         row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
-    table(COLUMNS, found)
+    if output_csv:
+        as_csv(COLUMNS, found)
+        return
+    if not found:
+        line("no runs yet; tradelog fetch congress makes one")
+        return
+    with paged():
+        table(COLUMNS, found)
     note(f"{len(found)} of {total} runs; times in {zone}")

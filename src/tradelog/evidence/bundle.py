@@ -145,7 +145,7 @@ def _gather(reader: Reader, found: _Found) -> None:
     for table in ("trade_executions", "order_requests", "risk_checks", "alpaca_orders"):
         _take(reader, found, table, "decision_id", found.decisions)
     executions = found.keys("trade_executions")
-    for table in ("broker_calls", "order_events", "fills"):
+    for table in ("broker_calls", "fills"):
         _take(reader, found, table, "execution_id", executions)
     for table in ("order_events", "fills"):
         _take(reader, found, table, "broker_order_id", found.keys("alpaca_orders"))

@@ -130,8 +130,8 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
     execution_id = row["execution_id"]
     calls = reader.rows(
         "SELECT * FROM broker_calls WHERE execution_id = ?1 OR call_id IN (SELECT call_id FROM order_events"
-        " WHERE execution_id = ?1 AND call_id IS NOT NULL) ORDER BY call_id",
-        (execution_id,),
+        " WHERE broker_order_id = ?2 AND call_id IS NOT NULL) ORDER BY call_id",
+        (execution_id, row["alpaca_order_id"]),
     )
     for call in calls:
         # A page of many orders is evidence of each, and not to be shown with each.
@@ -147,8 +147,8 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
     found["api_response"] = submits[-1]["response_body"] if submits else None
     found["order_events"] = reader.rows(
         "SELECT status, filled_quantity, source, seen_at, call_id FROM order_events"
-        " WHERE execution_id = ? ORDER BY event_id",
-        (execution_id,),
+        " WHERE broker_order_id = ? ORDER BY event_id",
+        (row["alpaca_order_id"],),
     )
     found["fills"] = reader.rows(
         "SELECT fill_id, transaction_time, side, quantity, price, price_basis FROM fills"

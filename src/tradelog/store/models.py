@@ -746,6 +746,7 @@ class Fill(SQLModel, table=True):
         Index("ix_fills_execution", "execution_id"),
         Index("ix_fills_order", "broker_order_id"),
         Index("ix_fills_symbol", "symbol", "account", "transaction_time"),
+        Index("ix_fills_time", "account", "transaction_time", "broker", "environment"),
         STRICT_KEYED,
     )
     fill_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))

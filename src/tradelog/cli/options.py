@@ -1,0 +1,39 @@
+"""The options that reports share: which days, how many rows, in which form."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tradelog.errors import UsageError
+
+NEWEST = 50
+
+Year = Annotated[int | None, typer.Option(help="A year of the market's days.")]
+First = Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day, inclusive.")]
+Last = Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day, inclusive.")]
+Zone = Annotated[
+    str | None, typer.Option("--tz", metavar="ZONE", help="Days and times of this zone, not the market's.")
+]
+Symbol = Annotated[str | None, typer.Option(help="Only this symbol.")]
+Strategy = Annotated[str | None, typer.Option(help="Only this strategy.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help=f"N rows a list, not {NEWEST}.")
+]
+All = Annotated[bool, typer.Option("--all", help=f"All rows, not the newest {NEWEST}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+
+
+def rows(limit: int | None, show_all: bool) -> int:
+    """How many rows a list may have; -1 is all. Raises UsageError where both were asked for."""
+    if show_all and limit is not None:
+        raise UsageError("--limit or --all, not both")
+    return -1 if show_all else limit or NEWEST
+
+
+def one_form(output_json: bool, output_csv: bool) -> None:
+    """Raise UsageError where two forms were asked for."""
+    if output_json and output_csv:
+        raise UsageError("--json or --csv, not both")

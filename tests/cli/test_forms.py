@@ -1,0 +1,161 @@
+"""The forms of a report: rows a list, zones, CSV for spreadsheets, and what a screen cannot hold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from freezegun import freeze_time
+
+from tests.conftest import Cli, process_environment
+from tradelog.cli import render
+from tradelog.cli.render import Column
+from tradelog.decide import record
+from tradelog.store.writer import Writer
+
+ACCOUNT = ("simulated", "paper", "default")
+# 20:30 in New York is tomorrow in UTC.
+EVENING = "2031-01-01T01:30:00Z"
+
+
+def decided(writer: Writer, count: int, **values: object) -> None:
+    given = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "=1+1"}, **values}
+    for _ in range(count):
+        record.record(writer, ACCOUNT, record.parse(given))
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_trades_are_what_executed_with_price_and_reason(cli: Cli, writer: Writer) -> None:
+    decided(writer, 2)
+    decided(writer, 1, symbol="NOPRICE")
+    decided(writer, 1, symbol="MSFT", strategy="bot", rationale={"trigger_event": "it rang"})
+    assert cli("run-worker", "--once").code == 0
+    found = json.loads(cli("trades", "--json").out)
+    assert found["total"] == 3
+    assert {(row["symbol"], row["price"], row["why"]) for row in found["trades"]} == {
+        ("AAPL", "100", "=1+1"),
+        ("MSFT", "200", "it rang"),
+    }
+    assert json.loads(cli("trades", "--symbol", "aapl", "--json").out)["total"] == 2
+    only = json.loads(cli("trades", "--strategy", "bot", "--json").out)
+    assert (only["total"], only["trades"][0]["value"]) == (1, "200")
+    assert json.loads(cli("trades", "--limit", "1", "--json").out)["total"] == 3
+    assert cli("trades", "--year", "2020").out.endswith("nothing executed\n")
+
+
+def test_no_cell_of_a_csv_is_a_formula(cli: Cli, writer: Writer) -> None:
+    decided(writer, 1)
+    assert cli("run-worker", "--once").code == 0
+    (row,) = read(cli("trades", "--csv").out)
+    assert (row["why"], row["quantity"], row["symbol"]) == ("'=1+1", "1", "AAPL")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        *(("=A1", "'=A1"), ("+1+1", "'+1+1"), ("-1+1", "'-1+1"), ("@SUM(1)", "'@SUM(1)"), ("＝A1", "'＝A1")),
+        *(("-12.5", "-12.5"), ("12", "12"), ("a=b", "a=b"), ("", ""), ("-", "'-")),
+        ("\t=A1", "\\u0009=A1"),
+        ('a,b"c', 'a,b"c'),
+        ("two\nlines", "two\\u000alines"),
+    ],
+)
+def test_a_cell_is_text_or_a_number(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    render.as_csv([Column("a", "A")], [{"a": text}])
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["a"], [shown] if shown else [""]]
+
+
+def test_a_year_is_the_markets_wherever_the_machine_is(cli: Cli, writer: Writer) -> None:
+    """New Year's Eve in New York is New Year in UTC."""
+    with freeze_time(EVENING):
+        decided(writer, 1)
+    for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles"):
+        assert json.loads(cli("decisions", "--year", "2030", "--json", TZ=zone).out)["total"] == 1
+        assert json.loads(cli("decisions", "--year", "2031", "--json", TZ=zone).out)["total"] == 0
+    found = json.loads(cli("decisions", "--year", "2031", "--tz", "UTC", "--json").out)
+    assert (found["total"], found["period"]) == (1, "2031-01-01 to 2031-12-31 (UTC)")
+    (row,) = read(cli("decisions", "--csv").out)
+    assert row["created"] == "2030-12-31 20:30:00"
+    (row,) = read(cli("decisions", "--csv", "--tz", "UTC").out)
+    assert row["created"] == "2031-01-01 01:30:00"
+
+
+def test_a_report_as_one_list(cli: Cli, writer: Writer) -> None:
+    decided(writer, 2)
+    assert cli("run-worker", "--once").code == 0
+    rows = read(cli("report", "AAPL", "--csv").out)
+    assert [row["what"] for row in rows] == ["decision", "decision", "trade", "trade"]
+    assert rows[0]["status"] == "executed"
+    assert rows[2]["price"] == "100"
+    assert len(read(cli("report", "AAPL", "--csv", "--limit", "1").out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("decisions", "--json", "--csv"), "--json or --csv"),
+        (("trades", "--limit", "2", "--all"), "--limit or --all"),
+        (("trades", "--limit", "0"), "0 is not in the range"),
+        (("report", "AAPL", "--tz", "Mars/Olympus"), "unknown time zone 'Mars/Olympus'"),
+        (("failures", "--year", "2025", "--from", "2025-01-01"), "not both"),
+    ],
+)
+def test_what_cannot_be_asked_for(cli: Cli, writer: Writer, arguments: tuple[str, ...], said: str) -> None:
+    ended = cli(*arguments)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+@pytest.mark.parametrize(
+    ("counts", "bars"), [([], ""), ([0, 0], "  "), ([1, 4, 8], "▁▄█"), ([5], "█"), ([0, 1], " █")]
+)
+def test_bars(counts: list[int], bars: str) -> None:
+    assert render.sparkline(counts) == bars
+
+
+def on_screen(home: Path, lines: int, *arguments: str) -> bytes:
+    """What a terminal shows that is ``lines`` high, with a pager that says where it begins."""
+    pager = home / "pager.py"
+    pager.write_text("import sys\nprint('PAGED')\nsys.stdout.write(sys.stdin.read())\n")
+    main, side = pty.openpty()
+    environment = process_environment(
+        home, PAGER=f"{sys.executable} {pager}", LINES=str(lines), COLUMNS="100"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", *arguments],
+        stdin=side,
+        stdout=side,
+        stderr=subprocess.DEVNULL,
+        cwd=home,
+        env={**environment, "TERM": "xterm"},
+    )
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    os.close(main)
+    assert process.wait(60) == 0
+    return shown
+
+
+def test_what_is_longer_than_the_screen_is_paged(home: Path, writer: Writer) -> None:
+    decided(writer, 30)
+    assert b"PAGED" in on_screen(home, 24, "decisions")
+    assert b"PAGED" not in on_screen(home, 200, "decisions")
+    assert b"PAGED" not in on_screen(home, 24, "decisions", "--limit", "3")
