@@ -277,7 +277,7 @@ def test_triggers_dropped_first_are_missed(home: Path, change: Change) -> None:
     assert ended.code == 5
     found = {item["check"] for item in json.loads(ended.out)["findings"]}
     assert found == {"row", "schema"}
-    assert "not there any more: trigger alerts_delete" in ended.out
+    assert "not there any more: trigger account_activities_delete" in ended.out
 
 
 def test_a_cut_that_takes_rows_and_entries_shows_by_a_head_alone(

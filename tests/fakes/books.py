@@ -30,6 +30,7 @@ class Books:
     def __init__(self) -> None:
         self.orders: dict[str, dict[str, Any]] = {}
         self.activities: list[dict[str, Any]] = []
+        self.other_activities: list[dict[str, Any]] = []
         self.given: dict[str, Decimal] = {}
         self.fills = True
         self.is_open = True
@@ -85,7 +86,7 @@ class Books:
             if path.startswith("/assets/"):
                 return self._asset(path.removeprefix("/assets/"))
             if path.startswith("/account/activities"):
-                return 200, self._page(query)
+                return 200, self._page(query) if path.endswith("/FILL") else self._others(query)
         return missing("not found")
 
     def place(self, body: dict[str, Any]) -> Answer:
@@ -374,6 +375,14 @@ class Books:
             **{"easy_to_borrow": True, "fractionable": True, "attributes": []},
             **(self.assets.get(symbol) or {}),
         }
+
+    def _others(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        """Activities that are no fills, listed by when they were made."""
+        rows = [item for item in self.other_activities if query["after"][0] < str(item["created_at"])]
+        if "page_token" in query:
+            ids = [item["id"] for item in rows]
+            rows = rows[ids.index(query["page_token"][0]) + 1 :]
+        return rows[: int(query["page_size"][0])]
 
     def _page(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
         if self.late_activities > 0:

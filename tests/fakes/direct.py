@@ -62,6 +62,11 @@ class DirectBroker:
         asked |= {"until": until} if until else {}
         return self._get("/v2/account/activities/FILL", **asked)
 
+    def activities(self, after: str, page_token: str | None) -> Exchange:
+        asked = {"category": "non_trade_activity", "after": after, "page_size": "100"}
+        asked |= {"page_token": page_token} if page_token else {}
+        return self._get("/v2/account/activities", **asked)
+
     def account(self) -> Exchange:
         return self._get("/v2/account")
 

@@ -18,6 +18,7 @@ COLUMNS = (
     Column("adjustment", "adjusted", right=True, drop=3),
     Column("bought", "bought", right=True, drop=1),
     Column("sold", "sold", right=True, drop=1),
+    Column("split", "by split", right=True, drop=4),
     Column("expected", "held", right=True),
     Column("broker", "broker says", right=True),
     Column("buying", "buying", right=True),

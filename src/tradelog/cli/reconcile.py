@@ -34,6 +34,7 @@ def command(
                 "news": result.news,
                 "adopted": result.adopted,
                 "fills": result.fills,
+                "activities": result.activities,
                 "opened": result.opened,
                 "missing": result.missing,
                 "breaks": breaks,
@@ -44,7 +45,7 @@ def command(
         line(f"account {account} ({name}, {environment})")
         line(
             f"{result.orders} orders looked at: {result.news} with news, {len(result.adopted)} adopted;"
-            f" {result.fills} fills added"
+            f" {result.fills} fills and {result.activities} other activities added"
         )
         if result.opened is not None:
             line(f"opening positions recorded: {result.opened} symbols held without a fill")

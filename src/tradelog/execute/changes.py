@@ -140,7 +140,8 @@ class Changes:
         """One step for every open request that is due, of one decision or of all."""
         with self._writer.reading() as connection:
             rows = connection.execute(
-                "SELECT r.request_id, r.kind, r.decision_id, r.next_attempt_at FROM order_requests r"
+                "SELECT r.request_id, r.kind, r.decision_id, r.next_attempt_at"
+                " FROM order_requests r INDEXED BY uq_requests_open"
                 " JOIN trade_decisions d ON d.decision_id = r.decision_id"
                 " WHERE r.ended_at IS NULL AND (r.kind = 'cancel' OR r.status IN ('pending', 'sending'))"
                 " AND d.broker = ? AND d.environment = ? AND d.account = ?"

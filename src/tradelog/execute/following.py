@@ -6,7 +6,7 @@ new are counted and not kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,20 +128,30 @@ class Follower:
 
     def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
         """The FILL activities of a span as far as the broker shows them now, and whether that is all."""
-        found: list[dict[str, Any]] = []
+        found, is_complete = self._all_pages(
+            "fills", lambda token: self._line.broker.fills(since, token, until)
+        )
+        return [item for item in found if outcome.is_fill(item)], is_complete
+
+    def activities_since(self, since: str) -> tuple[list[Any], bool]:
+        """The activities that are no fills, as the broker tells them, and whether that is all of them."""
+        return self._all_pages("activities", lambda token: self._line.broker.activities(since, token))
+
+    def _all_pages(self, what: str, ask: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
+        found: list[Any] = []
         token: str | None = None
         for _ in range(MOST_PAGES):
-            exchange = self._line.broker.fills(since, token, until)
+            exchange = ask(token)
             page = exchange.json()
             is_page = exchange.status == 200 and isinstance(page, list)
             if not is_page:
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, "fills", None)
-                    tx.journal("fills.poll_failed", self._line.broker.name)
+                    settle.log_call(tx, exchange, what, None)
+                    tx.journal(f"{what}.poll_failed", self._line.broker.name)
             self._line.hear(exchange, quiet=is_page)
             if not is_page:
                 return found, False
-            found += [item for item in page if outcome.is_fill(item)]
+            found += page
             named = [
                 item["id"] for item in page if isinstance(item, dict) and isinstance(item.get("id"), str)
             ]

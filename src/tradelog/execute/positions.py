@@ -1,7 +1,7 @@
 """What should be held, against what the broker says is held: the sum of fills, and the breaks from it.
 
 The first complete comparison writes down what no fill explains as the opening position; from then on
-opening + adjustments + fills must be what the broker holds. Every function is one step inside a
+opening + adjustments + fills + splits must be what the broker holds. Every function is one step inside a
 transaction of the caller.
 """
 
@@ -40,7 +40,7 @@ def read(answer: object) -> Held | None:
 
 
 def expected(connection: sqlite3.Connection, account: Account) -> Held:
-    """Opening positions, adjustments and all fills of an account, by symbol."""
+    """Opening positions, adjustments, all fills and all splits of an account, by symbol."""
     held: Held = {}
     for symbol, quantity in connection.execute(
         "SELECT symbol, quantity FROM position_entries WHERE broker = ? AND environment = ? AND account = ?",
@@ -53,6 +53,13 @@ def expected(connection: sqlite3.Connection, account: Account) -> Held:
     ):
         signed = money.parse(quantity) if side == "buy" else -money.parse(quantity)
         held[folded(symbol)] = held.get(folded(symbol), money.ZERO) + signed
+    for symbol, quantity in connection.execute(
+        "SELECT symbol, quantity FROM account_activities WHERE broker = ? AND environment = ? AND account = ?"
+        " AND kind = 'SPLIT' AND symbol IS NOT NULL AND quantity IS NOT NULL"
+        " AND coalesce(status, '') <> 'canceled'",
+        account,
+    ):
+        held[symbol] = held.get(symbol, money.ZERO) + money.parse(quantity)
     return held
 
 

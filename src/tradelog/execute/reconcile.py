@@ -2,6 +2,7 @@
 
     orders since the last time, whatever their state → ours by client order id, or adopted
     fills since the last time                        → of all of them
+    activities that are no fills                     → fees, splits, dividends, kept as told
     positions                                        → the opening ones once, then breaks
 
 Each answer is brought in as it comes, in short transactions; what was read is read again a day back,
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tradelog import clock, money
-from tradelog.execute import orders, outcome, positions, settle, snapshots
+from tradelog.execute import activities, orders, outcome, positions, settle, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.following import FIRST, MOST_PAGES, Follower, page_edge
 from tradelog.execute.line import Line
@@ -40,6 +41,7 @@ class Result:
     news: int = 0
     adopted: list[str] = field(default_factory=list)
     fills: int = 0
+    activities: int = 0
     opened: int | None = None
     missing: str | None = None
 
@@ -73,6 +75,9 @@ class Reconciler:
         self._follower.poll()
         if not self._fills(marks["fills_until"]):
             self._result.missing = "the list of fills"
+            return
+        if not self._activities(marks["activities_until"]):
+            self._result.missing = "the activities of the account"
             return
         if not self._positions(is_open=marks["opened_at"] is not None):
             self._result.missing = "the positions"
@@ -200,6 +205,25 @@ class Reconciler:
             self._mark("fills_until", min(max(moments), clock.now_text()))
         # Cut short, the next time goes on from here: the day before would be read over and over.
         self._resume = None if is_complete or not moments else clock.later(max(moments), -1.0)
+        return is_complete
+
+    def _activities(self, since: str | None) -> bool:
+        after = FIRST if since is None else clock.later(since, -OVERLAP_SECONDS)
+        found, is_complete = self._follower.activities_since(after)
+        for start in range(0, len(found), CHUNK):
+
+            def write(chunk: Sequence[Any] = found[start : start + CHUNK]) -> None:
+                with self._writer.transaction() as tx:
+                    self._result.activities += activities.apply(tx, self._line.account, chunk)
+
+            self._line.insist(write)
+        moments = [
+            moment
+            for item in found
+            if isinstance(item, dict) and (moment := activities.moment(item)) is not None
+        ]
+        if moments and is_complete:
+            self._mark("activities_until", min(max(moments), clock.now_text()))
         return is_complete
 
     def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> bool:

@@ -26,11 +26,15 @@ from tradelog.execute.sending import Sender, Summary
 from tradelog.operate import systemd
 from tradelog.operate.alerts import Messenger, clear, raise_alert
 from tradelog.operate.schedule import Timetable
+from tradelog.store import figures
 from tradelog.store.writer import Writer
 
 HEARTBEAT_SECONDS = 10
 SNAPSHOT_SECONDS = 60
 ALERT_SECONDS = 1
+FIGURES_SECONDS = 10
+# What a worker may give to them at once: an order waits no longer than this.
+FIGURES_AT_ONCE_SECONDS = 0.1
 # A signal is heeded within so long at the latest.
 SLICE_SECONDS = 0.25
 # More decisions than this waiting are told of.
@@ -91,6 +95,7 @@ class Worker:
                 (self.snapshot, Decimal(SNAPSHOT_SECONDS), 0),
                 (self._messenger.tick, Decimal(ALERT_SECONDS), 0),
                 (self._timetable.tick, Decimal(ALERT_SECONDS), 0),
+                (self.remember, Decimal(FIGURES_SECONDS), FIGURES_SECONDS),
                 # The start has just done it.
                 (self.reconcile, settings.reconcile_seconds, float(settings.reconcile_seconds)),
             ],
@@ -112,6 +117,7 @@ class Worker:
             float(settings.once_seconds),
         )
         self.snapshot()
+        self.remember()
 
     def drain(self) -> None:
         """What is to be cancelled or replaced first, then what is to be sent."""
@@ -152,6 +158,12 @@ class Worker:
         if (self.sender.stirred or self.follower.stirred) and self.line.is_open(spare=True):
             done = snapshots.refresh(self._writer, self.line.broker, self.line.account)
             self.sender.stirred = self.follower.stirred = not done
+
+    def remember(self) -> None:
+        """Keep what reports count of days that are over, a little at a time."""
+        figures.remember(
+            self._writer, self.line.account, self._config.report.timezone, seconds=FIGURES_AT_ONCE_SECONDS
+        )
 
     def finish(self) -> None:
         """Write down that this worker has ended in good order."""

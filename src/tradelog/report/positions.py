@@ -12,6 +12,11 @@ from tradelog.store.reader import Reader
 
 Account = tuple[str, str, str]
 
+_SPLITS = """
+SELECT symbol, quantity FROM account_activities WHERE broker = ? AND environment = ? AND account = ?
+AND kind = 'SPLIT' AND symbol IS NOT NULL AND quantity IS NOT NULL AND coalesce(status, '') <> 'canceled'
+"""
+
 
 def positions(reader: Reader, account: Account) -> dict[str, Any]:
     """Rows by symbol of what is or was held with an open order, the broker's word and its age, breaks."""
@@ -27,6 +32,8 @@ def positions(reader: Reader, account: Account) -> dict[str, Any]:
     for row in reader.rows(f"SELECT symbol, side, quantity FROM fills WHERE {ours}", account):
         signed = money.parse(row["quantity"]) * (1 if row["side"] == "buy" else -1)
         add(row["symbol"], "bought" if signed > 0 else "sold", signed)
+    for row in reader.rows(_SPLITS, account):
+        add(row["symbol"], "split", money.parse(row["quantity"]))
     told, as_of = _told(reader, account)
     for symbol, quantity in told.items():
         add(symbol, "broker", quantity)
@@ -46,7 +53,7 @@ def positions(reader: Reader, account: Account) -> dict[str, Any]:
 
 
 def _row(symbol: str, held: dict[str, Decimal], is_told: bool) -> dict[str, Any]:
-    names = ("opening", "adjustment", "bought", "sold")
+    names = ("opening", "adjustment", "bought", "sold", "split")
     values: dict[str, Any] = {name: held.get(name, money.ZERO) for name in names}
     values["expected"] = sum(values.values(), money.ZERO)
     values["broker"] = held.get("broker", money.ZERO) if is_told else None

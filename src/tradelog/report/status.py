@@ -45,11 +45,14 @@ WHERE e.broker = :broker AND e.environment = :environment AND e.account = :accou
 """
 _ATTENTION = f"""
 SELECT decision_id, symbol, needs_attention FROM trade_decisions
-WHERE {_OURS} AND status IN ('pending', 'executing') AND needs_attention IS NOT NULL ORDER BY id
+WHERE {_OURS} AND needs_attention IS NOT NULL AND id IN (
+    SELECT id FROM trade_decisions WHERE status = 'pending' AND {_OURS}
+    UNION ALL SELECT id FROM trade_decisions INDEXED BY ix_decisions_executing WHERE status = 'executing')
+ORDER BY id
 """
 _REQUESTS = """
 SELECT r.request_id, r.kind, r.decision_id, r.status, r.created_at AS since, r.tries, r.message
-FROM order_requests r JOIN trade_decisions d ON d.decision_id = r.decision_id
+FROM order_requests r INDEXED BY uq_requests_open JOIN trade_decisions d ON d.decision_id = r.decision_id
 WHERE r.ended_at IS NULL AND d.broker = :broker AND d.environment = :environment AND d.account = :account
 ORDER BY r.id
 """
@@ -97,7 +100,8 @@ def breaks(reader: Reader, account: tuple[str, str, str]) -> list[Row]:
 def open_alerts(reader: Reader) -> list[Row]:
     """What nobody has acknowledged yet, oldest first."""
     return reader.rows(
-        "SELECT alert_id, kind, subject, message, created_at, told_at, tell_error FROM alerts"
+        "SELECT alert_id, kind, subject, message, created_at, told_at, tell_error"
+        " FROM alerts INDEXED BY uq_alerts_open"
         " WHERE acknowledged_at IS NULL ORDER BY alert_id"
     )
 

@@ -59,6 +59,7 @@ class IngestionRun(SQLModel, table=True):
         Index("ix_runs_started", "started_at"),
         Index("ix_runs_task", "task_name", "started_at"),
         Index("ix_runs_running", "id", sqlite_where=text("status = 'running'")),
+        Index("ix_runs_unfinished", "id", sqlite_where=text("status <> 'completed'")),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -120,8 +121,8 @@ class RecordVersion(SQLModel, table=True):
         Index("ix_versions_record", "record_id", "version_id"),
         Index("ix_versions_run", "run", "version_id"),
         Index("ix_versions_filed", "filed_at"),
-        Index("ix_versions_symbol_seen", "symbol", "first_seen_at"),
-        Index("ix_versions_symbol_event", "symbol", "event_date"),
+        Index("ix_versions_symbol_seen", "symbol", "first_seen_at", "run"),
+        Index("ix_versions_symbol_event", "symbol", "event_date", "first_seen_at", "run"),
         Index("ix_versions_document", "document", sqlite_where=text("document IS NOT NULL")),
         Index("ix_versions_reference", "reference", sqlite_where=text("reference IS NOT NULL")),
         Index("ix_versions_amends", "amends", sqlite_where=text("amends IS NOT NULL")),
@@ -267,7 +268,7 @@ class Signal(SQLModel, table=True):
             unique=True,
             sqlite_where=text("taken = 0"),
         ),
-        Index("ix_signals_symbol", "symbol", "created_at"),
+        Index("ix_signals_symbol", "symbol", "broker", "environment", "account", "created_at"),
         CheckConstraint("taken IN (0, 1)", name="ck_signals_taken"),
         CheckConstraint("taken = 1 OR reason IS NOT NULL", name="ck_signals_reason"),
         STRICT,
@@ -323,10 +324,13 @@ class TradeDecision(SQLModel, table=True):
         _in("ck_decisions_approval", "approval", ("approved", "declined")),
         Index(
             "ix_decisions_failed",
-            *("broker", "environment", "account", "failed_at"),
-            sqlite_where=text("failed_at IS NOT NULL"),
+            *("broker", "environment", "account", "failure_code", "failed_at", "strategy_name"),
+            sqlite_where=text(
+                "failed_at IS NOT NULL AND adopted = 0"
+                " AND (status = 'failed' OR failure_code IN ('expired_unsent', 'declined'))"
+            ),
         ),
-        Index("ix_decisions_symbol", "symbol", "account", "created_at"),
+        Index("ix_decisions_symbol", *("symbol", "broker", "environment", "account", "status", "created_at")),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -468,6 +472,11 @@ class OrderRequest(SQLModel, table=True):
         _in("ck_requests_status", "status", REQUEST_STATES),
         Index("ix_requests_decision", "decision_id"),
         Index(
+            "ix_requests_refused",
+            "ended_at",
+            sqlite_where=text("kind = 'replace' AND status = 'refused'"),
+        ),
+        Index(
             "uq_requests_open", *("decision_id", "kind"), unique=True, sqlite_where=text("ended_at IS NULL")
         ),
         STRICT,
@@ -604,6 +613,7 @@ class Break(SQLModel, table=True):
             unique=True,
             sqlite_where=text("closed_at IS NULL"),
         ),
+        Index("ix_breaks_closed", "closed_at", sqlite_where=text("closed_at IS NOT NULL")),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -634,6 +644,7 @@ class ReconcileMark(SQLModel, table=True):
     fills_until: datetime | None = _col(Moment, null=True)
     opened_at: datetime | None = _col(Moment, null=True)
     completed_at: datetime | None = _col(Moment, null=True)
+    activities_until: datetime | None = _col(Moment, null=True)
 
 
 class BrokerCall(SQLModel, table=True):
@@ -745,8 +756,11 @@ class Fill(SQLModel, table=True):
         _in("ck_fills_side", "side", ("buy", "sell", "sell_short")),
         Index("ix_fills_execution", "execution_id"),
         Index("ix_fills_order", "broker_order_id"),
-        Index("ix_fills_symbol", "symbol", "account", "transaction_time"),
-        Index("ix_fills_time", "account", "transaction_time", "broker", "environment"),
+        Index(
+            "ix_fills_symbol",
+            *("symbol", "broker", "environment", "account", "transaction_time", "side", "quantity"),
+        ),
+        Index("ix_fills_time", "broker", "environment", "account", "transaction_time"),
         STRICT_KEYED,
     )
     fill_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
@@ -764,6 +778,50 @@ class Fill(SQLModel, table=True):
     seen_at: datetime = _col(Moment)
 
 
+class AccountActivity(SQLModel, table=True):
+    """What happened to an account beside its orders: a fee, a split, a dividend. Append-only.
+
+    ``kind`` and ``sub_kind`` are the broker's words; ``quantity`` is the change in shares, ``net_amount``
+    the change in dollars, each NULL where the broker tells none; ``activity_date`` is the market's day.
+    """
+
+    __tablename__ = "account_activities"
+    __table_args__ = (
+        Index("ix_activities_kind", "broker", "environment", "account", "kind", "activity_date"),
+        STRICT_KEYED,
+    )
+    activity_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    broker: str = _col(Text)
+    environment: str = _col(Text)
+    account: str = _col(Text)
+    kind: str = _col(Text)
+    sub_kind: str | None = _col(Text, null=True)
+    status: str | None = _col(Text, null=True)
+    symbol: str | None = _col(Text, null=True)
+    quantity: Decimal | None = _col(Exact, null=True)
+    net_amount: Decimal | None = _col(Exact, null=True)
+    activity_date: str = _col(Text)
+    raw: str = _col(Written)
+    seen_at: datetime = _col(Moment)
+
+
+class ReportFigures(SQLModel, table=True):
+    """What reports count of a closed span of time, so that it need not be counted again.
+
+    Nothing but a memory of other rows: a trigger forgets it when one of them changes, and reports are the
+    same without it.
+    """
+
+    __tablename__ = "report_figures"
+    __table_args__ = (STRICT_KEYED,)
+    broker: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    environment: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    account: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    before: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
+    since: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
+    body: str = _col(Written)
+
+
 class Alert(SQLModel, table=True):
     """Something a person must look at; one row a subject until it is acknowledged."""
 
@@ -775,6 +833,8 @@ class Alert(SQLModel, table=True):
             unique=True,
             sqlite_where=text("acknowledged_at IS NULL"),
         ),
+        Index("ix_alerts_created", "created_at"),
+        Index("ix_alerts_subject", "subject"),
         Index(
             "ix_alerts_untold",
             "alert_id",

@@ -134,6 +134,13 @@ class AlpacaBroker:
             query["page_token"] = page_token
         return self._get("/account/activities/FILL", query)
 
+    def activities(self, after: str, page_token: str | None) -> Exchange:
+        query = {"category": "non_trade_activity", "after": after, "direction": "asc"}
+        query["page_size"] = str(FILLS_PAGE)
+        if page_token is not None:
+            query["page_token"] = page_token
+        return self._get("/account/activities", query)
+
     def account(self) -> Exchange:
         return self._get("/account")
 

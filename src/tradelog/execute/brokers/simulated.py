@@ -103,6 +103,10 @@ class SimulatedBroker:
         path = f"/v2/account/activities/FILL?after={after}"
         return _exchange("GET", path, None, clock.now_text(), (200, [json.loads(row[0]) for row in rows]))
 
+    def activities(self, after: str, page_token: str | None) -> Exchange:  # noqa: ARG002
+        """None: it takes no fees, and splits nothing."""
+        return _exchange("GET", "/v2/account/activities", None, clock.now_text(), (200, []))
+
     def account(self) -> Exchange:
         number, cash = self._connection.execute("SELECT account_number, cash FROM account").fetchone()
         worth = money.parse(cash) + sum(

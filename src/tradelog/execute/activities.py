@@ -1,0 +1,87 @@
+"""What happens to an account beside its orders: fees, splits, dividends, as the broker tells them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from tradelog import clock, money
+from tradelog.errors import UsageError
+from tradelog.execute.outbox import Account
+from tradelog.execute.outcome import number
+from tradelog.operate.alerts import raise_alert
+from tradelog.store.writer import Transaction
+from tradelog.symbols import folded
+
+
+def apply(tx: Transaction, account: Account, items: Sequence[Any]) -> int:
+    """Keep each activity that is not kept yet; returns how many. One that cannot be read is told once."""
+    added = 0
+    for item in items:
+        row = read(item)
+        if row is None:
+            name = item.get("id") if isinstance(item, dict) else None
+            if isinstance(name, str):
+                text = f"activity {name} of the broker lacks what makes an activity, and is not recorded"
+                raise_alert(tx, "activity_unreadable", name, text, once=True)
+                tx.journal_rest("activity.unreadable", name)
+            continue
+        known = tx.one("SELECT 1 FROM account_activities WHERE activity_id = ?", (row["activity_id"],))
+        if known is None:
+            tx.insert(
+                "account_activities",
+                {
+                    **dict(zip(("broker", "environment", "account"), account, strict=True)),
+                    **row,
+                    "seen_at": tx.now,
+                },
+            )
+            tx.journal("activity.added", row["activity_id"])
+            added += 1
+    return added
+
+
+def read(item: Any) -> dict[str, Any] | None:
+    """The columns of an activity that is no fill; None for what is none in the broker's form."""
+    if not isinstance(item, dict):
+        return None
+    name, kind, day = (item.get(key) for key in ("id", "activity_type", "date"))
+    if not (isinstance(name, str) and name and isinstance(kind, str) and kind and isinstance(day, str)):
+        return None
+    try:
+        date = clock.parse_day(day[:10])
+    except UsageError:
+        return None
+    symbol = item.get("symbol")
+    return {
+        "activity_id": name,
+        "kind": kind,
+        "sub_kind": _text(item.get("activity_sub_type")),
+        "status": _text(item.get("status")),
+        "symbol": folded(symbol) if isinstance(symbol, str) and symbol else None,
+        "quantity": _number(_change(item)),
+        "net_amount": _number(number(item, "net_amount")),
+        "activity_date": date.isoformat(),
+        "raw": json.dumps(item, ensure_ascii=False, default=str),
+    }
+
+
+def moment(item: Mapping[str, Any]) -> str | None:
+    """When the broker made an activity, by which it lists them; of one that does not say, its day."""
+    return clock.read_moment(item.get("created_at")) or clock.read_moment(f"{item.get('date')}T00:00:00Z")
+
+
+def _change(item: Mapping[str, Any]) -> Decimal | None:
+    """Shares more or less: of a split that tells both, the new ones less the old."""
+    old, new = number(item, "old_qty"), number(item, "new_qty")
+    return number(item, "qty") if old is None or new is None else new - old
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Decimal | None) -> str | None:
+    return None if value is None else money.to_text(value)

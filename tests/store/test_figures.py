@@ -1,0 +1,178 @@
+"""Figures of closed days: forgotten when something of their day changes, never different from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from freezegun import freeze_time
+from freezegun.api import FrozenDateTimeFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.books import Books
+from tests.fakes.direct import DirectBroker
+from tradelog import config as config_module
+from tradelog.config import Config
+from tradelog.decide import record
+from tradelog.execute.worker import Worker
+from tradelog.store import figures
+from tradelog.store.writer import Writer
+
+ZONE = "America/New_York"
+ALL = ("", "~")
+
+
+@pytest.fixture
+def config(home: config_module.Path) -> Config:
+    (home / "tradelog.toml").write_text(
+        '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
+        '[risk]\nmax_age_seconds = "off"\n'
+    )
+    return config_module.load(home / "tradelog.toml")
+
+
+@pytest.fixture
+def moving() -> Iterator[FrozenDateTimeFactory]:
+    """A clock that only a test moves, in the future: a store's time never goes back."""
+    with freeze_time("2031-03-05T15:00:00Z") as frozen:
+        yield frozen
+
+
+def decided(writer: Writer, config: Config, **more: object) -> str:
+    values = {"symbol": "AAPL", "side": "buy", "quantity": "2", "rationale": {"why": "x"}, **more}
+    return record.record(writer, config.account, record.parse(values)).decision_id
+
+
+def agreed(writer: Writer, config: Config) -> figures.ByStrategy:
+    """What the memory and the rows both say."""
+    found = figures.of(writer.rows, config.account, *ALL)
+    assert found == figures.count(writer.rows, config.account, *ALL)
+    return found
+
+
+def kept(writer: Writer) -> int:
+    return int(writer.rows("SELECT count(*) AS number FROM report_figures")[0]["number"])
+
+
+def test_a_decision_that_ends_days_later_is_counted_anew(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory
+) -> None:
+    """Recorded on one day, sent on the next but one, filled on a third: each time after its day was kept."""
+    books = Books()
+    worker = Worker(writer, DirectBroker(books), config)
+    worker.start()
+    decided(writer, config, order_type="limit", limit_price="90", time_in_force="gtc")
+    moving.tick(timedelta(days=2))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    before = kept(writer)
+    assert before > 0
+    assert agreed(writer, config)["manual"].states == {"pending": 1}
+    books.fills = False
+    worker.drain()
+    assert kept(writer) < before
+    assert agreed(writer, config)["manual"].states == {"executing": 1}
+    moving.tick(timedelta(days=1))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    (order_id,) = books.orders
+    books.fill(order_id, None, "90")
+    worker.poll()
+    found = agreed(writer, config)["manual"]
+    assert found.states == {"executed": 1}
+    assert (found.ended, found.filled) == (1, Decimal(1))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    assert agreed(writer, config)["manual"] == found
+
+
+def test_days_and_what_they_make_up_are_kept_and_hours_of_earlier_days_are_not(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory
+) -> None:
+    for _ in range(70):
+        decided(writer, config)
+        moving.tick(timedelta(hours=11))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    spans = writer.rows("SELECT since, before FROM report_figures ORDER BY since, before")
+    lengths = {(clock_of(row["before"]) - clock_of(row["since"])).days for row in spans}
+    assert {0, 1, 10} < lengths
+    assert any(length >= 28 for length in lengths)
+    hours = [row for row in spans if (clock_of(row["before"]) - clock_of(row["since"])).days == 0]
+    # The day that the clocks were put forward on is short of a day as well.
+    assert {row["since"][:10] for row in hours} == {"2031-03-09", spans[-1]["since"][:10]}
+    assert sum(agreed(writer, config)["manual"].states.values()) == 70
+    moving.tick(timedelta(days=1))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    again = writer.rows("SELECT since, before FROM report_figures ORDER BY since, before")
+    assert not {row["since"] for row in hours[1:]} & {
+        row["since"] for row in again if (clock_of(row["before"]) - clock_of(row["since"])).seconds == 3600
+    }
+
+
+def clock_of(text: str) -> config_module.Any:
+    from tradelog import clock
+
+    return clock.from_text(text)
+
+
+def test_another_account_is_not_counted(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory
+) -> None:
+    decided(writer, config)
+    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
+    record.record(writer, ("alpaca", "live", "default"), record.parse(values))
+    moving.tick(timedelta(days=3))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    assert sum(agreed(writer, config)["manual"].states.values()) == 1
+
+
+def test_what_is_written_meanwhile_is_not_missed(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that a commit overtakes is not kept: it is of before it."""
+    decision_id = decided(writer, config)
+    moving.tick(timedelta(days=1))
+    counted = figures.count
+
+    def overtaken(*given: config_module.Any) -> figures.ByStrategy:
+        found = counted(*given)
+        monkeypatch.setattr(figures, "count", counted)
+        with writer.transaction() as tx:
+            tx.update("trade_decisions", decision_id, {"status": "cancelled"})
+            tx.journal("decision.cancelled", decision_id)
+        return found
+
+    monkeypatch.setattr(figures, "count", overtaken)
+    assert not figures.remember(writer, config.account, ZONE, seconds=10)
+    assert kept(writer) == 0
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    assert agreed(writer, config)["manual"].states == {"cancelled": 1}
+
+
+def test_a_worker_keeps_them(writer: Writer, config: Config, moving: FrozenDateTimeFactory) -> None:
+    worker = Worker(writer, DirectBroker(Books()), config)
+    worker.start()
+    decided(writer, config)
+    moving.tick(timedelta(days=1))
+    worker.remember()
+    assert kept(writer) > 0
+
+
+def test_an_empty_store_has_none(writer: Writer, config: Config) -> None:
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    assert figures.of(writer.rows, config.account, *ALL) == {}
+
+
+@given(st.integers(0, 10**9))
+def test_times_are_told_to_two_digits(milliseconds: int) -> None:
+    found = figures.rounded(milliseconds)
+    assert milliseconds <= found <= max(milliseconds * 1.1, milliseconds + 1)
+    assert len(str(found).rstrip("0")) <= 2
+    assert figures.rounded(found) == found
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.integers(1, 100))
+def test_percentiles_are_by_nearest_rank(values: list[int], share: int) -> None:
+    counts = {value: values.count(value) for value in values}
+    ordered = sorted(values)
+    assert figures.percentile(counts, share) == ordered[-(-len(values) * share // 100) - 1]
