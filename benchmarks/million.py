@@ -13,10 +13,15 @@ import sys
 import time
 from pathlib import Path
 
+from tradelog.clock import MARKET_ZONE
+from tradelog.store import figures
 from tradelog.store.opening import open_writer
 
-START = 1_672_531_200  # 2023-01-01T00:00:00Z
+ACCOUNT = ("alpaca", "paper", "default")
+
 SPAN = 3 * 365 * 86_400
+# Up to now: this year is what reports are asked for.
+START = int(time.time()) - SPAN
 SYMBOLS = 2_000
 STRATEGIES = 8
 MEMBERS = 400
@@ -48,6 +53,15 @@ def make(path: Path, decisions: int = 1_000_000, versions: int = 3_000_000) -> N
         connection.execute(sql)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
+    remember(path)
+
+
+def remember(path: Path) -> None:
+    """The figures of closed days, as the worker of a store like this has made them in time."""
+    writer = open_writer(path)
+    writer.connection.execute("PRAGMA synchronous=OFF")
+    assert figures.remember(writer, ACCOUNT, MARKET_ZONE, seconds=3600)
+    writer.close()
 
 
 def _count(name: str) -> str:
@@ -61,6 +75,10 @@ def _mixed(i: str, salt: int) -> str:
 
 def _moment(seconds: str) -> str:
     return f"strftime('%Y-%m-%dT%H:%M:%S', {seconds}, 'unixepoch') || '.000000Z'"
+
+
+def _millisecond(seconds: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%f', {seconds}, 'unixepoch') || '000Z'"
 
 
 def _id(kind: str, i: str) -> str:
@@ -145,6 +163,13 @@ STATEMENTS = (
     CASE status WHEN 'failed' THEN {_moment(f"{_CREATED} + 2")} END,
     CASE status WHEN 'executed' THEN quantity ELSE '0' END
     FROM (SELECT id AS i, * FROM trade_decisions WHERE :decisions)""",
+    f"""INSERT INTO broker_calls (call_id, execution_id, purpose, method, url, request_body, status, response_body,
+    body_encoding, started_at, ended_at)
+    SELECT i, execution_id, 'submit', 'POST', 'https://paper-api.alpaca.markets/v2/orders', '{{}}',
+    CASE WHEN status = 'rejected' THEN 403 ELSE 200 END, '{{}}', 'utf-8',
+    {_millisecond(f"{_CREATED} + {_mixed('i', 9)} % 900 / 1000.0")},
+    {_millisecond(f"{_CREATED} + 0.9 + {_mixed('i', 10)} % 400 / 1000.0")}
+    FROM (SELECT id AS i, * FROM trade_executions WHERE :decisions)""",
     """INSERT INTO alpaca_orders (broker_order_id, client_order_id, broker, environment, account, symbol, status,
     filled_quantity, filled_avg_price, decision_id, execution_id, raw, first_seen_at, updated_at)
     SELECT alpaca_order_id, client_order_id, broker, environment, account, symbol, status, filled_quantity,

@@ -36,7 +36,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
 }
 READERS = (
     *("status", "positions", "report", "decisions", "failures", "known", "runs", "show", "sources", "people"),
-    *("verify", "replay", "export", "trades"),
+    *("verify", "replay", "export", "trades", "strategies", "lots", "digest"),
 )
 # Those that make a store, or another one: their own tests verify what they leave.
 ELSEWHERE = ("init", "demo", "upgrade")

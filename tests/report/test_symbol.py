@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -180,25 +179,3 @@ def test_a_long_read_does_not_block_a_writer(config: Config) -> None:
     with writer.transaction(), Reader(config.store_path) as reader:
         assert reader.value("SELECT count(*) FROM trade_decisions") == 2
     writer.close()
-
-
-def test_no_report_scans_a_table(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = open_writer(config.store_path)
-    values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
-    record.record(writer, config.account, record.parse(values))
-    writer.close()
-    asked: list[tuple[str, object]] = []
-    with Reader(config.store_path) as reader:
-        original: Callable[..., object] = Reader.rows
-
-        def spy(self: Reader, sql: str, parameters: object = ()) -> object:
-            asked.append((sql, parameters))
-            return original(self, sql, parameters)
-
-        monkeypatch.setattr(Reader, "rows", spy)
-        symbol.report(reader, "AAPL", config.account, period.of(2025, None, None, "UTC"))
-        assert len(asked) >= 4
-        for sql, parameters in asked:
-            plan = reader.connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()  # type: ignore[arg-type]
-            steps = [row["detail"] for row in plan]
-            assert not any(step.startswith("SCAN") and "CONSTANT" not in step for step in steps), steps

@@ -20,12 +20,20 @@ def open_reader(loaded: config.Config) -> Reader:
 
 
 def covered(
-    loaded: config.Config, year: int | None, first: str | None, last: str | None, zone: str | None = None
+    loaded: config.Config,
+    year: int | None,
+    first: str | None,
+    last: str | None,
+    zone: str | None = None,
+    *,
+    this_year: bool = False,
 ) -> period.Period:
     """The days of ``--year`` or of ``--from`` and ``--to``, in a zone or in the configured one.
 
-    Raises UsageError where they cannot be.
+    Where none of them is given, all days, or ``this_year``. Raises UsageError where they cannot be.
     """
+    if this_year and year is None and first is None and last is None:
+        year = clock.market_today(zone or loaded.report.timezone).year
     return period.of(
         year,
         None if first is None else clock.parse_day(first),

@@ -81,9 +81,11 @@ def command(
         return
     columns = NOT_TAKEN if not_taken else COLUMNS
     for row in found:
-        row["created"] = clock.local(row["created_at"], days.zone)
-        if not not_taken:
-            _describe(row, approved_only, halts, days.zone)
+        if not_taken:
+            row["created"] = clock.local(row["created_at"], days.zone)
+        else:
+            describe(row, days.zone)
+            _waits(row, approved_only, halts, days.zone)
     if output_csv:
         render.as_csv(columns, found)
         return
@@ -99,15 +101,22 @@ def command(
         note(f"{len(found)} of {total}")
 
 
-def _describe(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:
+def describe(row: dict[str, Any], zone: str) -> None:
+    """What people read of a decision, beside what its row holds."""
+    row["created"] = clock.local(row["created_at"], zone)
     row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
     row["terms"] = render.terms(row)
     why = ": ".join(filter(None, (row["failure_code"], row["failure_message"]))) or row["needs_attention"]
-    if row["status"] == "pending":
-        if halts.covers(row["strategy_name"], row["symbol"]):
-            why = "halted"
-        elif row["approval"] is None and row["strategy_name"] in approved_only:
-            why = "waits for approval"
-        elif row["held_until"] is not None and row["held_until"] > clock.now_text():
-            why = f"waits for the open at {clock.local(row['held_until'], zone)}"
     row["why_not"] = why or ""
+
+
+def _waits(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:
+    """Why a decision has not been sent yet."""
+    if row["status"] != "pending":
+        return
+    if halts.covers(row["strategy_name"], row["symbol"]):
+        row["why_not"] = "halted"
+    elif row["approval"] is None and row["strategy_name"] in approved_only:
+        row["why_not"] = "waits for approval"
+    elif row["held_until"] is not None and row["held_until"] > clock.now_text():
+        row["why_not"] = f"waits for the open at {clock.local(row['held_until'], zone)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
@@ -13,14 +15,14 @@ COLUMNS = (
     Column("stage", "said no"),
     Column("reason", "reason"),
     Column("count", "times", right=True),
-    Column("last", "last"),
-    Column("trend", "by month", flex=True, drop=1),
-    Column("example", "newest", style="id"),
+    Column("last", "last", drop=3),
+    Column("trend", "by month", flex=True, drop=2),
+    Column("example", "newest", style="id", drop=1),
     Column("message", "which says", flex=True),
 )
 
 # On a terminal the trend is a picture.
-BARS = tuple(Column("bars", "by month") if column.key == "trend" else column for column in COLUMNS)
+BARS = tuple(Column("bars", "by month", drop=2) if column.key == "trend" else column for column in COLUMNS)
 
 
 def command(
@@ -32,22 +34,19 @@ def command(
     output_json: options.Json = False,
     output_csv: options.Csv = False,
 ) -> None:
-    """Count what was not executed, by who said no (limits, broker, venue, time, a person) and why."""
+    """Count what was not executed this year, by who said no and why.
+
+    Who: limits, the broker, the venue, the time, a person.
+    """
     options.one_form(output_json, output_csv)
     config = load_config()
-    days = covered(config, year, first, last, zone)
+    days = covered(config, year, first, last, zone, this_year=True)
     with open_reader(config) as reader:
         found = report.failures(reader, config.account, days, strategy=strategy)
     if output_json:
         render.as_json({"period": str(days), "failures": found})
         return
-    months = sorted({month for row in found for month in row["months"]})
-    for row in found:
-        newest = row["examples"][0]
-        row["last"] = clock.local(row["latest"], days.zone)
-        row["trend"] = ", ".join(f"{month}: {count}" for month, count in sorted(row["months"].items()))
-        row["bars"] = render.sparkline([row["months"].get(month, 0) for month in months])
-        row["example"], row["message"] = newest["decision_id"], newest["failure_message"]
+    months = describe(found, days.zone)
     if output_csv:
         render.as_csv(COLUMNS, found)
         return
@@ -62,3 +61,15 @@ def command(
         if is_terminal() and len(months) > 1:
             note(f"a bar a month, {months[0]} to {months[-1]}")
         note("tradelog show ID tells all of one; --json lists more of each")
+
+
+def describe(found: list[dict[str, Any]], zone: str) -> list[str]:
+    """What people read of each reason; returns the months that there are."""
+    months = sorted({month for row in found for month in row["months"]})
+    for row in found:
+        newest = row["examples"][0]
+        row["last"] = clock.local(row["latest"], zone)
+        row["trend"] = ", ".join(f"{month}: {count}" for month, count in sorted(row["months"].items()))
+        row["bars"] = render.sparkline([row["months"].get(month, 0) for month in months])
+        row["example"], row["message"] = newest["decision_id"], newest["failure_message"]
+    return months

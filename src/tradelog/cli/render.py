@@ -66,7 +66,7 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
     if not is_terminal():
         print("\t".join(column.key for column in columns))
         for row in rows:
-            print("\t".join(visible(row.get(column.key)) for column in columns))
+            print("\t".join(_shown(row.get(column.key)) for column in columns))
         return
     from rich import box
     from rich.table import Table
@@ -105,7 +105,7 @@ def as_csv(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> None
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow([column.key for column in columns])
     for row in rows:
-        out.writerow([_harmless(visible(row.get(column.key))) for column in columns])
+        out.writerow([_harmless(_shown(row.get(column.key))) for column in columns])
 
 
 def _harmless(text: str) -> str:
@@ -128,12 +128,48 @@ def sparkline(counts: Sequence[int]) -> str:
     return "".join(BARS[(len(BARS) - 1) * count // most] if count else " " for count in counts)
 
 
+def bar(share: Decimal | None, width: int = 8) -> str:
+    """A share from 0 to 1 as a bar, in eighths of a cell; empty where there is none."""
+    eighths = 0 if share is None else int(share * width * 8 + Decimal("0.5"))
+    whole, part = divmod(eighths, 8)
+    return ("█" * whole + "▏▎▍▌▋▊▉"[part - 1 : part]) if part else "█" * whole
+
+
+def duration(milliseconds: int | None) -> str:
+    """``460ms``, ``1.2s``, ``3.0m``, ``17h``: two digits say enough."""
+    if milliseconds is None:
+        return "—"
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    for unit, length in (("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)):
+        number = Decimal(milliseconds) / length
+        if number < (24 if unit == "h" else 60) or unit == "d":
+            break
+    return f"{number:.1f}{unit}" if number < 10 else f"{number:.0f}{unit}"
+
+
+def dollars(amount: Decimal | str | None) -> str:
+    """On a terminal to the cent, with thousands told apart, and further digits where there are any; ``—`` for
+    None. Elsewhere plain digits."""
+    if amount is None:
+        return "—"
+    number = Decimal(amount)
+    if not is_terminal():
+        return money.to_text(number)
+    return f"{number:,.2f}" if money.places(number) <= 2 else f"{number:,f}"
+
+
 ID_SHOWN = 12
 FLEX_LEAST = 12
 
 
+def _shown(value: object) -> str:
+    """A value as a cell has it: numbers in plain digits."""
+    return money.to_text(value) if isinstance(value, Decimal) else visible(value)
+
+
 def _cell(column: Column, row: Mapping[str, Any]) -> str:
-    text = visible(row.get(column.key))
+    text = _shown(row.get(column.key))
     return text[:ID_SHOWN] if column.style == "id" else text
 
 

@@ -38,8 +38,10 @@ TRADES = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
     Column("quantity", "quantity", right=True),
+    Column("size", "ordered", right=True, drop=2),
     Column("price", "price", right=True),
-    Column("price_basis", "price from", flex=True),
+    Column("status", "order is", style="status"),
+    Column("price_basis", "price from", flex=True, drop=1),
 )
 
 CSV = tuple(
@@ -89,7 +91,7 @@ def command(
     broker, environment, account = found.account
     with paged():
         render.heading(f"{found.symbol}  {days}  account {account} ({broker}, {environment})")
-        _data(found)
+        _data(found, most)
         _decisions(found)
         _trades(found)
         _summary(found)
@@ -97,7 +99,7 @@ def command(
 
 def _describe(found: symbol.SymbolReport, zone: str) -> None:
     """What people read of each row, beside what it holds."""
-    for row in found.data:
+    for row in (*found.data, *found.seen_outside):
         row["first_seen"] = clock.local(row["first_seen_at"], zone)
         row["traded"] = row["event_date"] or "unknown"
         row["amount"] = render.amount(row["amount_low"], row["amount_high"])
@@ -111,6 +113,7 @@ def _describe(found: symbol.SymbolReport, zone: str) -> None:
         row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""
     for row in found.trades:
         row["executed"] = clock.local(row["transaction_time"], zone)
+        row["size"] = row["ordered"] or (f"${row['notional']}" if row["notional"] else "")
 
 
 def _activity(found: symbol.SymbolReport) -> list[dict[str, Any]]:
@@ -119,7 +122,7 @@ def _activity(found: symbol.SymbolReport) -> list[dict[str, Any]]:
         {"what": "data", "at": row["first_seen"], "utc": row["first_seen_at"], "id": row["version_id"]}
         | {"who": row["member"], "side": row["side"], "size": row["amount"], "day": row["event_date"]}
         | {"remarks": row["remarks"]}
-        for row in found.data
+        for row in (*found.data, *found.seen_outside)
     ]
     rows += [
         {"what": "decision", "at": row["created"], "utc": row["created_at"], "id": row["decision_id"]}
@@ -130,21 +133,29 @@ def _activity(found: symbol.SymbolReport) -> list[dict[str, Any]]:
     rows += [
         {"what": "trade", "at": row["executed"], "utc": row["transaction_time"], "id": row["fill_id"]}
         | {"who": row["strategy_name"], "side": row["side"], "size": row["quantity"], "price": row["price"]}
-        | {"remarks": row["price_basis"], "decision_id": row["decision_id"]}
+        | {"status": row["status"], "remarks": row["price_basis"], "decision_id": row["decision_id"]}
         for row in found.trades
     ]
     return sorted(rows, key=lambda row: str(row["utc"]))
 
 
-def _data(found: symbol.SymbolReport) -> None:
+def _data(found: symbol.SymbolReport, most: int) -> None:
     render.line()
-    render.heading(
-        f"Data ingested: {found.data_first_seen} first seen by us in this period,"
-        f" {found.data_traded} about trades in it"
-    )
+    render.heading(f"Data ingested: {found.data_first_seen} first seen by us in this period")
     if found.data:
         render.table(DATA, found.data)
-        _cut(len(found.data), max(found.data_first_seen, found.data_traded))
+        _cut(len(found.data), found.data_first_seen)
+    else:
+        render.line("  none")
+    render.line()
+    render.heading(f"Data about trades in this period: {found.data_traded}")
+    if found.seen_outside:
+        render.line("  first seen by us before or after it:")
+        render.table(DATA, found.seen_outside)
+        if len(found.seen_outside) == most:
+            render.note(f"  the {most} newest trades of these; --all shows all")
+    elif found.data_traded:
+        render.line("  all of them first seen by us in it, above")
     else:
         render.line("  none")
 
@@ -210,6 +221,7 @@ def _json(found: symbol.SymbolReport) -> dict[str, Any]:
         "data_first_seen": found.data_first_seen,
         "data_traded": found.data_traded,
         "data": found.data,
+        "data_seen_outside": found.seen_outside,
         "decisions": found.decisions,
         "trades": found.trades,
         "summary": asdict(found.summary),

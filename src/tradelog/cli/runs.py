@@ -8,11 +8,12 @@ import typer
 
 from tradelog import clock
 from tradelog.cli import options
-from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, as_csv, as_json, line, note, table
-from tradelog.errors import NotFound
+from tradelog.errors import NotFound, UsageError
 
+STATES = ("running", "completed", "failed", "aborted", "abandoned")
 COLUMNS = (
     Column("run_id", "run", style="id"),
     Column("task_name", "task", flex=True, drop=5),
@@ -31,36 +32,43 @@ COLUMNS = (
 
 def command(
     task: Annotated[str | None, typer.Option(help="Only this task, such as data_fetch:congress.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source, as the list names it.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only {', '.join(STATES)}.")] = None,
+    year: options.Year = None,
+    first: options.First = None,
+    last: options.Last = None,
+    zone: options.Zone = None,
     limit: options.Limit = None,
     show_all: options.All = False,
     output_json: options.Json = False,
     output_csv: options.Csv = False,
 ) -> None:
-    """List the ingestion runs."""
+    """List the ingestion runs, newest first."""
     from tradelog.report import runs as report
 
+    if status is not None and status not in STATES:
+        raise UsageError(f"no run is {status!r}", hint=f"one of: {', '.join(STATES)}")
     options.one_form(output_json, output_csv)
     most = options.rows(limit, show_all)
     config = load_config()
+    days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:
-        found, total = report.runs(reader, task=task, limit=most)
-    if not found and task is not None:
-        raise NotFound(
-            f"no run of the task {task!r}", hint="tradelog runs lists all; data_fetch:congress is one"
-        )
+        found, total = report.runs(reader, report.Wanted(days, task, source, status), limit=most)
+    if not found and (task is not None or source is not None):
+        named = f"the task {task!r}" if task is not None else f"the source {source!r}"
+        raise NotFound(f"no run of {named}", hint="tradelog runs lists all; data_fetch:congress is one")
     if output_json:
-        as_json({"total": total, "runs": found})
+        as_json({"period": str(days), "total": total, "runs": found})
         return
-    zone = config.report.timezone
     for row in found:
-        row["started"] = clock.local(row["started_at"], zone)
+        row["started"] = clock.local(row["started_at"], days.zone)
         row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
     if output_csv:
         as_csv(COLUMNS, found)
         return
     if not found:
-        line("no runs yet; tradelog fetch congress makes one")
+        line("no runs; tradelog fetch congress makes one")
         return
     with paged():
         table(COLUMNS, found)
-    note(f"{len(found)} of {total} runs; times in {zone}")
+    note(f"{len(found)} of {total} runs; {days}")

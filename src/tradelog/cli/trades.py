@@ -57,6 +57,8 @@ def command(
     if output_csv:
         render.as_csv(COLUMNS, found)
         return
+    for row in found:
+        row["value"] = render.dollars(row["value"])
     broker, environment, account = config.account
     with paged():
         heading(f"Trades  {days}  account {account} ({broker}, {environment})")

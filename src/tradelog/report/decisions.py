@@ -6,29 +6,31 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tradelog.report import strategies
 from tradelog.report.period import Period
+from tradelog.store import figures
 from tradelog.store.reader import Reader, Row
 
 NEWEST = 50
 
-_WHERE = """
-broker = :broker AND environment = :environment AND account = :account
-AND created_at >= :since AND created_at < :before
-AND (:symbol IS NULL OR symbol = :symbol) AND (:strategy IS NULL OR strategy_name = :strategy)
-"""
-_DECISIONS = f"""
+_OURS = "broker = :broker AND environment = :environment AND account = :account"
+# Of all symbols: both tables are in the order of time, so a period is a range of their numbers.
+_BY_NUMBER = f"id >= :first AND id < :end AND {_OURS}"
+_BY_SYMBOL = f"symbol = :symbol AND {_OURS} AND created_at >= :since AND created_at < :before"
+_STATES = ("pending", "executing", "executed", "failed", "cancelled")
+_DECISIONS = """
 SELECT decision_id, created_at, strategy_name, actor, symbol, side, quantity, notional, order_type,
        limit_price, stop_price, trail_price, trail_percent, time_in_force, status, failure_code,
        failure_message, needs_attention, approval, approval_by, held_until, extended_hours, expires_at,
        adopted
-FROM trade_decisions WHERE {_WHERE}
-AND (:status IS NULL OR status = :status)
-AND (:waiting IS NULL OR (status = 'pending' AND approval IS NULL
-     AND strategy_name IN (SELECT value FROM json_each(:waiting))))
+FROM trade_decisions WHERE
 """
-_NOT_TAKEN = f"""
+_NOT_TAKEN = """
 SELECT signal_id, created_at, strategy_name, symbol, side, episode, reason, strategy_run_id
-FROM signals WHERE {_WHERE} AND taken = 0
+FROM signals WHERE
+"""
+_WAITING = """
+AND status = 'pending' AND approval IS NULL AND strategy_name IN (SELECT value FROM json_each(:waiting))
 """
 
 
@@ -47,34 +49,67 @@ def decisions(
     reader: Reader, account: tuple[str, str, str], wanted: Wanted, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(decisions, newest first, how many there are in all); limit -1 gives all."""
-    found, total = _list(reader, _DECISIONS, account, wanted, limit)
+    asked = _asked(account, wanted)
+    states = _STATES if wanted.status is None else (wanted.status,)
+    if wanted.waiting is not None:
+        where = f"{_OURS} AND created_at >= :since AND created_at < :before {_WAITING}"
+        where += _more(wanted, "symbol", "strategy_name", "status")
+    elif wanted.symbol is not None:
+        named = ", ".join(f"'{state}'" for state in states)
+        where = f"{_BY_SYMBOL} AND status IN ({named})" + _more(wanted, "strategy_name")
+    else:
+        asked |= _numbers(reader, "trade_decisions", wanted)
+        where = _BY_NUMBER + _more(wanted, "strategy_name", "status")
+    found = reader.rows(f"{_DECISIONS} {where} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
     for row in found:
         row["adopted"] = bool(row["adopted"])
         row["extended_hours"] = bool(row["extended_hours"])
-    return found, total
+    if wanted.waiting is None and wanted.symbol is None:
+        total = strategies.decisions(
+            reader, account, wanted.period, strategy=wanted.strategy, status=wanted.status
+        )
+        return found, total
+    return found, int(reader.value(f"SELECT count(*) FROM trade_decisions WHERE {where}", asked))
 
 
 def not_taken(
     reader: Reader, account: tuple[str, str, str], wanted: Wanted, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(signals that were not acted on, with the reason, newest first, how many there are in all)."""
-    return _list(reader, _NOT_TAKEN, account, wanted, limit)
+    asked = _asked(account, wanted)
+    if wanted.symbol is None:
+        asked |= _numbers(reader, "signals", wanted)
+        where = _BY_NUMBER
+    else:
+        where = _BY_SYMBOL
+    where += " AND taken = 0" + _more(wanted, "strategy_name")
+    found = reader.rows(f"{_NOT_TAKEN} {where} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
+    if wanted.symbol is None:
+        return found, strategies.not_taken(reader, account, wanted.period, strategy=wanted.strategy)
+    return found, int(reader.value(f"SELECT count(*) FROM signals WHERE {where}", asked))
 
 
-def _list(
-    reader: Reader, sql: str, account: tuple[str, str, str], wanted: Wanted, limit: int
-) -> tuple[list[Row], int]:
+def _asked(account: tuple[str, str, str], wanted: Wanted) -> dict[str, Any]:
     broker, environment, name = account
-    asked: dict[str, Any] = {
+    return {
         "broker": broker,
         "environment": environment,
         "account": name,
         "since": wanted.period.since,
         "before": wanted.period.before,
         "symbol": wanted.symbol,
-        "strategy": wanted.strategy,
+        "strategy_name": wanted.strategy,
         "status": wanted.status,
         "waiting": None if wanted.waiting is None else json.dumps(wanted.waiting),
     }
-    found = reader.rows(f"{sql} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
-    return found, int(reader.value(f"SELECT count(*) FROM ({sql})", asked))
+
+
+def _more(wanted: Wanted, *names: str) -> str:
+    """The conditions that were asked for alone: one that may be empty keeps SQLite from its index."""
+    given = {"symbol": wanted.symbol, "strategy_name": wanted.strategy, "status": wanted.status}
+    return "".join(f" AND {name} = :{name}" for name in names if given[name] is not None)
+
+
+def _numbers(reader: Reader, table: str, wanted: Wanted) -> dict[str, int]:
+    first, end = figures.between(reader.rows, table, wanted.period.since, wanted.period.before)
+    return {"first": first, "end": end}

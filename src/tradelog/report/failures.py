@@ -19,38 +19,37 @@ _BY_CODE = {
     "expired_unsent": "expired",
     "declined": "person",
 }
-_COUNTS = """
-SELECT failure_code AS code, substr(failed_at, 1, 13) AS hour, count(*) AS count, max(failed_at) AS latest
-FROM trade_decisions
-WHERE broker = :broker AND environment = :environment AND account = :account
-  AND failed_at >= :since AND failed_at < :before AND adopted = 0
-  AND (status = 'failed' OR failure_code IN ('expired_unsent', 'declined'))
-  AND (:strategy IS NULL OR strategy_name = :strategy)
-GROUP BY failure_code, hour ORDER BY failure_code, hour
+# As the index of failures has it, or SQLite does not use it. What somebody else sent and was refused is
+# no failure of ours.
+_FAILED = """
+failed_at IS NOT NULL AND adopted = 0
+AND (status = 'failed' OR failure_code IN ('expired_unsent', 'declined'))
+AND broker = :broker AND environment = :environment AND account = :account
 """
-_EXAMPLES = """
+_NEXT_CODE = f"SELECT min(failure_code) FROM trade_decisions WHERE {_FAILED} AND failure_code > :code"
+_OF_CODE = f"{_FAILED} AND failure_code IS :code AND failed_at >= :since AND failed_at < :before"
+_COUNT = f"SELECT count(*) FROM trade_decisions WHERE {_OF_CODE}"
+_EARLIEST = f"SELECT min(failed_at) FROM trade_decisions WHERE {_OF_CODE}"
+_EXAMPLES = f"""
 SELECT decision_id, symbol, side, strategy_name, failed_at, failure_message FROM trade_decisions
-WHERE broker = :broker AND environment = :environment AND account = :account
-  AND failed_at >= :since AND failed_at < :before AND adopted = 0
-  AND status IN ('failed', 'cancelled') AND failure_code IS :code
-  AND (:strategy IS NULL OR strategy_name = :strategy)
-ORDER BY failed_at DESC LIMIT :limit
+WHERE {_OF_CODE}
 """
+_OF_STRATEGY = " AND strategy_name = :strategy"
+_NEWEST_FIRST = " ORDER BY failed_at DESC LIMIT :limit"
 # A replacement that was refused is no failed decision: the old order stands.
 _REPLACES = """
 SELECT r.decision_id, d.symbol, d.side, d.strategy_name, r.ended_at AS failed_at, r.message AS failure_message
 FROM order_requests r JOIN trade_decisions d ON d.decision_id = r.decision_id
 WHERE r.kind = 'replace' AND r.status = 'refused' AND d.broker = :broker AND d.environment = :environment
   AND d.account = :account AND r.ended_at >= :since AND r.ended_at < :before
-  AND (:strategy IS NULL OR d.strategy_name = :strategy) ORDER BY r.id DESC
 """
 _UNKNOWN = """
 SELECT e.decision_id, e.symbol, d.side, d.strategy_name, e.started_at AS failed_at,
        e.error_message AS failure_message
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
-WHERE e.broker = :broker AND e.environment = :environment AND e.account = :account AND e.status = 'unknown'
+WHERE e.broker = :broker AND e.environment = :environment AND e.account = :account
+  AND e.status IN ('sending', 'unknown') AND e.status = 'unknown'
   AND e.started_at >= :since AND e.started_at < :before
-  AND (:strategy IS NULL OR d.strategy_name = :strategy) ORDER BY e.id DESC
 """
 
 
@@ -59,27 +58,53 @@ def failures(
 ) -> list[dict[str, Any]]:
     """One entry a reason, most frequent first within its stage: count, by month, newest examples."""
     broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name, "strategy": strategy}
-    asked |= {"since": period.since, "before": period.before}
+    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    asked |= {"since": period.since, "before": period.before, "limit": EXAMPLES}
+    more = ""
+    if strategy is not None:
+        asked["strategy"], more = strategy, _OF_STRATEGY
     found: dict[str, dict[str, Any]] = {}
-    for row in reader.rows(_COUNTS, asked):
-        code = row["code"] or "other"
-        entry = found.setdefault(
-            code, {"stage": stage(code), "reason": code, "count": 0, "latest": "", "months": {}}
-        )
-        entry["count"] += row["count"]
-        entry["latest"] = max(entry["latest"], row["latest"])
-        # Zones differ from UTC by whole hours: an hour is in one month.
-        month = clock.local(f"{row['hour']}:00:00Z", period.zone)[:7]
-        entry["months"][month] = entry["months"].get(month, 0) + row["count"]
-    for code, entry in found.items():
-        entry["examples"] = reader.rows(_EXAMPLES, {**asked, "code": code, "limit": EXAMPLES})
-    for row in reader.rows(_REPLACES, asked):
+    for code in _codes(reader, asked):
+        examples = reader.rows(_EXAMPLES + more + _NEWEST_FIRST, {**asked, "code": code})
+        if examples:
+            entry = _entry(reader, {**asked, "code": code}, more, period, examples)
+            found[entry["reason"]] = entry
+    of_strategy = more and " AND d.strategy_name = :strategy"
+    for row in reader.rows(f"{_REPLACES}{of_strategy} ORDER BY r.ended_at DESC, r.id DESC", asked):
         _add_replace(found, row, period.zone)
-    unknown = reader.rows(_UNKNOWN, asked)
+    unknown = reader.rows(f"{_UNKNOWN}{of_strategy} ORDER BY e.id DESC", asked)
     if unknown:
         found["unknown"] = _open(unknown, period.zone)
     return sorted(found.values(), key=lambda item: (STAGES.index(item["stage"]), -item["count"]))
+
+
+def _codes(reader: Reader, asked: dict[str, Any]) -> list[str | None]:
+    """The failure codes that there are, each found by a step in the index; None is that of no code."""
+    codes: list[str | None] = [None]
+    code = reader.value(_NEXT_CODE, {**asked, "code": ""})
+    while code is not None:
+        codes.append(code)
+        code = reader.value(_NEXT_CODE, {**asked, "code": code})
+    return codes
+
+
+def _entry(
+    reader: Reader, asked: dict[str, Any], more: str, period: Period, examples: list[Row]
+) -> dict[str, Any]:
+    code, latest = asked["code"] or "other", examples[0]["failed_at"]
+    months = {}
+    for month, since, before in period.months(reader.value(_EARLIEST + more, asked), latest):
+        count = reader.value(_COUNT + more, {**asked, "since": since, "before": before})
+        if count:
+            months[month] = count
+    return {
+        "stage": stage(code),
+        "reason": code,
+        "count": sum(months.values()),
+        "latest": latest,
+        "months": months,
+        "examples": examples,
+    }
 
 
 def stage(code: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from tradelog import clock
 from tradelog.errors import UsageError
@@ -34,6 +34,17 @@ class Period:
     @property
     def last_day(self) -> str:
         return "~" if self.last is None else self.last.isoformat()
+
+    def months(self, earliest: str, latest: str) -> list[tuple[str, str, str]]:
+        """(month as 2025-12, since, before) of each month from one moment to another, cut to the period."""
+        found = []
+        day = date.fromisoformat(clock.local(earliest, self.zone)[:7] + "-01")
+        while (since := clock.start_of_day(day, self.zone)) <= latest:
+            after = (day + timedelta(days=31)).replace(day=1)
+            before = clock.start_of_day(after, self.zone)
+            found.append((day.isoformat()[:7], max(since, self.since), min(before, self.before)))
+            day = after
+        return found
 
     def __str__(self) -> str:
         if self.first is None and self.last is None:

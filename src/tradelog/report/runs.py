@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
+from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row, effective_status
 
 NEWEST = 50
 RECORDS = 50
+# What a run that says it is running may be.
+UNSURE = ("running", "abandoned")
 
-_RUNS = (
-    "SELECT * FROM data_ingestion_runs WHERE :task IS NULL OR task_name = :task ORDER BY id DESC LIMIT :limit"
-)
+_WHERE = "started_at >= :since AND started_at < :before"
+_RUNS = f"SELECT * FROM data_ingestion_runs WHERE {_WHERE}"
+_COUNT = f"SELECT count(*) FROM data_ingestion_runs WHERE {_WHERE}"
+_NEWEST_FIRST = " ORDER BY started_at DESC, id DESC LIMIT :limit"
 _RECORDS = """
 SELECT v.version_id, v.record_id, i.outcome, v.position, v.symbol, v.actor AS member, v.side, v.event_date,
        v.filed_as_given, v.flags
@@ -22,13 +27,34 @@ WHERE v.run = ? ORDER BY v.version_id LIMIT ?
 """
 
 
-def runs(reader: Reader, *, task: str | None = None, limit: int = NEWEST) -> tuple[list[Row], int]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs to list, by when they were started; None is any."""
+
+    period: Period
+    task: str | None = None
+    source: str | None = None
+    status: str | None = None
+
+
+def runs(reader: Reader, wanted: Wanted, *, limit: int = NEWEST) -> tuple[list[Row], int]:
     """(runs, newest first, how many there are in all); limit -1 gives all."""
-    found = [_plain(row) for row in reader.rows(_RUNS, {"task": task, "limit": limit})]
-    total = reader.value(
-        "SELECT count(*) FROM data_ingestion_runs WHERE ? IS NULL OR task_name = ?", (task, task)
-    )
-    return found, int(total)
+    asked: dict[str, Any] = {"since": wanted.period.since, "before": wanted.period.before, "limit": limit}
+    more = ""
+    for name, value in (("task_name", wanted.task), ("data_source", wanted.source)):
+        if value is not None:
+            asked[name], more = value, f"{more} AND {name} = :{name}"
+    if wanted.status in UNSURE:
+        # Which of these a run is, its process says; they are few.
+        rows = reader.rows(
+            f"{_RUNS}{more} AND status IN ('running', 'abandoned'){_NEWEST_FIRST}", {**asked, "limit": -1}
+        )
+        found = [row for row in map(_plain, rows) if row["status"] == wanted.status]
+        return found if limit < 0 else found[:limit], len(found)
+    if wanted.status is not None:
+        asked["status"], more = wanted.status, f"{more} AND status = :status"
+    found = [_plain(row) for row in reader.rows(_RUNS + more + _NEWEST_FIRST, asked)]
+    return found, int(reader.value(_COUNT + more, asked))
 
 
 def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:

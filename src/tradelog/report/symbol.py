@@ -14,58 +14,72 @@ from tradelog.store.reader import Reader, Row
 
 NEWEST = 50
 
-# First seen by us, or traded, in the period: two ranges on two indexes.
 _DATA = """
 SELECT v.version_id, d.run_id, v.first_seen_at, v.actor AS member, v.side, v.event_date, v.filed_at,
        v.filed_as_given, v.amount_low, v.amount_high, v.flags, v.backfill, v.gone
 FROM record_versions v JOIN data_ingestion_runs d ON d.id = v.run
-WHERE v.version_id IN (
-    SELECT version_id FROM record_versions
-    WHERE symbol = :symbol AND first_seen_at >= :since AND first_seen_at < :before
-    UNION
-    SELECT version_id FROM record_versions
-    WHERE symbol = :symbol AND event_date >= :first_day AND event_date <= :last_day)
-  AND d.status = 'completed'
-ORDER BY v.version_id DESC LIMIT :limit
+WHERE v.symbol = :symbol AND d.status = 'completed'
 """
-_COUNT = """
+# In the order of an index each, so that what is not listed is not read.
+_FIRST_SEEN = f"""{_DATA}
+AND v.first_seen_at >= :since AND v.first_seen_at < :before
+ORDER BY v.first_seen_at DESC, v.run DESC, v.version_id DESC LIMIT :limit
+"""
+_SEEN_OUTSIDE = f"""{_DATA}
+AND v.event_date >= :first_day AND v.event_date <= :last_day
+AND (v.first_seen_at < :since OR v.first_seen_at >= :before)
+ORDER BY v.event_date DESC, v.first_seen_at DESC, v.run DESC, v.version_id DESC LIMIT :limit
+"""
+_SEEN = "v.symbol = :symbol AND v.first_seen_at >= :since AND v.first_seen_at < :before"
+_TRADED = "v.symbol = :symbol AND v.event_date >= :first_day AND v.event_date <= :last_day"
+# All of them but those of runs that did not complete, which are few: a look at the run of each costs more
+# than all the rest.
+_COUNT = f"""
 SELECT
-  (SELECT count(*) FROM record_versions v JOIN data_ingestion_runs d ON d.id = v.run
-   WHERE v.symbol = :symbol AND v.first_seen_at >= :since AND v.first_seen_at < :before
-     AND d.status = 'completed') AS first_seen,
-  (SELECT count(*) FROM record_versions v JOIN data_ingestion_runs d ON d.id = v.run
-   WHERE v.symbol = :symbol AND v.event_date >= :first_day AND v.event_date <= :last_day
-     AND d.status = 'completed') AS traded
+  (SELECT count(*) FROM record_versions v WHERE {_SEEN})
+  - (SELECT count(*) FROM data_ingestion_runs d CROSS JOIN record_versions v ON v.run = d.id
+     WHERE d.status <> 'completed' AND {_SEEN}) AS first_seen,
+  (SELECT count(*) FROM record_versions v WHERE {_TRADED})
+  - (SELECT count(*) FROM data_ingestion_runs d CROSS JOIN record_versions v ON v.run = d.id
+     WHERE d.status <> 'completed' AND {_TRADED}) AS traded
 """
-_DECISIONS = """
+_OURS = "symbol = :symbol AND broker = :broker AND environment = :environment AND account = :account"
+_DECIDED = f"{_OURS} AND created_at >= :since AND created_at < :before"
+_STATES = ("pending", "executing", "executed", "failed", "cancelled")
+_NEWEST = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT id FROM trade_decisions WHERE {_DECIDED} AND status = '{state}'"
+    " ORDER BY created_at DESC, id DESC LIMIT :limit)"
+    for state in _STATES
+)
+_DECISIONS = f"""
 SELECT decision_id, created_at, strategy_name, side, quantity, notional, order_type, status, failure_code,
        failure_message, needs_attention, adopted
-FROM trade_decisions
-WHERE symbol = :symbol AND account = :account AND broker = :broker AND environment = :environment
-  AND created_at >= :since AND created_at < :before
-ORDER BY created_at DESC, id DESC LIMIT :limit
+FROM trade_decisions WHERE id IN ({_NEWEST}) ORDER BY created_at DESC, id DESC LIMIT :limit
 """
-_STATES = """
-SELECT status, count(*) AS number FROM trade_decisions
-WHERE symbol = :symbol AND account = :account AND broker = :broker AND environment = :environment
-  AND created_at >= :since AND created_at < :before
-GROUP BY status
+_BY_STATE = "SELECT " + ", ".join(
+    f"(SELECT count(*) FROM trade_decisions WHERE {_DECIDED} AND status = '{state}') AS {state}"
+    for state in _STATES
+)
+_FILLED = """
+f.symbol = :symbol AND f.account = :account AND f.broker = :broker AND f.environment = :environment
+AND f.transaction_time >= :since AND f.transaction_time < :before
 """
-_TRADES = """
-SELECT f.fill_id, f.transaction_time, f.side, f.quantity, f.price, f.price_basis, e.execution_id,
-       e.decision_id, d.strategy_name
+_TRADES = f"""
+SELECT f.fill_id, f.transaction_time, f.side, f.quantity, f.price, f.price_basis, e.execution_id, e.status,
+       coalesce(e.quantity, d.quantity) AS ordered, d.notional, e.decision_id, d.strategy_name
 FROM fills f
 LEFT JOIN trade_executions e ON e.execution_id = f.execution_id
 LEFT JOIN trade_decisions d ON d.decision_id = e.decision_id
-WHERE f.symbol = :symbol AND f.account = :account AND f.broker = :broker AND f.environment = :environment
-  AND f.transaction_time >= :since AND f.transaction_time < :before
-ORDER BY f.transaction_time DESC, f.fill_id DESC
+WHERE {_FILLED} ORDER BY f.transaction_time DESC, f.fill_id DESC LIMIT :limit
 """
-_SIGNALS = """
-SELECT count(*) FROM signals
-WHERE symbol = :symbol AND account = :account AND broker = :broker AND environment = :environment
-  AND created_at >= :since AND created_at < :before
+# Whole numbers SQLite adds up exactly, and says so by the type of the sum; of others it makes floats.
+_SHARES = f"""
+SELECT count(*) AS trades, sum(quantity) FILTER (WHERE side = 'buy') AS bought,
+       sum(quantity) FILTER (WHERE side <> 'buy') AS sold
+FROM fills f WHERE {_FILLED}
 """
+_QUANTITIES = f"SELECT side = 'buy' AS is_buy, quantity FROM fills f WHERE {_FILLED}"
+_SIGNALS = f"SELECT count(*) FROM signals WHERE {_DECIDED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +100,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class SymbolReport:
+    """``data`` was first seen by us in the period; ``seen_outside`` tells of trades in it, and was not.
+
+    A trade is a fill, with the status that its order has come to and the quantity that was ordered.
+    """
+
     symbol: str
     account: tuple[str, str, str]
     period: Period
     data: list[Row]
+    seen_outside: list[Row]
     data_first_seen: int
     data_traded: int
     decisions: list[Row]
@@ -114,49 +134,56 @@ def report(
         "last_day": period.last_day,
         "limit": limit,
     }
-    data = reader.rows(_DATA, asked)
+    data, outside = reader.rows(_FIRST_SEEN, asked), reader.rows(_SEEN_OUTSIDE, asked)
+    for row in (*data, *outside):
+        row["flags"] = json.loads(row["flags"]) if row["flags"] else []
     decisions = reader.rows(_DECISIONS, asked)
     for row in decisions:
         row["adopted"] = bool(row["adopted"])
     trades = reader.rows(_TRADES, asked)
-    if not (data or decisions or trades):
+    if not (data or outside or decisions or trades):
         _insist_known(reader, wanted)
-    for row in data:
-        row["flags"] = json.loads(row["flags"]) if row["flags"] else []
     counts = reader.one(_COUNT, asked) or {}
-    states = {row["status"]: row["number"] for row in reader.rows(_STATES, asked)}
     return SymbolReport(
         symbol=wanted,
         account=account,
         period=period,
         data=data,
+        seen_outside=outside,
         data_first_seen=counts["first_seen"],
         data_traded=counts["traded"],
         decisions=decisions,
-        trades=trades if limit < 0 else trades[:limit],
-        summary=_summary(states, trades, reader.value(_SIGNALS, asked)),
+        trades=trades,
+        summary=_summary(reader, asked),
     )
 
 
-def _summary(states: dict[str, int], trades: list[Row], signals: int) -> Summary:
+def _summary(reader: Reader, asked: dict[str, Any]) -> Summary:
+    states = reader.one(_BY_STATE, asked) or {}
     total = sum(states.values())
-    executed = states.get("executed", 0)
+    shares = reader.one(_SHARES, asked) or {}
+    if any(isinstance(value, float) for value in shares.values()):
+        shares |= _exact_shares(reader, asked)
     return Summary(
-        signals=signals,
+        signals=reader.value(_SIGNALS, asked),
         decisions=total,
-        executed=executed,
-        failed=states.get("failed", 0),
-        cancelled=states.get("cancelled", 0),
-        pending=states.get("pending", 0) + states.get("executing", 0),
-        success_rate=money.average(Decimal(executed), Decimal(total)) if total else None,
-        trades=len(trades),
-        bought=_shares(trades, "buy"),
-        sold=_shares(trades, "sell"),
+        executed=states["executed"],
+        failed=states["failed"],
+        cancelled=states["cancelled"],
+        pending=states["pending"] + states["executing"],
+        success_rate=money.average(Decimal(states["executed"]), Decimal(total)) if total else None,
+        trades=shares["trades"],
+        bought=money.parse(shares["bought"] or 0),
+        sold=money.parse(shares["sold"] or 0),
     )
 
 
-def _shares(trades: list[Row], side: str) -> Decimal:
-    return sum((money.parse(row["quantity"]) for row in trades if row["side"].startswith(side)), money.ZERO)
+def _exact_shares(reader: Reader, asked: dict[str, Any]) -> dict[str, Decimal]:
+    rows = reader.rows(_QUANTITIES, asked)
+    return {
+        name: sum((money.parse(row["quantity"]) for row in rows if row["is_buy"] == is_buy), money.ZERO)
+        for name, is_buy in (("bought", 1), ("sold", 0))
+    }
 
 
 def _insist_known(reader: Reader, symbol: str) -> None:

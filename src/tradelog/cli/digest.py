@@ -1,0 +1,122 @@
+"""tradelog digest"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tradelog import clock
+from tradelog.cli import decisions, failures, options, render, runs, trades
+from tradelog.cli.context import load_config, open_reader
+from tradelog.cli.paging import paged
+from tradelog.cli.render import Column, dollars, heading, line, note, pairs, table
+from tradelog.report import period
+
+# So much of each list is shown: a day is one page.
+PAGE = 20
+FAILURES = tuple(column for column in failures.COLUMNS if column.key not in ("trend", "last"))
+UNKNOWN = (
+    Column("decision_id", "decision", style="id"),
+    Column("symbol", "symbol"),
+    Column("status", "status", style="status"),
+    Column("begun", "since"),
+    Column("message", "what was said", flex=True),
+)
+BREAKS = (
+    Column("break_id", "break", style="id"),
+    Column("kind", "of"),
+    Column("symbol", "symbol"),
+    Column("expected", "log says", right=True),
+    Column("actual", "broker says", right=True),
+    Column("found", "found"),
+    Column("closed", "closed", drop=1),
+    Column("closed_why", "why", flex=True, drop=2),
+)
+ALERTS = (
+    Column("alert_id", "alert", right=True),
+    Column("kind", "kind"),
+    Column("told", "at"),
+    Column("message", "what", flex=True),
+)
+
+
+def command(
+    date: Annotated[
+        str | None, typer.Option("--date", metavar="DATE", help="The day, by default today's.")
+    ] = None,
+    zone: options.Zone = None,
+    output_json: options.Json = False,
+) -> None:
+    """Show a day of the market in one page: runs, decisions, trades, failures, unknown outcomes, breaks."""
+    from tradelog.report import digest as report
+
+    config = load_config()
+    name = zone or config.report.timezone
+    day = clock.market_today(name) if date is None else clock.parse_day(date)
+    wanted = period.of(None, day, day, name)
+    with open_reader(config) as reader:
+        found = report.digest(reader, config.account, wanted)
+    if output_json:
+        render.as_json({"date": day.isoformat(), "timezone": name, **found})
+        return
+    broker, environment, account = config.account
+    with paged():
+        heading(f"{day:%A}, {day}  ({name})  account {account} ({broker}, {environment})")
+        _summary(found)
+        _lists(found, wanted)
+
+
+def _summary(found: dict[str, Any]) -> None:
+    def states(name: str, total: int) -> str:
+        listed = ", ".join(f"{number} {state}" for state, number in sorted(found[name].items()))
+        return f"{total}: {listed}" if total else "0"
+
+    value = f", bought ${dollars(found['bought'])}, sold ${dollars(found['sold'])}"
+    pairs(
+        [
+            ("runs", states("run_states", len(found["runs"]))),
+            ("decisions", states("decision_states", len(found["decisions"]))),
+            ("signals not taken", found["signals_not_taken"]),
+            ("trades", f"{len(found['trades'])}{value if found['trades'] else ''}"),
+            ("failures", sum(row["count"] for row in found["failures"])),
+            ("unknown", len(found["unknown"])),
+            ("breaks", len(found["breaks"])),
+            ("alerts", len(found["alerts"])),
+        ]
+    )
+
+
+def _lists(found: dict[str, Any], day: period.Period) -> None:
+    for row in found["runs"]:
+        row["started"] = clock.local(row["started_at"], day.zone)
+        row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
+    for row in found["decisions"]:
+        decisions.describe(row, day.zone)
+    for row in found["trades"]:
+        row["executed"] = clock.local(row["transaction_time"], day.zone)
+        row["value"] = dollars(row["value"])
+    failures.describe(found["failures"], day.zone)
+    for row in found["unknown"]:
+        row["begun"] = clock.local(row["since"], day.zone)
+    for row in found["breaks"]:
+        row["found"] = clock.local(row["found_at"], day.zone)
+        row["closed"] = clock.local(row["closed_at"], day.zone)
+    for row in found["alerts"]:
+        row["told"] = clock.local(row["created_at"], day.zone)
+    for title, columns, key in (
+        ("Runs", runs.COLUMNS, "runs"),
+        ("Decisions", decisions.COLUMNS, "decisions"),
+        ("Trades", trades.COLUMNS, "trades"),
+        ("Failures", FAILURES, "failures"),
+        ("No known outcome", UNKNOWN, "unknown"),
+        ("Breaks between the broker and the log", BREAKS, "breaks"),
+        ("Alerts", ALERTS, "alerts"),
+    ):
+        rows = found[key]
+        if rows:
+            line()
+            heading(title)
+            table(columns, rows[:PAGE])
+        if len(rows) > PAGE:
+            note(f"  the {PAGE} newest of {len(rows)}; --json has all")

@@ -1,0 +1,109 @@
+"""What drove the decisions, and what each brought: by trigger, by member of Congress, by source."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from typing import Any
+
+from tradelog import money
+from tradelog.report import fifo, lots
+from tradelog.report.period import Period
+from tradelog.store import figures
+from tradelog.store.reader import Reader
+
+_OURS = "broker = :broker AND environment = :environment AND account = :account"
+# One text for all that was triggered alike: a consensus by its rule, without its day and its members; else
+# what whoever decided calls it, or says of it.
+_TRIGGER = """
+coalesce(decision_rationale ->> '$.trigger',
+         (decision_rationale ->> '$.consensus_detected.required') || ' members within '
+         || (decision_rationale ->> '$.consensus_detected.window_days') || ' days: ' || side,
+         decision_rationale ->> '$.trigger_event', decision_rationale ->> '$.why')
+"""
+_DECISIONS = f"""
+SELECT id, decision_id, status, {_TRIGGER} AS trigger
+FROM trade_decisions WHERE id >= :first AND id < :end AND {_OURS} AND adopted = 0
+"""
+# A symbol tells a disclosure from the profile that its member was told apart by.
+_INPUTS = """
+SELECT DISTINCT i.decision AS id, {named} AS name FROM decision_inputs i
+JOIN record_versions v ON v.version_id = i.version_id JOIN data_ingestion_runs r ON r.id = v.run
+WHERE i.decision >= :first AND i.decision < :end AND v.symbol IS NOT NULL AND {named} IS NOT NULL
+"""
+KINDS = ("trigger", "member", "source")
+_NAMED = {"member": "v.actor", "source": "r.data_source"}
+_FILLS = """
+SELECT f.fill_id, e.decision_id FROM fills f JOIN trade_executions e ON e.execution_id = f.execution_id
+WHERE f.broker = :broker AND f.environment = :environment AND f.account = :account
+"""
+
+
+def drivers(
+    reader: Reader,
+    account: tuple[str, str, str],
+    period: Period,
+    kind: str,
+    *,
+    strategy: str | None = None,
+) -> list[dict[str, Any]]:
+    """One entry a trigger, member or source of the decisions of a period, most profitable first.
+
+    ``realised`` is what lots that these decisions opened have brought so far, whenever they were closed,
+    in dollars, before fees; ``closed`` is how many of the decisions had such lots, ``profitable`` how many of
+    those ended above zero. A decision that rests on several members or sources counts for each; ``name`` is
+    None for those that rest on none.
+    """
+    broker, environment, name = account
+    first, end = figures.between(reader.rows, "trade_decisions", period.since, period.before)
+    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    asked |= {"first": first, "end": end, "strategy": strategy}
+    more = "" if strategy is None else " AND strategy_name = :strategy"
+    rows = reader.rows(_DECISIONS + more, asked)
+    names: dict[int, list[str]] = {}
+    if kind != "trigger":
+        for row in reader.rows(_INPUTS.format(named=_NAMED[kind]), asked):
+            names.setdefault(row["id"], []).append(row["name"])
+    realised = _realised(reader, account)
+    found: dict[str | None, dict[str, Any]] = {}
+    for row in rows:
+        for group in [row["trigger"]] if kind == "trigger" else names.get(row["id"], [None]):
+            _add(found, group, row["status"], realised.get(row["decision_id"]))
+    for entry in found.values():
+        total = Decimal(entry["decisions"])
+        entry["success_rate"] = money.average(Decimal(entry["executed"]), total)
+    return sorted(found.values(), key=lambda entry: (-entry["realised"], str(entry["name"])))
+
+
+def _add(
+    found: dict[str | None, dict[str, Any]], group: str | None, status: str, gain: Decimal | None
+) -> None:
+    entry = found.setdefault(
+        group,
+        {"name": group, "decisions": 0, "executed": 0, "failed": 0, "closed": 0, "profitable": 0}
+        | {"realised": money.ZERO},
+    )
+    entry["decisions"] += 1
+    for state in ("executed", "failed"):
+        entry[state] += status == state
+    if gain is not None:
+        entry["closed"] += 1
+        entry["profitable"] += gain > 0
+        with localcontext() as exact:
+            exact.prec = fifo.DIGITS
+            entry["realised"] += gain
+
+
+def _realised(reader: Reader, account: tuple[str, str, str]) -> dict[str, Decimal]:
+    """What the lots that each decision opened have brought, as far as they are closed and known."""
+    broker, environment, name = account
+    asked = {"broker": broker, "environment": environment, "account": name}
+    decision_of = {row["fill_id"]: row["decision_id"] for row in reader.rows(_FILLS, asked)}
+    found: dict[str, Decimal] = {}
+    with localcontext() as exact:
+        exact.prec = fifo.DIGITS
+        for _, closed in lots.closed_by_symbol(reader, account, Period(None, None, "UTC")):
+            for item in closed:
+                decision = decision_of.get(item.opened_by or "")
+                if decision is not None and item.gain is not None:
+                    found[decision] = found.get(decision, money.ZERO) + item.gain
+    return found

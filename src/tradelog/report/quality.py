@@ -1,0 +1,78 @@
+"""How good the signals were, whatever became of them: the symbol's move after each, where it is known."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tradelog import clock, money
+from tradelog.prices import STALE_AFTER, Bar, Prices
+from tradelog.report.period import Period
+from tradelog.store.reader import Reader, Row
+
+# Sessions after the decision that a move is told for.
+AFTER = (1, 5, 20)
+
+_OURS = "symbol = :symbol AND broker = :broker AND environment = :environment AND account = :account"
+_SPAN = "created_at >= :since AND created_at < :before"
+_DECIDED = f"""
+SELECT strategy_name, side, created_at FROM trade_decisions
+WHERE {_OURS} AND status IN ('pending', 'executing', 'executed', 'failed', 'cancelled') AND {_SPAN}
+  AND adopted = 0
+"""
+_NOT_TAKEN = f"SELECT strategy_name, side, created_at FROM signals WHERE {_OURS} AND {_SPAN} AND taken = 0"
+
+
+def quality(
+    reader: Reader,
+    account: tuple[str, str, str],
+    period: Period,
+    prices: Prices,
+    *,
+    strategy: str | None = None,
+) -> dict[tuple[str, bool], dict[int, dict[str, Any]]]:
+    """By strategy and whether it was taken, for each of `AFTER`: ``count`` signals whose move is known, their
+    mean ``move`` in the direction of the signal (0.01 is a percent up after a buy, or down after a sell), and
+    the share of them that went ``right``.
+
+    A move is from the last close up to the day of the signal to that of so many sessions later, by the price
+    file; where either is not in it, the signal is in no count. Only symbols of the file are looked at.
+    """
+    broker, environment, name = account
+    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    asked |= {"since": period.since, "before": period.before, "strategy": strategy}
+    more = "" if strategy is None else " AND strategy_name = :strategy"
+    moves: dict[tuple[str, bool], dict[int, list[Decimal]]] = {}
+    for symbol, bars in prices.bars.items():
+        days = [bar.day for bar in bars]
+        for is_taken, sql in ((True, _DECIDED), (False, _NOT_TAKEN)):
+            for row in reader.rows(sql + more, {**asked, "symbol": symbol}):
+                found = moves.setdefault((row["strategy_name"], is_taken), {after: [] for after in AFTER})
+                _add(found, row, bars, days)
+    return {
+        key: {after: _summary(found) for after, found in by_span.items()} for key, by_span in moves.items()
+    }
+
+
+def _add(found: dict[int, list[Decimal]], row: Row, bars: tuple[Bar, ...], days: list[date]) -> None:
+    day = clock.from_text(row["created_at"]).astimezone(clock.zone(clock.MARKET_ZONE)).date()
+    base = bisect_right(days, day) - 1
+    if base < 0 or day - days[base] > STALE_AFTER:
+        return
+    for after in AFTER:
+        # A file with a hole has fewer sessions than there were: what lies behind it is not so many later.
+        last = base + after
+        if last < len(bars) and days[last] - days[base] <= timedelta(days=after * 7 // 5) + STALE_AFTER:
+            move = bars[last].close / bars[base].close - 1
+            found[after].append(move if row["side"] == "buy" else -move)
+
+
+def _summary(moves: list[Decimal]) -> dict[str, Any]:
+    number = Decimal(len(moves))
+    return {
+        "count": len(moves),
+        "move": money.average(sum(moves, money.ZERO), number) if moves else None,
+        "right": money.average(Decimal(sum(move > 0 for move in moves)), number) if moves else None,
+    }
