@@ -98,6 +98,9 @@ class InstantBroker:
             rows = rows[at + 1 :]
         return _answered("GET", "/v2/account/activities/FILL", rows[:100])
 
+    def activities(self, after: str, page_token: str | None) -> Exchange:
+        return _answered("GET", "/v2/account/activities", [])
+
     def account(self) -> Exchange:
         return _answered("GET", "/v2/account", {"account_number": "PA1"})
 

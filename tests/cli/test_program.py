@@ -36,6 +36,8 @@ HEAVY = {
     [
         *(["--help"], ["report", "AAPL"], ["report", "AAPL", "--json"], ["show", "dec_"], ["runs"]),
         *(["status"], ["positions"], ["alerts"], ["resolve"], ["status", "--json"]),
+        *(["trades"], ["failures"], ["decisions"], ["strategies"], ["strategies", "--by", "member"]),
+        *(["lots"], ["digest"], ["lots", "--csv"], ["strategies", "--json"]),
         ["decide", "buy", "1", "AAPL", "--why", "x"],
     ],
 )
@@ -58,6 +60,37 @@ def test_reading_and_deciding_load_nothing_heavy(cli: Cli, home: Path, arguments
     loaded = set(ended.stderr.rpartition("LOADED")[2].split())
     assert "tradelog" in loaded
     assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("tradelog re", {"resume", "replace", "resolve", "reconcile", "report", "replay"}),
+        ("tradelog lots --y", {"--year"}),
+    ],
+)
+def test_completion_knows_the_commands_and_loads_one_at_most(
+    cli: Cli, home: Path, words: str, completed: set[str]
+) -> None:
+    script = (
+        "import atexit, sys\nfrom tradelog.cli.app import app\n"
+        "atexit.register(lambda: print('LOADED', *sys.modules, file=sys.stderr))\n"
+        "app(prog_name='tradelog')"
+    )
+    asked = {"_TRADELOG_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=process_environment(home, **asked, TYPER_USE_RICH="0"),
+        check=False,
+    )
+    assert set(ended.stdout.split()) == completed
+    loaded = ended.stderr.rpartition("LOADED")[2].split()
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+    ours = {name for name in loaded if name.startswith("tradelog.cli.")} - {"tradelog.cli.app"}
+    assert "tradelog.cli.run_worker" not in ours
+    assert not (ours & {f"tradelog.cli.{module}" for module, _ in COMMANDS.values()}) - {"tradelog.cli.lots"}
 
 
 def test_help_lists_every_command_and_each_has_its_own(cli: Cli) -> None:

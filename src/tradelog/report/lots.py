@@ -13,7 +13,7 @@ from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 from tradelog.symbols import folded
 
-NOTICE = "First in, first out, of this account alone; wash sales are not looked for. No tax advice."
+NOTICE = "No tax advice: first in, first out, of this account alone, without wash sales."
 FEES = ("FEE", "CFEE")
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"

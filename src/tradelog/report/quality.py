@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from tradelog import clock, money
@@ -57,7 +58,7 @@ def quality(
 
 
 def _add(found: dict[int, list[Decimal]], row: Row, bars: tuple[Bar, ...], days: list[date]) -> None:
-    day = clock.from_text(row["created_at"]).astimezone(clock.zone(clock.MARKET_ZONE)).date()
+    day = _market_day(row["created_at"][:13])
     base = bisect_right(days, day) - 1
     if base < 0 or day - days[base] > STALE_AFTER:
         return
@@ -67,6 +68,12 @@ def _add(found: dict[int, list[Decimal]], row: Row, bars: tuple[Bar, ...], days:
         if last < len(bars) and days[last] - days[base] <= timedelta(days=after * 7 // 5) + STALE_AFTER:
             move = bars[last].close / bars[base].close - 1
             found[after].append(move if row["side"] == "buy" else -move)
+
+
+@lru_cache(maxsize=65_536)
+def _market_day(hour: str) -> date:
+    """New York is whole hours from UTC: an hour is of one day."""
+    return clock.from_text(f"{hour}:00:00Z").astimezone(clock.zone(clock.MARKET_ZONE)).date()
 
 
 def _summary(moves: list[Decimal]) -> dict[str, Any]:

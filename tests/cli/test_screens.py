@@ -1,0 +1,132 @@
+"""Reports as a terminal shows them, narrow and wide; and names from outside, which stay in their cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.conftest import Cli, process_environment
+from tradelog.cli import render
+
+EVIL = "[red]x[/red]\x1b[31m\u202e=1+1"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def screen(home: Path, columns: int, *arguments: str, **more: str) -> str:
+    """What a terminal shows that is so wide."""
+    main, side = pty.openpty()
+    environment = {**process_environment(home, **more), "TERM": "xterm-256color", "PAGER": "cat"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradelog", *arguments],
+        stdin=side,
+        stdout=side,
+        stderr=subprocess.DEVNULL,
+        cwd=home,
+        env={**environment, "COLUMNS": str(columns), "LINES": "1000"},
+    )
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    os.close(main)
+    assert process.wait(60) == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def worked(cli: Cli, home: Path) -> Path:
+    """Decisions with a hostile reason: filled, refused, sold again."""
+    for symbol, side, quantity in (("AAPL", "buy", "10"), ("AAPL", "buy", "5000"), ("AAPL", "sell", "4")):
+        line = {
+            **{"strategy": "a strategy of a long name [bold]", "symbol": symbol, "side": side},
+            **{"quantity": quantity, "rationale": {"trigger": EVIL, "trigger_event": EVIL}},
+        }
+        (home / "line.json").write_text(json.dumps(line))
+        assert cli("decide", "--input", "line.json").code == 0
+        assert cli("run-worker", "--once").code == 0
+    return home
+
+
+REPORTS = (
+    *(("report", "AAPL"), ("trades",), ("failures",), ("strategies",), ("strategies", "--by", "trigger")),
+    *(("lots",), ("digest",), ("decisions",), ("positions",)),
+)
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_nothing_is_wider_than_the_screen_or_leaves_its_cell(worked: Path, columns: int) -> None:
+    for arguments in REPORTS:
+        shown = screen(worked, columns, *arguments)
+        codes = set(ANSI.findall(shown))
+        # What colours there are, are ours: red is for what failed.
+        assert "\x1b" not in ANSI.sub("", shown), arguments
+        assert "\u202e" not in shown
+        plain = ANSI.sub("", shown)
+        wide = [line for line in plain.splitlines() if cell_len(line) > columns]
+        assert not wide, (arguments, wide)
+        if "x[/red]" in plain:
+            assert "[red]x[/red]" in plain.replace("\n", "")
+        assert codes, arguments
+
+
+def test_a_failure_is_red_and_says_so(worked: Path) -> None:
+    shown = screen(worked, 160, "decisions")
+    assert re.search(r"\x1b\[31mfailed", shown)
+    assert re.search(r"\x1b\[32mexecuted", shown)
+
+
+def test_no_colour_is_no_colour(worked: Path) -> None:
+    for arguments in (("decisions",), ("digest",), ("strategies",)):
+        codes = ANSI.findall(screen(worked, 160, *arguments, NO_COLOR="1"))
+        assert not [code for code in codes if re.search(r"\[(3|4|9)[0-7]m", code)], arguments
+
+
+@pytest.mark.parametrize("arguments", [("strategies", "--by", "trigger"), ("trades",)])
+def test_no_cell_of_a_csv_is_a_formula_or_a_colour(
+    worked: Path, cli: Cli, home: Path, arguments: tuple[str, ...]
+) -> None:
+    (home / "line.json").write_text(
+        json.dumps({"symbol": "AAPL", "side": "sell", "quantity": "1", "rationale": {"why": "=cmd()"}})
+    )
+    assert cli("decide", "--input", "line.json").code == 0
+    assert cli("run-worker", "--once").code == 0
+    text = cli(*arguments, "--csv").out
+    assert "\x1b" not in text
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert "'=cmd()" in cells
+    assert not [cell for cell in cells if cell[:1] in "=+@" and cell]
+    assert "\x1b" not in cli(*arguments).out
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [
+        *((None, "—"), (0, "0ms"), (999, "999ms"), (1200, "1.2s"), (59_000, "59s"), (60_000, "1.0m")),
+        *((3_600_000, "1.0h"), (23 * 3_600_000, "23h"), (86_400_000, "1.0d"), (864_000_000, "10d")),
+    ],
+)
+def test_durations(milliseconds: int | None, said: str) -> None:
+    assert render.duration(milliseconds) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(None, ""), ("0", ""), ("1", "████████"), ("0.5", "████"), ("0.07", "▌")]
+)
+def test_a_bar(share: str | None, said: str) -> None:
+    assert render.bar(None if share is None else render.Decimal(share)) == said
