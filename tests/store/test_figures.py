@@ -17,8 +17,10 @@ from tests.fakes.direct import DirectBroker
 from tradelog import config as config_module
 from tradelog.config import Config
 from tradelog.decide import record
+from tradelog.evidence import verify
 from tradelog.execute.worker import Worker
 from tradelog.store import figures
+from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 ZONE = "America/New_York"
@@ -147,6 +149,23 @@ def test_what_is_written_meanwhile_is_not_missed(
     assert kept(writer) == 0
     assert figures.remember(writer, config.account, ZONE, seconds=10)
     assert agreed(writer, config)["manual"].states == {"cancelled": 1}
+
+
+@pytest.mark.tampered
+@pytest.mark.parametrize("body", ["{}", "not JSON", '{"manual": {}}'])
+def test_figures_that_were_changed_by_hand_are_found(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory, body: str
+) -> None:
+    """No digest covers them: verifying counts them anew."""
+    decided(writer, config)
+    moving.tick(timedelta(days=40))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    with Reader(config.store_path) as reader:
+        assert verify.verify(reader).findings == ()
+        writer.connection.execute("UPDATE report_figures SET body = ? WHERE body LIKE '%manual%'", (body,))
+        found = verify.verify(reader).findings
+    # The day, the third of the month and the month.
+    assert [item.check for item in found] == ["figures"] * 3
 
 
 def test_a_worker_keeps_them(writer: Writer, config: Config, moving: FrozenDateTimeFactory) -> None:

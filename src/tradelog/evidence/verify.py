@@ -1,4 +1,4 @@
-"""Verification: the chain, that it is complete, every row against it, and the order of things."""
+"""Verification: the chain, that it is complete, every row against it, the order of things, kept figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tradelog.evidence import chain, order, rows, runs
+from tradelog.evidence import chain, figures, order, rows, runs
 from tradelog.evidence.chain import Head
 from tradelog.evidence.finding import Finding
 from tradelog.store import engine
@@ -53,6 +53,7 @@ def verify(reader: Reader) -> Verified:
             count = rows.check(reader, findings)
             records = runs.check(reader, told.runs, findings)
             order.check(reader, findings)
+            figures.check(reader, findings)
             _schema(reader, told.schema, findings)
         finally:
             told.close()

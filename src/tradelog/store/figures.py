@@ -166,16 +166,17 @@ def of(rows: Rows, account: Account, since: str, before: str) -> ByStrategy:
         if not body:  # forgotten just now: somebody has changed a decision of it
             continue
         if span["since"] > done:
-            _merge(found, count(rows, account, done, span["since"]))
+            merge(found, count(rows, account, done, span["since"]))
         read = json.loads(body[0]["body"])
-        _merge(found, {name: Figures.read(value) for name, value in read.items()})
+        merge(found, {name: Figures.read(value) for name, value in read.items()})
         done = span["before"]
     if done < before:
-        _merge(found, count(rows, account, done, before))
+        merge(found, count(rows, account, done, before))
     return found
 
 
-def _merge(found: ByStrategy, more: ByStrategy) -> None:
+def merge(found: ByStrategy, more: ByStrategy) -> None:
+    """Add the figures of another span to these."""
     for name, figures in more.items():
         found.setdefault(name, Figures()).add(figures)
 
