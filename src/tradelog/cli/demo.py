@@ -47,6 +47,7 @@ def command(
         f"tradelog show {_decision(config)}",
         'tradelog decide buy 10 AAPL --why "my own reason" && tradelog run-worker --once',
         f"tradelog report {SYMBOL} --json",
+        "tradelog strategies",
     ):
         line(f"  {text}")
 

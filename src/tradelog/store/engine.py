@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 from tradelog.errors import StoreError, StoreLocked, StoreMissing, StoreNewer, StoreOlder, StoreUnwritable
@@ -103,6 +102,9 @@ def schema_of(connection: sqlite3.Connection) -> str | None:
 
 def schema_digests(connection: sqlite3.Connection) -> list[list[str]]:
     """Type, name and SHA-256 (sixteen hex digits) of each table, trigger and unique index."""
+    # Here, where a report does not pay for loading it.
+    from hashlib import sha256
+
     return [
         [kind, name, sha256(sql.encode()).hexdigest()[:16]]
         for kind, name, sql in connection.execute(

@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tradelog import clock, money
-from tradelog.store.writer import Writer
+
+if TYPE_CHECKING:
+    from tradelog.store.writer import Writer
 
 Rows = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 Account = tuple[str, str, str]

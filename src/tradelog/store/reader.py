@@ -6,7 +6,6 @@ visible once their run has completed.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +96,8 @@ def effective_status(run: Row) -> str:
     """The status of a run as it is now: a ``running`` one whose process died is ``abandoned``."""
     if run["status"] != "running":
         return str(run["status"])
+    import socket
+
     if run["host"] != socket.gethostname():
         silent = (now() - from_text(run["heartbeat_at"])).total_seconds()
         return "abandoned" if silent > SILENT_SECONDS else "running"
