@@ -136,3 +136,18 @@ def test_the_machine_has_no_say(path: Path, cli: Cli, home: Path, environment: d
     told = cli("trades", "--from", "2025-07-01", "--to", "2025-07-01", **environment)
     assert "2025-07-01 20:30:00" in told.out
     assert "account default (alpaca, paper)" in told.out
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (date(2025, 1, 1), date(2025, 12, 31), "2025 (UTC)"),
+        (date(2025, 3, 9), date(2025, 3, 9), "2025-03-09 (UTC)"),
+        (date(2025, 1, 1), date(2025, 12, 30), "2025-01-01 to 2025-12-30 (UTC)"),
+        (date(2024, 1, 1), date(2025, 12, 31), "2024-01-01 to 2025-12-31 (UTC)"),
+        (None, date(2025, 12, 31), "the beginning to 2025-12-31 (UTC)"),
+        (None, None, "all time (UTC)"),
+    ],
+)
+def test_headers_name_years_and_days(first: date | None, last: date | None, said: str) -> None:
+    assert period.of(None, first, last, "UTC").title == said

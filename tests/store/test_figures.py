@@ -117,6 +117,62 @@ def clock_of(text: str) -> config_module.Any:
     return clock.from_text(text)
 
 
+def test_a_clock_that_was_ahead_and_is_put_right(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory
+) -> None:
+    """Days that were kept are not over after all: what is decided on them then is counted."""
+    decided(writer, config)
+    moving.tick(timedelta(days=3))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    moving.tick(timedelta(days=-2))
+    decided(writer, config)
+    assert agreed(writer, config)["manual"].states == {"pending": 2}
+
+
+OURS = "broker, environment, account, symbol"
+EXECUTION = (
+    f"INSERT INTO trade_executions (execution_id, decision_id, {OURS}, attempt_number, client_order_id,"
+    f" status, filled_quantity, started_at) SELECT 'exe_' || ?2, decision_id, {OURS}, ?2, ?2, 'accepted',"
+    " '0', created_at FROM trade_decisions WHERE decision_id = ?1"
+)
+CALL = (
+    "INSERT INTO broker_calls (execution_id, purpose, method, url, status, body_encoding, started_at,"
+    " ended_at) SELECT execution_id, 'submit', 'POST', 'u', 200, 'utf-8', started_at, started_at"
+    " FROM trade_executions"
+)
+FILL = (
+    f"INSERT INTO fills (fill_id, broker_order_id, execution_id, {OURS}, side, quantity, price, price_basis,"
+    f" transaction_time, seen_at) SELECT 'f', 'o', execution_id, {OURS}, 'buy', '1', '1', 'x', started_at,"
+    " started_at FROM trade_executions"
+)
+
+
+@pytest.mark.tampered
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE trade_decisions SET status = 'failed' WHERE decision_id = ?1 AND ?2",
+        EXECUTION,
+        "UPDATE trade_executions SET filled_quantity = '2' WHERE decision_id = ?1 AND ?2",
+        f"{CALL} WHERE decision_id = ?1 AND ?2",
+        f"{FILL} WHERE decision_id = ?1 AND ?2",
+    ],
+)
+def test_whatever_is_written_of_a_decision_forgets_its_days(
+    writer: Writer, config: Config, moving: FrozenDateTimeFactory, statement: str
+) -> None:
+    """By whatever way: the trigger does not ask who writes."""
+    decision_id = decided(writer, config)
+    writer.connection.execute(EXECUTION, (decision_id, 1))
+    moving.tick(timedelta(days=40))
+    assert figures.remember(writer, config.account, ZONE, seconds=10)
+    before = kept(writer)
+    writer.connection.execute(statement, (decision_id, 2))
+    # Its day, its third of the month and its month.
+    assert kept(writer) == before - 3
+    agreed(writer, config)
+
+
 def test_another_account_is_not_counted(
     writer: Writer, config: Config, moving: FrozenDateTimeFactory
 ) -> None:

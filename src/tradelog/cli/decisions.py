@@ -92,7 +92,7 @@ def command(
     broker, environment, account = config.account
     what = "Signals not taken" if not_taken else "Decisions"
     with paged():
-        heading(f"{what}  {days}  account {account} ({broker}, {environment})")
+        heading(f"{what}  {days.title}  account {account} ({broker}, {environment})")
         if found:
             table(columns, found)
         else:

@@ -52,7 +52,7 @@ def command(
         return
     broker, environment, account = config.account
     with paged():
-        heading(f"Failures  {days}  account {account} ({broker}, {environment})")
+        heading(f"Failures  {days.title}  account {account} ({broker}, {environment})")
         if found:
             table(BARS if is_terminal() and len(months) > 1 else COLUMNS, found)
         else:

@@ -68,7 +68,7 @@ def command(
         return
     broker, environment, account = config.account
     with paged():
-        heading(f"Lots  {days}  account {account} ({broker}, {environment})")
+        heading(f"Lots  {days.title}  account {account} ({broker}, {environment})")
         line(report.NOTICE)
         line()
         if rows:

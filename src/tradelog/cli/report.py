@@ -90,7 +90,7 @@ def command(
         return
     broker, environment, account = found.account
     with paged():
-        render.heading(f"{found.symbol}  {days}  account {account} ({broker}, {environment})")
+        render.heading(f"{found.symbol}  {days.title}  account {account} ({broker}, {environment})")
         _data(found, most)
         _decisions(found)
         _trades(found)

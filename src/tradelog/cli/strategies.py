@@ -119,7 +119,7 @@ def command(
         return
     broker, environment, account = config.account
     with paged():
-        heading(f"Strategies  {days}  account {account} ({broker}, {environment})")
+        heading(f"Strategies  {days.title}  account {account} ({broker}, {environment})")
         if rows:
             _tables(rows)
         else:
@@ -239,7 +239,7 @@ def _drivers(
         row["realised"] = render.dollars(row["realised"])
     broker, environment, account = config.account
     with paged():
-        heading(f"What drove the decisions, by {by}  {days}  account {account} ({broker}, {environment})")
+        heading(f"Profit by {by}  {days.title}  account {account} ({broker}, {environment})")
         if rows:
             table(DRIVERS, rows)
         else:

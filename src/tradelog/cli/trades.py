@@ -61,7 +61,7 @@ def command(
         row["value"] = render.dollars(row["value"])
     broker, environment, account = config.account
     with paged():
-        heading(f"Trades  {days}  account {account} ({broker}, {environment})")
+        heading(f"Trades  {days.title}  account {account} ({broker}, {environment})")
         if found:
             table(COLUMNS, found)
         else:

@@ -46,10 +46,23 @@ class Period:
             day = after
         return found
 
+    @property
+    def title(self) -> str:
+        """As a header has it: a whole year or a day by its name."""
+        if self.first is not None and self.first == self.last:
+            return f"{self.first} ({self.zone})"
+        if self.first and self.last and (self.first, self.last) == _year(self.first.year):
+            return f"{self.first.year} ({self.zone})"
+        return str(self)
+
     def __str__(self) -> str:
         if self.first is None and self.last is None:
             return f"all time ({self.zone})"
         return f"{self.first or 'the beginning'} to {self.last or 'now'} ({self.zone})"
+
+
+def _year(number: int) -> tuple[date, date]:
+    return date(number, 1, 1), date(number, 12, 31)
 
 
 def of(year: int | None, first: date | None, last: date | None, zone: str) -> Period:
@@ -58,7 +71,7 @@ def of(year: int | None, first: date | None, last: date | None, zone: str) -> Pe
         if first is not None or last is not None:
             raise UsageError("give --year or --from/--to, not both")
         clock.check_year(year)
-        first, last = date(year, 1, 1), date(year, 12, 31)
+        first, last = _year(year)
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} is after --to {last}")
     clock.zone(zone)

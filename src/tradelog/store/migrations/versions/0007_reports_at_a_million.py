@@ -10,6 +10,7 @@ down_revision = "0006"
 
 ACCOUNT = ("broker", "environment", "account")
 OURS = ["symbol", *ACCOUNT]
+DATED = (*ACCOUNT, "created_at")
 FAILED = (
     "failed_at IS NOT NULL AND adopted = 0"
     " AND (status = 'failed' OR failure_code IN ('expired_unsent', 'declined'))"
@@ -64,21 +65,36 @@ def create_figures() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    # What changes after its day was counted is counted again: the figures of its day go.
-    moment = "(SELECT created_at FROM trade_decisions WHERE decision_id = NEW.decision_id)"
-    for table, action, created in (
-        ("trade_decisions", "UPDATE", "NEW.created_at"),
-        ("trade_decisions", "DELETE", "OLD.created_at"),
-        ("signals", "DELETE", "OLD.created_at"),
-        ("trade_executions", "INSERT", moment),
-        ("trade_executions", "UPDATE", moment),
+    # What changes after its day was counted is counted again: the figures of its day go. New decisions are
+    # later than any closed day, unless the clock was ahead and has been put right.
+    for table, action in (
+        *(("trade_decisions", action) for action in ("INSERT", "UPDATE", "DELETE")),
+        *(("signals", action) for action in ("INSERT", "DELETE")),
     ):
         row = "OLD" if action == "DELETE" else "NEW"
-        op.execute(
-            f"CREATE TRIGGER {table}_{action.lower()}_figures AFTER {action} ON {table} BEGIN"
-            f" DELETE FROM report_figures WHERE broker = {row}.broker AND environment = {row}.environment"
-            f" AND account = {row}.account AND before > {created} AND since <= {created}; END"
-        )
+        forget(table, action, f"SELECT {', '.join(f'{row}.{name} AS {name}' for name in DATED)}")
+    found = f"SELECT {', '.join(f'd.{name}' for name in DATED)} FROM"
+    of_decision = f"{found} trade_decisions d WHERE d.decision_id = NEW.decision_id"
+    of_execution = (
+        f"{found} trade_executions e CROSS JOIN trade_decisions d ON d.decision_id = e.decision_id"
+        " WHERE e.execution_id = NEW.execution_id"
+    )
+    for action in ("INSERT", "UPDATE"):
+        forget("trade_executions", action, of_decision)
+    forget("fills", "INSERT", of_execution)
+    forget("broker_calls", "INSERT", of_execution, when=" WHEN NEW.purpose IN ('submit', 'lookup')")
+
+
+def forget(table: str, action: str, decided: str, *, when: str = "") -> None:
+    """A trigger that forgets the spans which a decision is in; ``decided`` selects its account and its time."""
+    op.execute(
+        f"CREATE TRIGGER {table}_{action.lower()}_figures AFTER {action} ON {table}{when} BEGIN"
+        " DELETE FROM report_figures WHERE (broker, environment, account, before, since) IN ("
+        "SELECT f.broker, f.environment, f.account, f.before, f.since"
+        f" FROM ({decided}) d CROSS JOIN report_figures f ON f.broker = d.broker"
+        " AND f.environment = d.environment AND f.account = d.account"
+        " AND f.before > d.created_at AND f.since <= d.created_at); END"
+    )
 
 
 def create_activities() -> None:
