@@ -201,6 +201,7 @@ def test_a_day_in_one_page(traded: Cli) -> None:
     ("arguments", "said"),
     [
         (("strategies", "--by", "moon"), "nothing is grouped by 'moon'"),
+        (("strategies", "--limit", "3"), "go with --by"),
         (("digest", "--date", "yesterday"), "is no date"),
         (("digest", "--tz", "Mars/Olympus"), "unknown time zone"),
         (("lots", "--year", "2025", "--from", "2025-01-01"), "not both"),

@@ -105,6 +105,8 @@ def command(
     most = options.rows(limit, show_all)
     if by is not None and by not in KINDS:
         raise UsageError(f"nothing is grouped by {by!r}", hint=f"one of: {', '.join(KINDS)}")
+    if by is None and (limit is not None or show_all):
+        raise UsageError("--limit and --all go with --by: strategies are all shown")
     config = load_config()
     days = covered(config, year, first, last, zone, this_year=True)
     if by is not None:
