@@ -36,8 +36,8 @@ HEAVY = {
     [
         *(["--help"], ["report", "AAPL"], ["report", "AAPL", "--json"], ["show", "dec_"], ["runs"]),
         *(["status"], ["positions"], ["alerts"], ["resolve"], ["status", "--json"]),
-        *(["trades"], ["failures"], ["decisions"], ["strategies"], ["strategies", "--by", "member"]),
-        *(["lots"], ["digest"], ["lots", "--csv"], ["strategies", "--json"]),
+        *(["failures"], ["decisions"], ["strategies"], ["strategies", "--by", "member"]),
+        *(["lots", "--csv"], ["digest"]),
         ["decide", "buy", "1", "AAPL", "--why", "x"],
     ],
 )

@@ -85,33 +85,28 @@ def test_nothing_is_wider_than_the_screen_or_leaves_its_cell(worked: Path, colum
         assert codes, arguments
 
 
-def test_a_failure_is_red_and_says_so(worked: Path) -> None:
+def test_colours_say_what_words_say(worked: Path) -> None:
     shown = screen(worked, 160, "decisions")
     assert re.search(r"\x1b\[31mfailed", shown)
     assert re.search(r"\x1b\[32mexecuted", shown)
-
-
-def test_no_colour_is_no_colour(worked: Path) -> None:
     for arguments in (("decisions",), ("digest",), ("strategies",)):
         codes = ANSI.findall(screen(worked, 160, *arguments, NO_COLOR="1"))
         assert not [code for code in codes if re.search(r"\[(3|4|9)[0-7]m", code)], arguments
 
 
-@pytest.mark.parametrize("arguments", [("strategies", "--by", "trigger"), ("trades",)])
-def test_no_cell_of_a_csv_is_a_formula_or_a_colour(
-    worked: Path, cli: Cli, home: Path, arguments: tuple[str, ...]
-) -> None:
+def test_no_cell_of_a_csv_is_a_formula_or_a_colour(worked: Path, cli: Cli, home: Path) -> None:
     (home / "line.json").write_text(
         json.dumps({"symbol": "AAPL", "side": "sell", "quantity": "1", "rationale": {"why": "=cmd()"}})
     )
     assert cli("decide", "--input", "line.json").code == 0
     assert cli("run-worker", "--once").code == 0
-    text = cli(*arguments, "--csv").out
-    assert "\x1b" not in text
-    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
-    assert "'=cmd()" in cells
-    assert not [cell for cell in cells if cell[:1] in "=+@" and cell]
-    assert "\x1b" not in cli(*arguments).out
+    for arguments in (("strategies", "--by", "trigger"), ("trades",)):
+        text = cli(*arguments, "--csv").out
+        assert "\x1b" not in text
+        cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert "'=cmd()" in cells
+        assert not [cell for cell in cells if cell[:1] in "=+@" and cell]
+        assert "\x1b" not in cli(*arguments).out
 
 
 @pytest.mark.parametrize(

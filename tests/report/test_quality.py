@@ -208,8 +208,8 @@ def test_a_day_in_one_page(traded: Cli) -> None:
         (("runs", "--status", "moon"), "no run is 'moon'"),
     ],
 )
-def test_what_cannot_be_asked_for(traded: Cli, arguments: tuple[str, ...], said: str) -> None:
-    ended = traded(*arguments)
+def test_what_cannot_be_asked_for(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    ended = cli(*arguments)
     assert ended.code == 2
     assert said in ended.err
 
