@@ -86,14 +86,18 @@ def broken_bundle(path: Path) -> list[str]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A directory with a tradelog.toml: a simulated broker and prices for a few symbols."""
-    (tmp_path / "prices.csv").write_text(
+    return furnished(tmp_path)
+
+
+def furnished(folder: Path) -> Path:
+    (folder / "prices.csv").write_text(
         "# test prices\nsymbol,date,close,volume\n"
         "AAPL,2026-01-05,100,1000\nMSFT,2026-01-05,200,1000\nABC,2026-01-05,10,\n"
     )
-    (tmp_path / "tradelog.toml").write_text(
+    (folder / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n[market]\nprices = "prices.csv"\n'
     )
-    return tmp_path
+    return folder
 
 
 @pytest.fixture
@@ -111,7 +115,10 @@ def writer(config: config_module.Config) -> Any:
 @pytest.fixture
 def cli(home: Path) -> Cli:
     """Run ``tradelog ARGS`` as a process in a home of its own."""
+    return cli_in(home)
 
+
+def cli_in(home: Path) -> Cli:
     def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Ended:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         ended = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ import pytest
 from freezegun import freeze_time
 
 from tests import disclosures as d
-from tests.conftest import Cli
+from tests.conftest import Cli, cli_in, furnished
 from tests.ingest.test_run import record as row_of
 from tradelog.config import Config
 from tradelog.decide import record
@@ -90,9 +91,11 @@ def test_signals_that_were_not_taken_are_judged_too(cli: Cli, home: Path, config
     assert any(line.startswith("congress\tnot taken\t1\t—") for line in shown)
 
 
-@pytest.fixture
-def traded(cli: Cli, home: Path) -> Cli:
-    """Bought at 100 by a consensus of two members and by hand, sold at 110 and at 90."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bought on what two members and one disclosed, and sold by hand at a gain and at a loss."""
+    home = furnished(tmp_path_factory.mktemp("traded"))
+    cli = cli_in(home)
     rows = [d.house_row(f"Member {n}", "AAPL", "10/04/2021") for n in range(2)]
     rows.append(d.house_row("Member 0", "MSFT", "10/04/2021"))
     assert cli("fetch", "congress", "--file", str(d.write(home / "h.csv", d.house_csv(rows)))).code == 0
@@ -116,6 +119,13 @@ def traded(cli: Cli, home: Path) -> Cli:
     for symbol, quantity in (("AAPL", "4"), ("MSFT", "5")):
         decide(cli, home, {"symbol": symbol, "side": "sell", "quantity": quantity, "rationale": "out"})
     assert cli("run-worker", "--once").code == 0
+    return home
+
+
+@pytest.fixture
+def traded(made: Path, cli: Cli, home: Path) -> Cli:
+    """That store, to do with as a test likes."""
+    shutil.copytree(made, home, dirs_exist_ok=True)
     return cli
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from freezegun import freeze_time
 
 from tests import disclosures as d
-from tests.conftest import Cli
+from tests.conftest import Cli, cli_in, furnished
 from tradelog import clock
 from tradelog.config import Config
 from tradelog.decide import record
@@ -20,9 +21,11 @@ from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 
 
-@pytest.fixture
-def worked(cli: Cli, home: Path) -> Cli:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with everything in it: data, a filled buy, a refused one, a pending one."""
+    home = furnished(tmp_path_factory.mktemp("worked"))
+    cli = cli_in(home)
     rows = [d.house_row(f"Member {n}", "AAPL", "10/04/2021") for n in range(3)]
     assert cli("fetch", "congress", "--file", str(d.write(home / "h.csv", d.house_csv(rows)))).code == 0
     assert cli("run-strategy", "congress", "--as-of", "2021-10-20").code == 0
@@ -30,6 +33,13 @@ def worked(cli: Cli, home: Path) -> Cli:
     assert cli("decide", "buy", "5000", "AAPL", "--why", "too much").code == 0
     assert cli("run-worker", "--once").code == 0
     assert cli("decide", "sell", "4", "AAPL", "--why", "later").code == 0
+    return home
+
+
+@pytest.fixture
+def worked(made: Path, cli: Cli, home: Path) -> Cli:
+    """That store, to do with as a test likes."""
+    shutil.copytree(made, home, dirs_exist_ok=True)
     return cli
 
 
