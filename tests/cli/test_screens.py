@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.conftest import Cli, process_environment
+from tests.conftest import Cli, cli_in, furnished, process_environment
 from tradelog.cli import render
 
 EVIL = "[red]x[/red]\x1b[31m\u202e=1+1"
@@ -49,9 +50,11 @@ def screen(home: Path, columns: int, *arguments: str, **more: str) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-@pytest.fixture
-def worked(cli: Cli, home: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Decisions with a hostile reason: filled, refused, sold again."""
+    home = furnished(tmp_path_factory.mktemp("worked"))
+    cli = cli_in(home)
     for symbol, side, quantity in (("AAPL", "buy", "10"), ("AAPL", "buy", "5000"), ("AAPL", "sell", "4")):
         line = {
             **{"strategy": "a strategy of a long name [bold]", "symbol": symbol, "side": side},
@@ -60,6 +63,13 @@ def worked(cli: Cli, home: Path) -> Path:
         (home / "line.json").write_text(json.dumps(line))
         assert cli("decide", "--input", "line.json").code == 0
         assert cli("run-worker", "--once").code == 0
+    return home
+
+
+@pytest.fixture
+def worked(made: Path, home: Path) -> Path:
+    """That store, to do with as a test likes."""
+    shutil.copytree(made, home, dirs_exist_ok=True)
     return home
 
 
