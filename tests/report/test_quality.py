@@ -170,6 +170,7 @@ def test_strategies_tell_outcomes_slippage_and_times(traded: Cli) -> None:
     assert (bot["priced"], bot["slippage"], bot["slippage_bps"]) == (0, None, None)
     assert all(bot["times"][step]["count"] == 2 for step in ("sent", "acknowledged", "filled", "in all"))
     text = traded("strategies").out
+    assert "█" not in text
     for wanted in ("What became of the decisions", "How long it took", "How the symbol moved"):
         assert wanted in text
     _, row = traded("strategies", "--csv", "--strategy", "bot").out.splitlines()

@@ -155,13 +155,22 @@ def _read(config: Config, days: Period, strategy: str | None) -> list[dict[str, 
 def _tables(rows: list[dict[str, Any]]) -> None:
     line()
     heading("What became of the decisions")
-    table(OUTCOMES, [_outcome(row) for row in rows])
+    table(_shown(OUTCOMES), [_outcome(row) for row in rows])
     line()
     heading("How long it took")
     table(TIMES, [{"strategy": row["strategy"]} | _spans(row["times"]) for row in rows])
     line()
     heading("How the symbol moved after so many sessions, executed or not")
     table(QUALITY, [item for row in rows for item in _quality(row)])
+
+
+def _shown(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """A bar is for the eye."""
+    return columns if render.is_terminal() else _without_bar(columns)
+
+
+def _without_bar(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    return tuple(column for column in columns if column.key != "bar")
 
 
 def _outcome(row: dict[str, Any]) -> dict[str, Any]:
@@ -234,7 +243,7 @@ def _drivers(
     for row in rows:
         row["success"], row["bar"] = percent(row["success_rate"]), render.bar(row["success_rate"])
     if output_csv:
-        render.as_csv([column for column in DRIVERS if column.key != "bar"], rows)
+        render.as_csv(_without_bar(DRIVERS), rows)
         return
     for row in rows:
         row["name"] = row["name"] or "(none)"
@@ -243,7 +252,7 @@ def _drivers(
     with paged():
         heading(f"Profit by {by}  {days.title}  account {account} ({broker}, {environment})")
         if rows:
-            table(DRIVERS, rows)
+            table(_shown(DRIVERS), rows)
         else:
             line("no decisions")
     if rows:
