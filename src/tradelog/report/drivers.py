@@ -30,12 +30,7 @@ SELECT DISTINCT i.decision AS id, {named} AS name FROM decision_inputs i
 JOIN record_versions v ON v.version_id = i.version_id JOIN data_ingestion_runs r ON r.id = v.run
 WHERE i.decision >= :first AND i.decision < :end AND v.symbol IS NOT NULL AND {named} IS NOT NULL
 """
-KINDS = ("trigger", "member", "source")
 _NAMED = {"member": "v.actor", "source": "r.data_source"}
-_FILLS = """
-SELECT f.fill_id, e.decision_id FROM fills f JOIN trade_executions e ON e.execution_id = f.execution_id
-WHERE f.broker = :broker AND f.environment = :environment AND f.account = :account
-"""
 
 
 def drivers(
@@ -95,15 +90,11 @@ def _add(
 
 def _realised(reader: Reader, account: tuple[str, str, str]) -> dict[str, Decimal]:
     """What the lots that each decision opened have brought, as far as they are closed and known."""
-    broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name}
-    decision_of = {row["fill_id"]: row["decision_id"] for row in reader.rows(_FILLS, asked)}
     found: dict[str, Decimal] = {}
     with localcontext() as exact:
         exact.prec = fifo.DIGITS
         for _, closed in lots.closed_by_symbol(reader, account, Period(None, None, "UTC")):
             for item in closed:
-                decision = decision_of.get(item.opened_by or "")
-                if decision is not None and item.gain is not None:
-                    found[decision] = found.get(decision, money.ZERO) + item.gain
+                if item.opened_by is not None and item.gain is not None:
+                    found[item.opened_by] = found.get(item.opened_by, money.ZERO) + item.gain
     return found

@@ -17,19 +17,17 @@ NOTICE = "No tax advice: first in, first out, of this account alone, without was
 FEES = ("FEE", "CFEE")
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
-_FILLS = f"""
-SELECT symbol, side, quantity, price, transaction_time, fill_id FROM fills
-WHERE {_OURS} AND transaction_time < :before
+_FILLS = """
+SELECT f.symbol, f.side, f.quantity, f.price, f.transaction_time, f.fill_id, e.decision_id
+FROM fills f LEFT JOIN trade_executions e ON e.execution_id = f.execution_id
+WHERE f.broker = :broker AND f.environment = :environment AND f.account = :account
+  AND f.transaction_time < :before
 """
 _ENTRIES = f"SELECT entry_id, symbol, kind, quantity, recorded_at FROM position_entries WHERE {_OURS}"
 _ACTIVITIES = f"""
 SELECT activity_id, kind, sub_kind, symbol, quantity, net_amount, activity_date FROM account_activities
 WHERE {_OURS} AND kind = :kind AND activity_date >= :first_day AND activity_date <= :last_day
   AND coalesce(status, '') <> 'canceled'
-"""
-_DECISION = """
-SELECT e.decision_id FROM fills f JOIN trade_executions e ON e.execution_id = f.execution_id
-WHERE f.fill_id = ?
 """
 
 
@@ -75,16 +73,13 @@ def lots(
         ]
         charged = sum((-money.parse(row["net_amount"] or "0") for row in fees), money.ZERO)
     rows.sort(key=lambda row: (row["at"], row["symbol"]))
-    for row in rows:
-        for side in ("opened_by", "closed_by"):
-            row[side] = None if row[side] is None else reader.value(_DECISION, (row[side],))
     return rows, fees, Sold(lots=len(rows), unknown=unknown, fees=charged, **total)
 
 
 def closed_by_symbol(
     reader: Reader, account: tuple[str, str, str], period: Period, symbol: str | None = None
 ) -> Iterator[tuple[str, list[fifo.Closed]]]:
-    """All that was closed until the end of a period, by symbol, keyed by the fills of each side."""
+    """All that was closed until the end of a period, by symbol, keyed by the decisions of each side."""
     # Positions and activities write BTC/USD without the stroke.
     named = "" if symbol is None else " AND symbol IN (:symbol, :folded)"
     events: dict[str, list[tuple[str, int, str, fifo.Trade | fifo.Split]]] = {}
@@ -104,10 +99,11 @@ def closed_by_symbol(
             # It holds from the open of its day on, so before any fill of that day.
             at = clock.start_of_day(clock.parse_day(row["activity_date"]))
             add(row["symbol"], at, 0, row["activity_id"], fifo.Split(at, money.parse(row["quantity"])))
-    for row in reader.rows(_FILLS + named, asked):
+    for row in reader.rows(_FILLS + named.replace("symbol IN", "f.symbol IN"), asked):
         quantity = Decimal(row["quantity"]) if row["side"] == "buy" else -Decimal(row["quantity"])
-        at, key = row["transaction_time"], row["fill_id"]
-        add(row["symbol"], at, 1, key, fifo.Trade(at, quantity, Decimal(row["price"]), key))
+        at = row["transaction_time"]
+        trade = fifo.Trade(at, quantity, Decimal(row["price"]), row["decision_id"])
+        add(row["symbol"], at, 1, row["fill_id"], trade)
     for name in sorted(events):
         ordered = sorted(events[name], key=lambda item: item[:3])
         yield name, fifo.match(_splits_as_one(item[3] for item in ordered))[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -11,7 +13,7 @@ from typing import Any
 from tradelog import clock, money
 from tradelog.prices import STALE_AFTER, Bar, Prices
 from tradelog.report.period import Period
-from tradelog.store.reader import Reader, Row
+from tradelog.store.reader import Reader
 
 # Sessions after the decision that a move is told for.
 AFTER = (1, 5, 20)
@@ -41,24 +43,30 @@ def quality(
     A move is from the last close up to the day of the signal to that of so many sessions later, by the price
     file; where either is not in it, the signal is in no count. Only symbols of the file are looked at.
     """
-    broker, environment, name = account
-    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    broker, environment, of = account
+    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": of}
     asked |= {"since": period.since, "before": period.before, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
-    moves: dict[tuple[str, bool], dict[int, list[Decimal]]] = {}
+    found: dict[tuple[str, bool], dict[int, Counter[Decimal]]] = {}
     for symbol, bars in prices.bars.items():
         days = [bar.day for bar in bars]
         for is_taken, sql in ((True, _DECIDED), (False, _NOT_TAKEN)):
-            for row in reader.rows(sql + more, {**asked, "symbol": symbol}):
-                found = moves.setdefault((row["strategy_name"], is_taken), {after: [] for after in AFTER})
-                _add(found, row, bars, days)
+            # Signals of one day are judged by the same closes.
+            alike = Counter(
+                (row["strategy_name"], row["side"], _market_day(row["created_at"][:13]))
+                for row in reader.rows(sql + more, {**asked, "symbol": symbol})
+            )
+            for (name, side, day), number in alike.items():
+                moves = found.setdefault((name, is_taken), {after: Counter() for after in AFTER})
+                for after, move in _moves(bars, days, day):
+                    moves[after][move if side == "buy" else -move] += number
     return {
-        key: {after: _summary(found) for after, found in by_span.items()} for key, by_span in moves.items()
+        key: {after: _summary(moves) for after, moves in by_span.items()} for key, by_span in found.items()
     }
 
 
-def _add(found: dict[int, list[Decimal]], row: Row, bars: tuple[Bar, ...], days: list[date]) -> None:
-    day = _market_day(row["created_at"][:13])
+def _moves(bars: tuple[Bar, ...], days: list[date], day: date) -> Iterator[tuple[int, Decimal]]:
+    """(sessions, move) of each of `AFTER` that is known for a day."""
     base = bisect_right(days, day) - 1
     if base < 0 or day - days[base] > STALE_AFTER:
         return
@@ -66,8 +74,7 @@ def _add(found: dict[int, list[Decimal]], row: Row, bars: tuple[Bar, ...], days:
         # A file with a hole has fewer sessions than there were: what lies behind it is not so many later.
         last = base + after
         if last < len(bars) and days[last] - days[base] <= timedelta(days=after * 7 // 5) + STALE_AFTER:
-            move = bars[last].close / bars[base].close - 1
-            found[after].append(move if row["side"] == "buy" else -move)
+            yield after, bars[last].close / bars[base].close - 1
 
 
 @lru_cache(maxsize=65_536)
@@ -76,10 +83,14 @@ def _market_day(hour: str) -> date:
     return clock.from_text(f"{hour}:00:00Z").astimezone(clock.zone(clock.MARKET_ZONE)).date()
 
 
-def _summary(moves: list[Decimal]) -> dict[str, Any]:
-    number = Decimal(len(moves))
+def _summary(moves: Counter[Decimal]) -> dict[str, Any]:
+    number = moves.total()
+    if not number:
+        return {"count": 0, "move": None, "right": None}
+    right = sum(count for move, count in moves.items() if move > 0)
+    total = sum((move * count for move, count in moves.items()), money.ZERO)
     return {
-        "count": len(moves),
-        "move": money.average(sum(moves, money.ZERO), number) if moves else None,
-        "right": money.average(Decimal(sum(move > 0 for move in moves)), number) if moves else None,
+        "count": number,
+        "move": money.average(total, Decimal(number)),
+        "right": money.average(Decimal(right), Decimal(number)),
     }
