@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from freezegun import freeze_time
 
-from tests.conftest import Cli, process_environment
+from tests.cli.screens import screen
+from tests.conftest import Cli
 from tradelog.cli import render
 from tradelog.cli.render import Column
 from tradelog.decide import record
@@ -123,39 +121,15 @@ def test_bars(counts: list[int], bars: str) -> None:
     assert render.sparkline(counts) == bars
 
 
-def on_screen(home: Path, lines: int, *arguments: str) -> bytes:
-    """What a terminal shows that is ``lines`` high, with a pager that says where it begins."""
+def is_paged(home: Path, lines: int, *arguments: str) -> bool:
+    """Whether a pager, which says where it begins, is given what a screen so high cannot hold."""
     pager = home / "pager.py"
     pager.write_text("import sys\nprint('PAGED')\nsys.stdout.write(sys.stdin.read())\n")
-    main, side = pty.openpty()
-    environment = process_environment(
-        home, PAGER=f"{sys.executable} {pager}", LINES=str(lines), COLUMNS="100"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tradelog", *arguments],
-        stdin=side,
-        stdout=side,
-        stderr=subprocess.DEVNULL,
-        cwd=home,
-        env={**environment, "TERM": "xterm"},
-    )
-    os.close(side)
-    shown = b""
-    while True:
-        try:
-            block = os.read(main, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(main)
-    assert process.wait(60) == 0
-    return shown
+    return "PAGED" in screen(home, *arguments, lines=lines, pager=f"{sys.executable} {pager}")
 
 
 def test_what_is_longer_than_the_screen_is_paged(home: Path, writer: Writer) -> None:
     decided(writer, 30)
-    assert b"PAGED" in on_screen(home, 24, "decisions")
-    assert b"PAGED" not in on_screen(home, 200, "decisions")
-    assert b"PAGED" not in on_screen(home, 24, "decisions", "--limit", "3")
+    assert is_paged(home, 24, "decisions")
+    assert not is_paged(home, 200, "decisions")
+    assert not is_paged(home, 24, "decisions", "--limit", "3")

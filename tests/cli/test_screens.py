@@ -5,49 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
-from tests.conftest import Cli, cli_in, furnished, process_environment
+from tests.cli.screens import screen
+from tests.conftest import Cli, cli_in, furnished
 from tradelog.cli import render
 
 EVIL = "[red]x[/red]\x1b[31m\u202e=1+1"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def screen(home: Path, columns: int, *arguments: str, **more: str) -> str:
-    """What a terminal shows that is so wide."""
-    main, side = pty.openpty()
-    environment = {**process_environment(home, **more), "TERM": "xterm-256color", "PAGER": "cat"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tradelog", *arguments],
-        stdin=side,
-        stdout=side,
-        stderr=subprocess.DEVNULL,
-        cwd=home,
-        env={**environment, "COLUMNS": str(columns), "LINES": "1000"},
-    )
-    os.close(side)
-    shown = b""
-    while True:
-        try:
-            block = os.read(main, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(main)
-    assert process.wait(60) == 0
-    return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +52,7 @@ REPORTS = (
 @pytest.mark.parametrize("columns", [80, 160])
 def test_nothing_is_wider_than_the_screen_or_leaves_its_cell(worked: Path, columns: int) -> None:
     for arguments in REPORTS:
-        shown = screen(worked, columns, *arguments)
+        shown = screen(worked, *arguments, columns=columns)
         codes = set(ANSI.findall(shown))
         # What colours there are, are ours: red is for what failed.
         assert "\x1b" not in ANSI.sub("", shown), arguments
@@ -96,11 +66,11 @@ def test_nothing_is_wider_than_the_screen_or_leaves_its_cell(worked: Path, colum
 
 
 def test_colours_say_what_words_say(worked: Path) -> None:
-    shown = screen(worked, 160, "decisions")
+    shown = screen(worked, "decisions", columns=160)
     assert re.search(r"\x1b\[31mfailed", shown)
     assert re.search(r"\x1b\[32mexecuted", shown)
     for arguments in (("decisions",), ("digest",), ("strategies",)):
-        codes = ANSI.findall(screen(worked, 160, *arguments, NO_COLOR="1"))
+        codes = ANSI.findall(screen(worked, *arguments, columns=160, NO_COLOR="1"))
         assert not [code for code in codes if re.search(r"\[(3|4|9)[0-7]m", code)], arguments
 
 

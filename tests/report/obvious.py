@@ -27,6 +27,7 @@ class Obvious:
         self.attempts: dict[str, list[Row]] = {}
         for row in tables["trade_executions"]:
             self.attempts.setdefault(row["decision_id"], []).append(row)
+        self.execution_by_id = {row["execution_id"]: row for row in tables["trade_executions"]}
         self.calls: dict[str, list[Row]] = {}
         for row in tables["broker_calls"]:
             self.calls.setdefault(row["execution_id"], []).append(row)
@@ -246,4 +247,61 @@ class Obvious:
             # A sale closes what was bought: the second price is what it brought.
             proceeds, basis = (second, first) if sign < 0 else (first, second)
             found.append((opened, ended, shares, proceeds * shares, basis * shares))
+        return found
+
+    # Of what drove them
+
+    def moves(
+        self, closes: dict[date, Decimal], symbol: str, after: int
+    ) -> dict[tuple[str, bool], list[Decimal]]:
+        """By strategy and whether it was taken, of a symbol that has a close for every session."""
+        days = sorted(closes)
+        judged = [(row, True) for row in self.decided(adopted=False)]
+        judged += [
+            (row, False)
+            for row in self.ours("signals")
+            if self.within(row["created_at"]) and not row["taken"]
+        ]
+        found: dict[tuple[str, bool], list[Decimal]] = {}
+        for row, taken in judged:
+            moment = datetime.fromisoformat(row["created_at"])
+            today = moment.astimezone(ZoneInfo("America/New_York")).date()
+            past = [day for day in days if day <= today]
+            later = [day for day in days if day > today]
+            if row["symbol"] == symbol and past and len(later) >= after:
+                move = closes[later[after - 1]] / closes[past[-1]] - 1
+                found.setdefault((row["strategy_name"], taken), []).append(
+                    move if row["side"] == "buy" else -move
+                )
+        return found
+
+    def drivers(
+        self, kind: str, gains: dict[str, Decimal]
+    ) -> dict[str | None, tuple[int, int, int, Decimal]]:
+        """Name -> (decisions, executed, with closed lots, realised), given what each decision realised."""
+        versions = {row["version_id"]: row for row in self.tables["record_versions"]}
+        runs = {row["id"]: row for row in self.tables["data_ingestion_runs"]}
+        found: dict[str | None, tuple[int, int, int, Decimal]] = {}
+        for row in self.decided(adopted=False):
+            names: set[str | None] = {row["rationale"]["trigger"]}
+            if kind != "trigger":
+                cited = [
+                    versions[link["version_id"]]
+                    for link in self.tables["decision_inputs"]
+                    if link["decision"] == row["id"]
+                ]
+                cited = [version for version in cited if version["symbol"] is not None]
+                names = {
+                    version["actor"] if kind == "member" else runs[version["run"]]["data_source"]
+                    for version in cited
+                }
+            gain = gains.get(row["decision_id"])
+            for name in names or {None}:
+                decided, executed, closed, realised = found.get(name, (0, 0, 0, Decimal(0)))
+                found[name] = (
+                    decided + 1,
+                    executed + (row["status"] == "executed"),
+                    closed + (gain is not None),
+                    realised + (gain or Decimal(0)),
+                )
         return found

@@ -15,7 +15,18 @@ from freezegun import freeze_time
 from tests.report import made_up
 from tests.report.made_up import ACCOUNTS, DAYS, START, STRATEGIES, SYMBOLS, Tables
 from tests.report.obvious import Obvious
-from tradelog.report import decisions, failures, lots, period, strategies, symbol, trades
+from tradelog.prices import Bar, Prices
+from tradelog.report import (
+    decisions,
+    drivers,
+    failures,
+    lots,
+    period,
+    quality,
+    strategies,
+    symbol,
+    trades,
+)
 from tradelog.store import figures
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
@@ -93,6 +104,9 @@ def test_symbols(store: tuple[Path, Tables]) -> None:
                 ]
                 fills = [row["fill_id"] for row in plain.fills() if row["symbol"] == name]
                 assert sorted(row["fill_id"] for row in found.trades) == sorted(fills)
+                # Filled in part and then canceled, it is a trade as well.
+                for row in found.trades:
+                    assert row["status"] == plain.execution_by_id[row["execution_id"]]["status"]
                 states = Counter(row["status"] for row in mine)
                 said = found.summary
                 assert (said.decisions, said.trades, said.signals) == (
@@ -211,3 +225,42 @@ def test_lots(store: tuple[Path, Tables]) -> None:
                 sums["proceeds"] += total.proceeds  # type: ignore[assignment]
             _, _, whole = lots.lots(reader, asked["account"], days)
             assert whole.proceeds == sums["proceeds"]
+
+
+def test_quality(store: tuple[Path, Tables]) -> None:
+    """Of a symbol with a close for every weekday but the last ones."""
+    path, tables = store
+    days = [START.date() + timedelta(days=number) for number in range(-5, DAYS - 20)]
+    closes = {day: Decimal(100 + day.toordinal() % 13) for day in days if day.weekday() < 5}
+    prices = Prices({"AAPL": tuple(Bar(day, close, None) for day, close in closes.items())})
+    with Reader(path) as reader:
+        for span, plain, asked in each(tables):
+            found = quality.quality(reader, asked["account"], span, prices)
+            for after in quality.AFTER:
+                wanted = plain.moves(closes, "AAPL", after)
+                told = {key: item[after] for key, item in found.items() if item[after]["count"]}
+                # Judged by a close of at most a week before: the file ends before the decisions do.
+                assert set(told) == {key for key, moves in wanted.items() if moves}
+                for key, item in told.items():
+                    moves = wanted[key]
+                    assert item["count"] == len(moves)
+                    assert _close(item["move"], sum(moves, Decimal(0)) / len(moves))
+                    right = Decimal(sum(move > 0 for move in moves)) / len(moves)
+                    assert _close(item["right"], right)
+
+
+@pytest.mark.parametrize("kind", ["trigger", "member", "source"])
+def test_drivers(store: tuple[Path, Tables], kind: str) -> None:
+    path, tables = store
+    always = period.of(None, None, None, NEW_YORK)
+    with Reader(path) as reader:
+        for days, plain, asked in each(tables)[:8]:
+            gains: dict[str, Decimal] = {}
+            for row in lots.lots(reader, asked["account"], always)[0]:
+                gains[row["opened_by"]] = gains.get(row["opened_by"], Decimal(0)) + Decimal(row["gain"])
+            found = drivers.drivers(reader, asked["account"], days, kind)
+            told = {
+                row["name"]: (row["decisions"], row["executed"], row["closed"], row["realised"])
+                for row in found
+            }
+            assert told == plain.drivers(kind, gains)

@@ -21,7 +21,9 @@ from tradelog.report import (
     drivers,
     failures,
     known,
+    limits,
     lots,
+    people,
     period,
     positions,
     quality,
@@ -48,9 +50,11 @@ FEW = (
 )
 # What is asked about all that an account ever did, by its nature: what is held, and which lots are open.
 WHOLE = ("fills", "position_entries", "account_activities", "workers", "breaks", "halts", "reconcile_marks")
-# Rows that a statement has found already, or was given; and what there is one of a process, or of an act of
-# a person.
-FOUND = re.compile(r"SCAN (halts|workers|CONSTANT ROW|\(subquery-\d+\)|json_each|value|t\b)")
+# Rows that a statement has found already, or was given; and what there is one of a process, of an act of a
+# person, or of a member's name.
+FOUND = re.compile(
+    r"SCAN (halts|control_events|workers|n\b|CONSTANT ROW|\(subquery-\d+\)|json_each|value|t\b)"
+)
 ACCOUNT_ALONE = re.compile(r"SEARCH (\w+) .*\(broker=\? AND environment=\? AND account=\?\)$")
 
 Ask = Callable[[Reader], Any]
@@ -83,6 +87,14 @@ REPORTS: dict[str, Ask] = {
     "show": lambda r: trail.decision(r, r.value("SELECT min(decision_id) FROM trade_decisions")),
     "known": lambda r: known.known(r, "AAPL", clock.from_text("2025-01-02T00:00:00Z")),
     "positions": lambda r: positions.positions(r, ACCOUNT),
+    "limits": lambda r: limits.limits(r, CONFIG),
+    "people": lambda r: people.people(r, None),
+    "a run": lambda r: runs.run(r, "run_0001"),
+    "the last run of sources": lambda r: runs.last_of(r, ["quiver-congress"]),
+    "a signal": lambda r: trail.signal(r, r.value("SELECT min(signal_id) FROM signals")),
+    "a strategy's run": lambda r: trail.strategy_run(
+        r, r.value("SELECT min(strategy_run_id) FROM strategy_runs")
+    ),
     "status": lambda r: status.status(r, CONFIG),
 }
 

@@ -18,6 +18,7 @@ UNSURE = ("running", "abandoned")
 _WHERE = "started_at >= :since AND started_at < :before"
 _RUNS = f"SELECT * FROM data_ingestion_runs WHERE {_WHERE}"
 _COUNT = f"SELECT count(*) FROM data_ingestion_runs WHERE {_WHERE}"
+_LAST = "SELECT * FROM data_ingestion_runs WHERE data_source = ? ORDER BY started_at DESC, id DESC LIMIT 1"
 _NEWEST_FIRST = " ORDER BY started_at DESC, id DESC LIMIT :limit"
 _RECORDS = """
 SELECT v.version_id, v.record_id, i.outcome, v.position, v.symbol, v.actor AS member, v.side, v.event_date,
@@ -59,12 +60,13 @@ def runs(reader: Reader, wanted: Wanted, *, limit: int = NEWEST) -> tuple[list[R
 
 def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:
     """The newest run of any of these feeds, however it ended; None where there is none."""
-    marks = ", ".join("?" * len(feeds))
-    row = reader.one(
-        f"SELECT * FROM data_ingestion_runs WHERE data_source IN ({marks}) ORDER BY id DESC LIMIT 1", feeds
+    newest = (
+        "SELECT * FROM data_ingestion_runs WHERE data_source = ? ORDER BY started_at DESC, id DESC LIMIT 1"
     )
-    if row is None:
+    found = [row for feed in feeds if (row := reader.one(newest, (feed,))) is not None]
+    if not found:
         return None
+    row = max(found, key=lambda run: int(run["id"]))
     return {"run_id": row["run_id"], "status": effective_status(row), "started_at": row["started_at"]}
 
 

@@ -50,6 +50,8 @@ def upgrade() -> None:
         op.create_index(name, table, columns, sqlite_where=sa.text(where))
     op.create_index("ix_alerts_created", "alerts", ["created_at"])
     op.create_index("ix_alerts_subject", "alerts", ["subject"])
+    op.create_index("ix_signals_run", "signals", ["strategy_run_id"])
+    op.create_index("ix_runs_source", "data_ingestion_runs", ["data_source", "started_at"])
     create_figures()
     create_activities()
 
