@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import freezegun
 import pytest
 
+from tests import wall_clock
 from tradelog import config as config_module
 from tradelog.errors import NotFound, StoreError
 from tradelog.evidence import bundle, standalone, verify
@@ -22,10 +24,13 @@ from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[1]
+wall_clock.begin()
+# Frozen time must not reach what measures and schedules the tests: --durations would add up years.
+freezegun.configure(extend_ignore_list=["_pytest.", "xdist", "execnet"])
 
 
 def pytest_report_header() -> str:
-    return f"SQLite {sqlite3.sqlite_version}"
+    return f"SQLite {sqlite3.sqlite_version}, clock {wall_clock.now():%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def cli_in(home: Path) -> Cli:
 
 def process_environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TZ", "LC_ALL") if name in os.environ}
-    return {**kept, "TRADELOG_CONFIG": str(home / "tradelog.toml"), **more}
+    return {**kept, **wall_clock.environment(), "TRADELOG_CONFIG": str(home / "tradelog.toml"), **more}
 
 
 def scalar(writer: Writer, sql: str, *parameters: Any) -> Any:

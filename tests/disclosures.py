@@ -6,10 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from tests import wall_clock
 
 QUIVER_HEADER = "ReportDate,TransactionDate,Ticker,Representative,Transaction,Amount,Party,House,Range"
 QUIVER_ROWS = [
@@ -130,4 +132,4 @@ def as_json(rows: Sequence[Any]) -> str:
 
 def today() -> date:
     """The market's day, which in the evening of New York is not yet that of UTC."""
-    return datetime.now(ZoneInfo("America/New_York")).date()
+    return wall_clock.now().astimezone(ZoneInfo("America/New_York")).date()

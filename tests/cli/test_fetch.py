@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(
         stream.write(f'[sources.quiver]\nbase_url = "{httpserver.url_for("")}"\n')
     ours, theirs = pty.openpty() if is_terminal else os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tradelog", "fetch", "insider", "--since", "2026-11-24"],
+        [sys.executable, "-m", "tradelog", "fetch", "insider", "--since", str(d.today() - timedelta(days=2))],
         stdout=subprocess.PIPE,
         stderr=theirs,
         env=process_environment(home, QUIVER_API_KEY="k", TERM="xterm"),

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests import wall_clock
 from tests.crash.matrix import Crash, Fuse, Life, check, check_wire, recover
 from tests.execute import driving
 from tests.fakes.books import Books
@@ -52,7 +53,7 @@ class Trading(RuleBasedStateMachine):
         driving.reset()
         self._now, self._running = clock.now, clock.running_seconds
         real = self._running
-        clock.now = lambda: datetime.now(UTC) + timedelta(seconds=driving.ahead())
+        clock.now = lambda: wall_clock.now() + timedelta(seconds=driving.ahead())
         clock.running_seconds = lambda: real() + driving.ahead()
         self.home = Path(tempfile.mkdtemp(prefix="tradelog-machine-"))
         (self.home / "tradelog.toml").write_text(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import wall_clock
 from tests.execute import driving
 from tests.fakes.alpaca import KEYS, FakeAlpaca
 from tradelog import clock
@@ -24,7 +25,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product's only door to time, with what `driving.go` has put it forward."""
     running = clock.running_seconds
     driving.reset()
-    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(seconds=driving.ahead()))
+    monkeypatch.setattr(clock, "now", lambda: wall_clock.now() + timedelta(seconds=driving.ahead()))
     monkeypatch.setattr(clock, "running_seconds", lambda: running() + driving.ahead())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import wall_clock
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
@@ -474,8 +475,8 @@ def test_while_it_is_closed_decisions_wait_for_the_open_and_age_from_there(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.is_open = False
-    fake.next_open = datetime.now(UTC) + timedelta(hours=15)
-    day = datetime.now(UTC).date()
+    fake.next_open = wall_clock.now() + timedelta(hours=15)
+    day = wall_clock.now().date()
     fake.sessions = [
         {"date": str(day + timedelta(days=n)), "open": "09:30", "close": "16:00"} for n in range(-9, 12)
     ]
@@ -493,7 +494,7 @@ def test_while_it_is_closed_decisions_wait_for_the_open_and_age_from_there(
         worker.drain()
     assert scalar(writer, "SELECT count(*) FROM journal") == before
     go(12 * 3600 + 60)
-    fake.is_open, fake.next_close = True, datetime.now(UTC) + timedelta(hours=30)
+    fake.is_open, fake.next_close = True, wall_clock.now() + timedelta(hours=30)
     writer.connection.execute(
         "UPDATE trade_decisions SET next_attempt_at = '2999-01-01' WHERE decision_id = ?", (sleeps,)
     )
@@ -743,11 +744,11 @@ def test_at_the_bell_nobody_guesses_and_nothing_fails(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     """The broker's clock is a little behind ours: it still says closed at the open that it named."""
-    day = datetime.now(UTC).date()
+    day = wall_clock.now().date()
     fake.sessions = [
         {"date": str(day + timedelta(days=n)), "open": "00:00", "close": "23:59"} for n in range(-9, 12)
     ]
-    fake.is_open, fake.next_open = False, datetime.now(UTC) + timedelta(seconds=100)
+    fake.is_open, fake.next_open = False, wall_clock.now() + timedelta(seconds=100)
     worker = limited(market_hours="wait")
     decision_id = decide()
     worker.drain()
@@ -756,7 +757,7 @@ def test_at_the_bell_nobody_guesses_and_nothing_fails(
         worker.drain()
         assert state(writer, decision_id)[0] == "pending"
         go(1.1)
-    fake.is_open, fake.next_close = True, datetime.now(UTC) + timedelta(hours=5)
+    fake.is_open, fake.next_close = True, wall_clock.now() + timedelta(hours=5)
     worker.drain()
     assert len(fake.posts()) == 1
 
@@ -1029,7 +1030,7 @@ def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
     """An order for the opening auction, and one for outside the session; and all, once nobody waits."""
     fake.given = {"AAPL": Decimal(10)}
     fake.is_open = False
-    day = datetime.now(UTC).date()
+    day = wall_clock.now().date()
     fake.sessions = [
         {"date": str(day + timedelta(days=n)), "open": "09:30", "close": "16:00"} for n in range(-9, 12)
     ]

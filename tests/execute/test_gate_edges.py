@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from tests import wall_clock
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.execute.test_gate import LIMIT, Decide, Limited, limited
@@ -166,7 +167,7 @@ def test_a_halt_that_overtakes_a_second_send_leaves_it_unknown(
 def test_a_second_send_waits_for_the_open_as_the_first(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
-    day = datetime.now(UTC).date()
+    day = wall_clock.now().date()
     fake.sessions = [
         {"date": str(day + timedelta(days=n)), "open": "00:00", "close": "23:59"} for n in range(-9, 12)
     ]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests import wall_clock
 from tests.fakes.books import Books
 
 KEYS = ("key", "secret")
@@ -106,8 +107,8 @@ class FakeAlpaca(Books):
     def limit(self) -> tuple[bool, dict[str, str]]:
         """Whether this request is one too many, and what the headers say of the limit."""
         with self.lock:
-            if time.time() >= self._window_ends:
-                self._window_ends, self._used = time.time() + self.window, 0
+            if wall_clock.now().timestamp() >= self._window_ends:
+                self._window_ends, self._used = wall_clock.now().timestamp() + self.window, 0
             self._used += 1
             most = self.rate_limit or 200
             left = 199 if self.rate_limit is None else max(0, most - self._used)
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        return super().date_time_string(time.time() + self.fake.ahead_seconds)
+        return super().date_time_string(wall_clock.now().timestamp() + self.fake.ahead_seconds)
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
+
+from tests import wall_clock
 
 ENDED = ("filled", "canceled", "expired", "rejected", "replaced")
 Answer = tuple[int, Any]
@@ -143,7 +145,7 @@ class Books:
                 updated_at=stamp(),
                 filled_at=stamp() if state == "filled" else order["filled_at"],
             )
-            local = datetime.now(ZoneInfo("America/New_York"))
+            local = wall_clock.now().astimezone(ZoneInfo("America/New_York"))
             self.activities.append(
                 {
                     "activity_type": "FILL",
@@ -354,7 +356,7 @@ class Books:
         }
 
     def _clock(self) -> dict[str, Any]:
-        now = datetime.now(ZoneInfo("America/New_York"))
+        now = wall_clock.now().astimezone(ZoneInfo("America/New_York"))
         opens, closes = self.next_open or now + timedelta(days=1), self.next_close or now + timedelta(hours=3)
         turns = {"next_open": opens.isoformat(), "next_close": closes.isoformat()}
         return {"timestamp": now.isoformat(), "is_open": self.is_open, **turns}
@@ -421,5 +423,5 @@ def missing(message: str) -> Answer:
 
 def stamp() -> str:
     """Now in nanoseconds, trailing zeros dropped, so that the number of digits varies."""
-    now = datetime.now(UTC)
+    now = wall_clock.now()
     return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond:06d}5".rstrip("0").rstrip(".") + "Z"
