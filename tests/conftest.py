@@ -8,13 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import freezegun
 import pytest
 
 from tests import wall_clock
+from tradelog import clock
 from tradelog import config as config_module
 from tradelog.errors import NotFound, StoreError
 from tradelog.evidence import bundle, standalone, verify
@@ -110,9 +114,25 @@ def config(home: Path) -> config_module.Config:
     return config_module.load(home / "tradelog.toml")
 
 
+@lru_cache(maxsize=1)
+def make_empty_store() -> bytes:
+    """The file of a store with nothing in it, to be copied: making one takes ten times as long.
+
+    It dates from long ago, because the times of a store never go back.
+    """
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: datetime(2000, 1, 1, tzinfo=UTC))
+        path = Path(folder) / "log.db"
+        open_writer(path, actor="test").close()
+        return path.read_bytes()
+
+
 @pytest.fixture
-def writer(config: config_module.Config) -> Any:
-    opened = open_writer(config.store_path, actor="test")
+def writer(config: config_module.Config) -> Iterator[Writer]:
+    path = config.store_path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_bytes(make_empty_store())
+    opened = open_writer(path, actor="test")
     yield opened
     opened.close()
 

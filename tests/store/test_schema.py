@@ -15,6 +15,7 @@ from tests.conftest import scalar
 from tradelog.config import Config
 from tradelog.store import engine, journal, run_digest
 from tradelog.store.models import SQLModel
+from tradelog.store.opening import open_writer
 from tradelog.store.upgrade import MIGRATIONS
 from tradelog.store.writer import Writer
 
@@ -61,8 +62,9 @@ def test_every_column_is_audited_or_named_here_as_not() -> None:
         assert {column.name for column in table.columns} - covered[name] == NOT_AUDITED.get(name, set()), name
 
 
-def test_file_and_directory_are_private(writer: Writer, config: Config) -> None:
+def test_file_and_directory_are_private(config: Config) -> None:
     path = config.store_path
+    open_writer(path, actor="test").close()
     assert path.parent.stat().st_mode & 0o777 == 0o700
     for file in path.parent.iterdir():
         assert file.stat().st_mode & 0o777 == 0o600, file
