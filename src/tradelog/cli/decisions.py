@@ -19,11 +19,11 @@ STATES = ("pending", "executing", "executed", "failed", "cancelled")
 COLUMNS = (
     Column("created", "decided"),
     Column("decision_id", "decision", style="id"),
-    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("strategy_name", "strategy", flex=True),
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("size", "size", right=True),
-    Column("terms", "order", drop=2),
+    Column("terms", "order"),
     Column("status", "status", style="status"),
     Column("why_not", "why not", flex=True),
 )

@@ -30,8 +30,8 @@ BREAKS = (
     Column("expected", "log says", right=True),
     Column("actual", "broker says", right=True),
     Column("found", "found"),
-    Column("closed", "closed", drop=1),
-    Column("closed_why", "why", flex=True, drop=2),
+    Column("closed", "closed"),
+    Column("closed_why", "why", flex=True),
 )
 ALERTS = (
     Column("alert_id", "alert", right=True),

@@ -15,14 +15,16 @@ COLUMNS = (
     Column("stage", "said no"),
     Column("reason", "reason"),
     Column("count", "times", right=True),
-    Column("last", "last", drop=3),
-    Column("trend", "by month", flex=True, drop=2),
-    Column("example", "newest", style="id", drop=1),
+    Column("last", "last"),
+    Column("trend", "by month", flex=True),
+    Column("example", "newest", style="id"),
     Column("message", "which says", flex=True),
 )
 
 # On a terminal the trend is a picture.
-BARS = tuple(Column("bars", "by month", drop=2) if column.key == "trend" else column for column in COLUMNS)
+BARS = tuple(
+    Column("bars", "by month", picture=True) if column.key == "trend" else column for column in COLUMNS
+)
 
 
 def command(

@@ -22,7 +22,7 @@ COLUMNS = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
     Column("symbol", "symbol"),
-    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("strategy_name", "strategy", flex=True),
     Column("filled_quantity", "filled", right=True),
     Column("result", "is", style="status"),
     Column("message", "last word", flex=True),

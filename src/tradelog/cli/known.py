@@ -14,15 +14,15 @@ from tradelog.report import known as report
 
 COLUMNS = (
     Column("since", "known since"),
-    Column("version_id", "version", right=True, drop=5),
+    Column("version_id", "version", right=True),
     Column("run_id", "run", style="id"),
     Column("member", "who", flex=True),
-    Column("person", "person", drop=6),
+    Column("person", "person"),
     Column("side", "type"),
     Column("event_date", "traded"),
-    Column("filed_as_given", "disclosed", drop=2),
-    Column("disclosure_lag_days", "lag, days", right=True, drop=1),
-    Column("amount", "amount, $", right=True, drop=3),
+    Column("filed_as_given", "disclosed"),
+    Column("disclosure_lag_days", "lag, days", right=True),
+    Column("amount", "amount, $", right=True),
     Column("remarks", "remarks", flex=True),
 )
 
@@ -71,8 +71,7 @@ def command(
 
 
 def _decorate(row: dict[str, Any], zone: str) -> None:
-    # The seconds are for who reads on; on a terminal their place is the run's.
-    row["since"] = clock.local(row["known_since"], zone)[: 16 if render.is_terminal() else None]
+    row["since"] = clock.local(row["known_since"], zone)
     row["amount"] = render.amount(row["amount_low"], row["amount_high"])
     marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
     if row["amends"]:

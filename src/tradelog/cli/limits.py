@@ -20,7 +20,7 @@ COLUMNS = (
     Column("limit", "is", flex=True),
     Column("used", "today's use", flex=True),
     Column("refused", "refused today", right=True),
-    Column("configured", "in tradelog.toml", flex=True, drop=1),
+    Column("configured", "in tradelog.toml", flex=True),
     Column("lifted", "lifted", flex=True),
 )
 HALTS = (

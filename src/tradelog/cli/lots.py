@@ -9,7 +9,7 @@ from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
-from tradelog.cli.render import Column, dollars, heading, line, note, pairs, table
+from tradelog.cli.render import Column, cents, dollars, heading, line, note, pairs, table
 from tradelog.report import lots as report
 
 COLUMNS = (
@@ -20,9 +20,9 @@ COLUMNS = (
     Column("proceeds", "proceeds, $", right=True),
     Column("basis", "basis, $", right=True),
     Column("gain", "gain, $", right=True),
-    Column("kind", "", drop=3),
-    Column("opened_by", "opened by", style="id", drop=2),
-    Column("closed_by", "closed by", style="id", drop=1),
+    Column("side", "side"),
+    Column("opened_by", "opened by", style="id"),
+    Column("closed_by", "closed by", style="id"),
 )
 FEES = (
     Column("activity_date", "day"),
@@ -61,7 +61,7 @@ def command(
     for row in rows:
         for name in ("acquired", "sold"):
             row[f"{name}_on"] = clock.local(row[name], days.zone)[:10] or "unknown"
-        row["kind"] = "short" if row["short"] else ""
+        row["side"] = "short" if row["short"] else "long"
     if output_csv:
         render.as_csv(COLUMNS, rows)
         note(report.NOTICE)
@@ -91,10 +91,10 @@ def _total(total: report.Sold) -> None:
     pairs(
         [
             ("lots", total.lots),
-            ("proceeds", dollars(total.proceeds)),
-            ("basis", dollars(total.basis)),
-            ("gain", dollars(total.gain)),
-            ("fees", dollars(total.fees)),
+            ("proceeds", cents(total.proceeds)),
+            ("basis", cents(total.basis)),
+            ("gain", cents(total.gain)),
+            ("fees", cents(total.fees)),
         ]
     )
     if total.unknown:

@@ -15,7 +15,7 @@ COLUMNS = (
     Column("feed", "source"),
     Column("person", "BioGuide"),
     Column("member", "member", flex=True),
-    Column("reason", "why", flex=True, drop=1),
+    Column("reason", "why", flex=True),
 )
 
 

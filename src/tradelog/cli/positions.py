@@ -14,11 +14,11 @@ from tradelog.errors import NeedsAttention
 
 COLUMNS = (
     Column("symbol", "symbol"),
-    Column("opening", "opening", right=True, drop=2),
-    Column("adjustment", "adjusted", right=True, drop=3),
-    Column("bought", "bought", right=True, drop=1),
-    Column("sold", "sold", right=True, drop=1),
-    Column("split", "by split", right=True, drop=4),
+    Column("opening", "opening", right=True),
+    Column("adjustment", "adjusted", right=True),
+    Column("bought", "bought", right=True),
+    Column("sold", "sold", right=True),
+    Column("split", "by split", right=True),
     Column("expected", "held", right=True),
     Column("broker", "broker says", right=True),
     Column("buying", "buying", right=True),

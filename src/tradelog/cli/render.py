@@ -1,18 +1,19 @@
 """Every table and every line that people see.
 
-On a terminal: aligned and coloured, as wide as it is. Piped: plain and tab-separated, nothing cut.
+On a terminal: aligned and coloured, as wide as it is; rows that are wider become lines of names and values.
+Piped: plain and tab-separated. Nothing is ever cut.
 Text from outside is shown, never obeyed: control characters are made visible, and markup is text.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TextIO
 
 from tradelog import money
@@ -45,8 +46,7 @@ _STYLES = {
 class Column:
     """``key`` names the value in a row; numbers are aligned to the right.
 
-    On a terminal an ``id`` is shown by its beginning, which every command takes. Where the width is
-    not enough, columns go in the order of ``drop`` (highest first), then ``flex`` ones are folded.
+    Where a table is wider than the terminal its ``picture`` columns go first, then ``flex`` ones are folded.
     """
 
     key: str
@@ -54,7 +54,7 @@ class Column:
     right: bool = False
     style: str | None = None
     flex: bool = False
-    drop: int = 0
+    picture: bool = False
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -68,13 +68,16 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
         for row in rows:
             print("\t".join(_shown(row.get(column.key)) for column in columns))
         return
+    console = _console()
+    cells = [[_shown(row.get(column.key)) for column in columns] for row in rows]
+    fitting = _fit(columns, cells, console.width)
+    if fitting is None:
+        _blocks(columns, cells, console.width, title)
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
-    cells = [[_cell(column, row) for column in columns] for row in rows]
-    fitting = _fit(columns, cells, console.width)
     shown = Table(
         box=box.SIMPLE_HEAD,
         title=title,
@@ -83,19 +86,53 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, title
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for number in fitting:
+    for number, width in fitting.items():
         column = columns[number]
         shown.add_column(
             column.title,
             justify="right" if column.right else "left",
             overflow="fold",
-            no_wrap=not column.flex,
+            width=width,
         )
     for texts in cells:
         shown.add_row(
             *(Text(texts[number], style=_style(columns[number], texts[number])) for number in fitting)
         )
     console.print(shown)
+
+
+def _blocks(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int, title: str | None) -> None:
+    """Rows that no table of this width can hold: names and values, one after the other."""
+    if title:
+        heading(title)
+    for texts in cells:
+        named = [
+            f"{column.title or column.key} {text}"
+            for column, text in zip(columns, texts, strict=True)
+            if text and not column.picture
+        ]
+        print(_flowing(named, width))
+
+
+def _flowing(parts: Sequence[str], width: int) -> str:
+    """Parts in lines of a width, further lines indented; a part is broken between its words alone."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for part in parts:
+        gap = "  " if lines[-1].strip() else ""
+        if cell_len(lines[-1] + gap + part) <= width:
+            lines[-1] += gap + part
+            continue
+        if lines[-1].strip():
+            lines.append("  ")
+        for word in part.split(" "):
+            space = " " if lines[-1].strip() else ""
+            if cell_len(lines[-1] + space + word) > width and lines[-1].strip():
+                lines.append("    ")
+                space = ""
+            lines[-1] += space + word
+    return "\n".join(lines)
 
 
 def as_csv(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -156,11 +193,19 @@ def dollars(amount: Decimal | str | None) -> str:
     number = Decimal(amount)
     if not is_terminal():
         return money.to_text(number)
-    return f"{number:,.2f}" if money.places(number) <= 2 else f"{number:,f}"
+    return f"{number:,.{max(2, money.places(number))}f}"
 
 
-ID_SHOWN = 12
+def cents(amount: Decimal | None) -> str:
+    """A total for people: to the cent on a terminal, with all its digits elsewhere; ``—`` for None."""
+    if amount is None or not is_terminal():
+        return dollars(amount)
+    return f"{amount.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,f}"
+
+
+# A folded column is at least so wide, and as wide as its longest word where that is not out of all measure.
 FLEX_LEAST = 12
+WORD_MOST = 40
 
 
 def _shown(value: object) -> str:
@@ -168,33 +213,41 @@ def _shown(value: object) -> str:
     return money.to_text(value) if isinstance(value, Decimal) else visible(value)
 
 
-def _cell(column: Column, row: Mapping[str, Any]) -> str:
-    text = _shown(row.get(column.key))
-    return text[:ID_SHOWN] if column.style == "id" else text
-
-
 def _style(column: Column, text: str) -> str:
     return _STYLES.get(text, "") if column.style == "status" else ""
 
 
-def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The columns to show, by number: all, or without those that can go first."""
+def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> dict[int, int] | None:
+    """How wide each column is that is shown, by number; None where a table would have to cut something."""
     from rich.cells import cell_len
 
-    kept = list(range(len(columns)))
-    # A column that is empty in every row says nothing.
-    if cells:
-        kept = [number for number in kept if any(row[number] for row in cells)]
-    needs = {}
-    for number in kept:
-        longest = max([cell_len(columns[number].title), *(cell_len(row[number]) for row in cells)])
-        needs[number] = min(longest, FLEX_LEAST) if columns[number].flex else longest
-    while len(kept) > 1 and sum(needs[number] + 2 for number in kept) - 2 > width:
-        goes = max(kept, key=lambda number: (columns[number].drop, number))
-        if not columns[goes].drop:
-            break
-        kept.remove(goes)
-    return kept
+    least, most = {}, {}
+    for number, column in enumerate(columns):
+        texts = [column.title, *(row[number] for row in cells)]
+        # A column that is empty in every row says nothing.
+        if cells and not any(texts[1:]):
+            continue
+        most[number] = least[number] = max(map(cell_len, texts))
+        if column.flex:
+            words = [cell_len(word) for text in texts for word in text.split()]
+            least[number] = min(most[number], max(FLEX_LEAST, min(max(words, default=0), WORD_MOST)))
+    for number in [number for number in least if columns[number].picture]:
+        if _total(least) > width:
+            del least[number]
+    spare = width - _total(least)
+    if spare < 0:
+        return None
+    # What is left over goes to what could use it, the smallest need first, so that it is shared out evenly.
+    folded = sorted((most[number] - least[number], number) for number in least if columns[number].flex)
+    for count, (need, number) in enumerate(folded):
+        more = min(need, spare // (len(folded) - count))
+        least[number] += more
+        spare -= more
+    return least
+
+
+def _total(widths: Mapping[int, int]) -> int:
+    return sum(width + 2 for width in widths.values()) - 2
 
 
 def heading(text: str) -> None:
@@ -219,13 +272,20 @@ def pairs(items: Sequence[tuple[str, Any]]) -> None:
 
 
 def line(text: str = "") -> None:
-    """A line of data."""
-    print(visible(text))
+    """A line of data; on a terminal that is narrower it is broken between words."""
+    shown = visible(text)
+    print(_wrapped(shown) if is_terminal() else shown)
 
 
 def note(text: str) -> None:
     """A line of talk, on stderr."""
-    print(visible(text), file=sys.stderr)
+    shown = visible(text)
+    print(_wrapped(shown) if is_terminal(sys.stderr) else shown, file=sys.stderr)
+
+
+def _wrapped(text: str) -> str:
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    return indent + _flowing([text.strip()], _width_of_terminal() - len(indent)).replace("\n", "\n" + indent)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -269,8 +329,11 @@ def amount(low: str | None, high: str | None) -> str:
     return first if low == high else f"{first}–{Decimal(high):,f}"
 
 
+def _width_of_terminal() -> int:
+    return shutil.get_terminal_size().columns
+
+
 def _console() -> Any:
     from rich.console import Console
 
-    width = os.environ.get("COLUMNS")
-    return Console(highlight=False, width=int(width) if width and width.isdigit() else None)
+    return Console(highlight=False, width=_width_of_terminal())

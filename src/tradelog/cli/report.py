@@ -16,18 +16,18 @@ from tradelog.report import symbol
 
 DATA = (
     Column("first_seen", "first seen by us"),
-    Column("run_id", "run", style="id", drop=3),
+    Column("run_id", "run", style="id"),
     Column("member", "member", flex=True),
     Column("side", "type"),
     Column("traded", "traded"),
     Column("filed_as_given", "disclosed"),
-    Column("amount", "amount, $", right=True, drop=2),
-    Column("remarks", "remarks", flex=True, drop=1),
+    Column("amount", "amount, $", right=True),
+    Column("remarks", "remarks", flex=True),
 )
 DECISIONS = (
     Column("created", "decided"),
     Column("decision_id", "decision", style="id"),
-    Column("by", "strategy", flex=True, drop=1),
+    Column("by", "strategy", flex=True),
     Column("side", "side"),
     Column("size", "size", right=True),
     Column("status", "status", style="status"),
@@ -38,10 +38,10 @@ TRADES = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
     Column("quantity", "quantity", right=True),
-    Column("size", "ordered", right=True, drop=2),
+    Column("size", "ordered", right=True),
     Column("price", "price", right=True),
     Column("status", "order is", style="status"),
-    Column("price_basis", "price from", flex=True, drop=1),
+    Column("price_basis", "price from", flex=True),
 )
 
 CSV = tuple(

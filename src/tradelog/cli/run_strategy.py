@@ -73,7 +73,7 @@ COLUMNS = (
     Column("symbol", "symbol"),
     Column("size", "size", right=True),
     Column("members", "members", right=True),
-    Column("since", "since", drop=1),
+    Column("since", "since"),
     Column("price", "price", right=True),
     Column("decision_id", "decision", style="id"),
     Column("reason", "reason", flex=True),

@@ -113,7 +113,7 @@ COLUMNS = (
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("status", "decision is", style="status"),
-    Column("execution", "execution is", style="status", drop=1),
+    Column("execution", "execution is", style="status"),
     Column("filled_quantity", "filled", right=True),
     Column("filled_avg_price", "at", right=True),
     Column("failure_code", "failure", flex=True),

@@ -16,16 +16,16 @@ from tradelog.errors import NotFound, UsageError
 STATES = ("running", "completed", "failed", "aborted", "abandoned")
 COLUMNS = (
     Column("run_id", "run", style="id"),
-    Column("task_name", "task", flex=True, drop=5),
+    Column("task_name", "task", flex=True),
     Column("data_source", "source", flex=True),
     Column("status", "status", style="status"),
     Column("started", "started"),
     Column("records_fetched", "fetched", right=True),
-    Column("records_created", "created", right=True, drop=1),
-    Column("records_updated", "updated", right=True, drop=1),
-    Column("records_skipped", "unchanged", right=True, drop=2),
-    Column("records_quarantined", "bad", right=True, drop=3),
-    Column("dates", "dates", drop=4),
+    Column("records_created", "created", right=True),
+    Column("records_updated", "updated", right=True),
+    Column("records_skipped", "unchanged", right=True),
+    Column("records_quarantined", "bad", right=True),
+    Column("dates", "dates"),
     Column("error_message", "error", flex=True),
 )
 

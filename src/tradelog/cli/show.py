@@ -16,34 +16,34 @@ from tradelog.report import runs, trail
 # An EDGAR run makes a thousand of them.
 MOST_CALLS = 20
 CALLS = (
-    Column("at", "at", drop=2),
+    Column("at", "at"),
     Column("answer", "answer"),
-    Column("size", "bytes", right=True, drop=3),
+    Column("size", "bytes", right=True),
     Column("records", "rows", right=True),
-    Column("seconds", "seconds", right=True, drop=1),
+    Column("seconds", "seconds", right=True),
     Column("endpoint", "asked", flex=True),
 )
 RECORDS = (
     Column("version_id", "version", right=True),
-    Column("outcome", "outcome", drop=2),
+    Column("outcome", "outcome"),
     Column("position", "row", right=True),
     Column("symbol", "symbol"),
     Column("member", "member", flex=True),
     Column("side", "type"),
     Column("event_date", "traded"),
     Column("filed_as_given", "disclosed"),
-    Column("remarks", "remarks", flex=True, drop=1),
+    Column("remarks", "remarks", flex=True),
 )
 CHECKS = (
     Column("check", "check"),
     Column("observed", "observed", flex=True),
     Column("limit", "limit", flex=True),
     Column("verdict", "verdict", style="status"),
-    Column("note", "note", flex=True, drop=1),
+    Column("note", "note", flex=True),
 )
 INPUTS = (
     Column("version_id", "version", right=True),
-    Column("run_id", "run", style="id", drop=1),
+    Column("run_id", "run", style="id"),
     Column("seen", "first seen by us"),
     Column("member", "member", flex=True),
     Column("side", "type"),

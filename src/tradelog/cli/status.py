@@ -23,7 +23,7 @@ OPEN = (
     Column("filled_quantity", "filled", right=True),
     Column("broker_status", "broker's status", style="status"),
     Column("age", "for", right=True),
-    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("strategy_name", "strategy", flex=True),
 )
 REQUESTS = (
     Column("request_id", "request", style="id"),
@@ -39,7 +39,7 @@ ALERTS = (
     Column("kind", "kind"),
     Column("age", "since", right=True),
     Column("message", "what", flex=True),
-    Column("tell_error", "command", flex=True, drop=1),
+    Column("tell_error", "command", flex=True),
 )
 
 

@@ -24,22 +24,22 @@ OUTCOMES = (
     Column("decisions", "decided", right=True),
     Column("executed", "executed", right=True),
     Column("failed", "failed", right=True),
-    Column("cancelled", "cancelled", right=True, drop=2),
-    Column("pending", "open", right=True, drop=1),
-    Column("adopted", "adopted", right=True, drop=4),
+    Column("cancelled", "cancelled", right=True),
+    Column("pending", "open", right=True),
+    Column("adopted", "adopted", right=True),
     Column("success", "success", right=True),
-    Column("bar", "", drop=6),
+    Column("bar", "", picture=True),
     Column("fills", "filled", right=True),
     Column("slippage_bps", "slip, bp", right=True),
-    Column("slippage", "slip, $", right=True, drop=3),
-    Column("priced", "of", right=True, drop=5),
+    Column("slippage", "slip, $", right=True),
+    Column("priced", "of", right=True),
 )
 TIMES = (
     Column("strategy", "strategy", flex=True),
     Column("sent", "decided → sent", right=True),
     Column("acknowledged", "→ acknowledged", right=True),
     Column("filled", "→ filled", right=True),
-    Column("in all", "in all", right=True, drop=1),
+    Column("in all", "in all", right=True),
 )
 QUALITY = (
     Column("strategy", "strategy", flex=True),
@@ -50,8 +50,8 @@ QUALITY = (
         for after in (1, 5, 20)
         for column in (
             Column(f"move_{after}", f"+{after}", right=True),
-            Column(f"right_{after}", "right", right=True, drop=1),
-            Column(f"known_{after}", "of", right=True, drop=2),
+            Column(f"right_{after}", "right", right=True),
+            Column(f"known_{after}", "of", right=True),
         )
     ),
 )
@@ -59,10 +59,10 @@ DRIVERS = (
     Column("name", "", flex=True),
     Column("decisions", "decided", right=True),
     Column("executed", "executed", right=True),
-    Column("failed", "failed", right=True, drop=2),
+    Column("failed", "failed", right=True),
     Column("success", "success", right=True),
-    Column("bar", "", drop=3),
-    Column("closed", "closed", right=True, drop=1),
+    Column("bar", "", picture=True),
+    Column("closed", "closed", right=True),
     Column("profitable", "with profit", right=True),
     Column("realised", "realised, $", right=True),
 )

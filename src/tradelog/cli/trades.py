@@ -11,14 +11,14 @@ from tradelog.report import trades as report
 
 COLUMNS = (
     Column("executed", "executed"),
-    Column("decision_id", "decision", style="id", drop=2),
-    Column("strategy_name", "strategy", flex=True, drop=1),
+    Column("decision_id", "decision", style="id"),
+    Column("strategy_name", "strategy", flex=True),
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("quantity", "quantity", right=True),
     Column("price", "price", right=True),
-    Column("value", "value, $", right=True, drop=3),
-    Column("status", "order is", style="status", drop=4),
+    Column("value", "value, $", right=True),
+    Column("status", "order is", style="status"),
     Column("why", "why", flex=True),
 )
 
