@@ -29,7 +29,7 @@ bench: .venv-bench/ready
 
 # Every crash point, hundreds of kills and thousands of stories; half an hour.
 soak: .venv/ready
-	TRADELOG_SOAK=1 $(BIN)/python -m pytest tests/crash -s -o faulthandler_timeout=0
+	TRADELOG_SOAK=1 $(BIN)/python -m pytest tests/crash -s --timeout=0
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from freezegun import freeze_time
 
+from tests import disclosures as d
 from tests.cli.screens import screen
+from tests.cli.terminal import show
 from tests.conftest import Cli
 from tradelog.cli import render
 from tradelog.cli.render import Column
 from tradelog.decide import record
+from tradelog.ingest.run import IngestionRun
 from tradelog.store.writer import Writer
 
 ACCOUNT = ("simulated", "paper", "default")
@@ -133,3 +137,41 @@ def test_what_is_longer_than_the_screen_is_paged(home: Path, writer: Writer) -> 
     assert is_paged(home, 24, "decisions")
     assert not is_paged(home, 200, "decisions")
     assert not is_paged(home, 24, "decisions", "--limit", "3")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [(("decisions",), "decisions"), (("trades",), "trades"), (("report", "AAPL"), "trades")],
+)
+def test_what_a_program_reads_is_complete(
+    home: Path, writer: Writer, command: tuple[str, ...], key: str
+) -> None:
+    """A terminal list shows the newest 50; JSON and CSV hold all rows, unless --limit says otherwise."""
+    decided(writer, 61)
+    assert show(home, "run-worker", "--once").code == 0
+    assert len(json.loads(show(home, *command, "--json").out)[key]) == 61
+    found = read(show(home, *command, "--csv").out)
+    assert len([row for row in found if row.get("what", "trade") == "trade"]) == 61
+    assert len(json.loads(show(home, *command, "--json", "--limit", "7").out)[key]) == 7
+    assert len(read(show(home, *command, "--csv", "--limit", "7").out)) == (
+        14 if command[0] == "report" else 7
+    )
+    piped = show(home, *command)
+    assert piped.out.count("\taapl\t".upper()) == (0 if command[0] == "report" else 50)
+    assert re.search(r"50 (newest )?of 61", piped.err)
+
+
+def test_every_list_of_json_is_complete(home: Path, writer: Writer) -> None:
+    rows = [d.house_row(f"Member {number}", "AAPL", d.today()) for number in range(53)]
+    d.write(home / "house.csv", d.house_csv(rows))
+    assert show(home, "fetch", "congress", "--file", str(home / "house.csv")).code == 0
+    assert len(json.loads(show(home, "known", "AAPL", "--json").out)["versions"]) == 53
+    for number in range(53):
+        with IngestionRun(writer, "data_fetch:x", "x", empty_is_normal=True):
+            pass
+        lift = ("max_order_notional", str(1000 + number), "--why", "x", "--until", "2999-01-01")
+        assert show(home, "limits", "set", *lift).code == 0
+    assert len(json.loads(show(home, "runs", "--json").out)["runs"]) == 54
+    run_id = json.loads(show(home, "runs", "--json").out)["runs"][-1]["run_id"]
+    assert len(json.loads(show(home, "show", run_id, "--json").out)["run"]["records"]) == 53
+    assert len(json.loads(show(home, "limits", "--history", "--json").out)["events"]) >= 53

@@ -34,7 +34,7 @@ def main() -> int:
     runner = Runner(
         modules=tuple(given.modules) or MODULES, match=given.match, seconds=given.seconds, jobs=given.jobs
     )
-    options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "faulthandler_timeout=0", *TESTS]
+    options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0", *TESTS]
     code = pytest.main(options, plugins=[runner])
     return int(code) or runner.exit_code
 

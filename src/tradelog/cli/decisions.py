@@ -61,7 +61,7 @@ def command(
     if not_taken and (status is not None or waiting):
         raise UsageError("a signal that was not taken has no status", hint="leave --status and --waiting out")
     options.one_form(output_json, output_csv)
-    most = options.rows(limit, show_all)
+    most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
     config = load_config()
     days = covered(config, year, first, last, zone)
     approved_only = tuple(name for name, rule in config.controls.items() if rule.approval)

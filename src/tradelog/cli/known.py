@@ -45,7 +45,7 @@ def command(
     moment = clock.now() if at is None else clock.parse_moment(at, zone)
     with open_reader(config) as reader:
         found = report.known(
-            reader, symbol, moment, as_filed=as_filed, limit=-1 if show_all else report.NEWEST
+            reader, symbol, moment, as_filed=as_filed, limit=-1 if show_all or output_json else report.NEWEST
         )
     if output_json:
         render.as_json(

@@ -112,7 +112,7 @@ def _tell_history(config: Config, show_all: bool, output_json: bool) -> None:
     from tradelog.report import limits as report
 
     with open_reader(config) as reader:
-        found, total = report.history(reader, config.account, limit=-1 if show_all else 50)
+        found, total = report.history(reader, config.account, limit=-1 if show_all or output_json else 50)
     if output_json:
         as_json({"total": total, "events": found})
         return

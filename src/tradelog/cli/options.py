@@ -19,18 +19,24 @@ Zone = Annotated[
 Symbol = Annotated[str | None, typer.Option(help="Only this symbol.")]
 Strategy = Annotated[str | None, typer.Option(help="Only this strategy.")]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help=f"N rows a list, not {NEWEST}.")
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help=f"N rows a list, not {NEWEST} (--json and --csv: all)."),
 ]
 All = Annotated[bool, typer.Option("--all", help=f"All rows, not the newest {NEWEST}.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
-def rows(limit: int | None, show_all: bool) -> int:
-    """How many rows a list may have; -1 is all. Raises UsageError where both were asked for."""
+def rows(limit: int | None, show_all: bool, *, is_for_programs: bool) -> int:
+    """How many rows a list may have; -1 is all.
+
+    JSON and CSV are complete unless ``--limit`` is given. Raises UsageError where both were asked for.
+    """
     if show_all and limit is not None:
         raise UsageError("--limit or --all, not both")
-    return -1 if show_all else limit or NEWEST
+    if limit is not None:
+        return limit
+    return -1 if show_all or is_for_programs else NEWEST
 
 
 def one_form(output_json: bool, output_csv: bool) -> None:

@@ -76,7 +76,7 @@ def command(
 ) -> None:
     """Show all activity in a symbol: data, decisions, trades."""
     options.one_form(output_json, output_csv)
-    most = options.rows(limit, show_all)
+    most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
     config = load_config()
     days = covered(config, year, first, last, tz)
     with open_reader(config) as reader:

@@ -49,7 +49,7 @@ def command(
     if status is not None and status not in STATES:
         raise UsageError(f"no run is {status!r}", hint=f"one of: {', '.join(STATES)}")
     options.one_form(output_json, output_csv)
-    most = options.rows(limit, show_all)
+    most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
     config = load_config()
     days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:

@@ -64,7 +64,10 @@ def command(
         kind, found_id = reader.resolve(wanted)
         decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig", "req") else None
         if kind == "run":
-            name, found = "run", runs.run(reader, found_id, limit=-1 if show_all else runs.RECORDS)
+            name, found = (
+                "run",
+                runs.run(reader, found_id, limit=-1 if show_all or output_json else runs.RECORDS),
+            )
         elif kind == "srn":
             name, found = "strategy_run", trail.strategy_run(reader, found_id)
         elif kind == "brk":

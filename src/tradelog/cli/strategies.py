@@ -102,7 +102,7 @@ def command(
     With --by, what the data brought that drove them: realised profit by trigger, member or source.
     """
     options.one_form(output_json, output_csv)
-    most = options.rows(limit, show_all)
+    most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
     if by is not None and by not in KINDS:
         raise UsageError(f"nothing is grouped by {by!r}", hint=f"one of: {', '.join(KINDS)}")
     if by is None and (limit is not None or show_all):

@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """List what really executed, fill by fill, newest first, with its price and the reason."""
     options.one_form(output_json, output_csv)
-    most = options.rows(limit, show_all)
+    most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
     config = load_config()
     days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:

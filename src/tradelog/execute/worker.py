@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 from tradelog import clock
@@ -215,7 +216,7 @@ class Worker:
                 self._guarded(job),
                 "interval",
                 seconds=float(seconds),
-                next_run_time=clock.from_text(clock.later(clock.now_text(), delay)),
+                next_run_time=clock.machine_now() + timedelta(seconds=delay),
             )
         scheduler.start()
         try:
