@@ -157,8 +157,6 @@ class Config:
     strategies: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, ControlConfig]
     schedule: tuple[Task, ...] = ()
-    # The limits that the file does not name.
-    unwritten: frozenset[str] = frozenset()
 
     def control(self, strategy: str) -> ControlConfig:
         """What holds for a strategy, named in the file or not."""
@@ -241,7 +239,6 @@ def load(explicit: Path | None = None) -> Config:
         strategies=strategies,
         controls=controls,
         schedule=_schedule(_tables(table.get("schedule", {}), "schedule"), path.parent),
-        unwritten=frozenset(item.name for item in fields(RiskConfig)) - set(table.get("risk", {})),
     )
     _check(config)
     check_risk(risk)

@@ -12,6 +12,8 @@ from tradelog import money
 from tradelog.errors import ConfigError
 from tradelog.settings import coerce, one_of
 
+# Dollars of one order, where nobody says otherwise: it catches a zero too many.
+MAX_ORDER_NOTIONAL = Decimal(1_000_000)
 MARKET_HOURS = ("queue", "wait", "refuse")
 
 
@@ -22,7 +24,7 @@ class RiskConfig:
     Amounts are dollars, ``duplicate_window_seconds`` and the ages seconds. A day is the market's.
     """
 
-    max_order_notional: Decimal | None = Decimal(1_000_000)
+    max_order_notional: Decimal | None = MAX_ORDER_NOTIONAL
     max_order_quantity: Decimal | None = None
     max_symbol_notional: Decimal | None = None
     max_day_notional: Decimal | None = None

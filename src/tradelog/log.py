@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TradeLog:
-    """An open store and its configuration. Use it from one thread at a time, and close it."""
+    """An open store and its configuration. Threads may share it; close it when none needs it any more."""
 
     def __init__(self, settings: config.Config, writer: Writer) -> None:
         self.config = settings
@@ -86,4 +86,4 @@ def open_log(path: Path | str | None = None, *, actor: str | None = None) -> Tra
     ``actor`` names who acts, by default user@host. Raises ConfigError, StoreError.
     """
     settings = config.load(None if path is None else Path(path))
-    return TradeLog(settings, open_writer(settings.store_path, actor=actor))
+    return TradeLog(settings, open_writer(settings.store_path, actor=actor, check_same_thread=False))

@@ -13,6 +13,8 @@ from tradelog import money, symbols
 from tradelog.errors import ConfigError
 
 T = TypeVar("T")
+# Words in the names of keys that somebody means to be secret.
+_SECRET = ("api_key", "apikey", "key_id", "secret", "password", "token")
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a path"}
 
 
@@ -31,6 +33,12 @@ def section(cls: type[T], table: Any, where: str, base: Path) -> T:
 def known(table: Mapping[str, Any], names: Any, where: str) -> None:
     for key in table:
         if key not in names:
+            if any(word in key.lower() for word in _SECRET):
+                raise ConfigError(
+                    f"{key!r} in {where}: no secret belongs into tradelog.toml",
+                    hint="secrets come from the environment: APCA_API_KEY_ID, APCA_API_SECRET_KEY,"
+                    " QUIVER_API_KEY, or from a 0600 file that NAME_FILE names",
+                )
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
             raise ConfigError(
                 f"unknown key {key!r} in {where}", hint=f"did you mean {near[0]!r}?" if near else None

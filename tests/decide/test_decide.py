@@ -35,7 +35,7 @@ def test_a_manual_decision_is_recorded_with_its_reason(cli: Cli) -> None:
     [
         (("buy", "10", "AAPL"), "reason"),
         (("hold", "10", "AAPL", "--why", "x"), "side"),
-        (("buy", "-1", "AAPL", "--why", "x"), "No such option"),
+        (("buy", "-1", "AAPL", "--why", "x"), "no such option"),
         (("buy", "0", "AAPL", "--why", "x"), "quantity"),
         (("buy", "NaN", "AAPL", "--why", "x"), "quantity"),
         (("buy", "1e400", "AAPL", "--why", "x"), "quantity"),
@@ -159,7 +159,7 @@ def test_a_reason_that_is_no_text_is_refused(cli: Cli) -> None:
     assert "rationale" in ended.err
 
 
-@pytest.mark.parametrize("output", [">/dev/full", "--json >/dev/full", "--json >&-"])
+@pytest.mark.parametrize("output", [">/dev/full", "--json >/dev/full"])
 def test_a_decision_that_cannot_be_printed_is_not_called_a_failure(cli: Cli, home: Path, output: str) -> None:
     shell = f"{sys.executable} -m tradelog decide buy 1 AAPL --why x {output}"
     ended = subprocess.run(
@@ -168,3 +168,13 @@ def test_a_decision_that_cannot_be_printed_is_not_called_a_failure(cli: Cli, hom
     assert "IS recorded" in ended.stderr
     assert "do not decide it again" in ended.stderr
     assert len(json.loads(cli("report", "AAPL", "--json").out)["decisions"]) == 1
+
+
+def test_where_nobody_can_hear_the_answer_nothing_is_recorded(cli: Cli, home: Path) -> None:
+    shell = f"{sys.executable} -m tradelog decide buy 1 AAPL --why x --json >&-"
+    ended = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, env=process_environment(home), check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: standard output is closed\nhint: ")
+    assert cli("decisions", "--json").code == 5

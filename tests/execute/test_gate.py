@@ -33,10 +33,10 @@ def limited(writer: Writer, broker: AlpacaBroker, config: Config) -> Limited:
     """A worker under these limits; ``controls`` are of strategies by name."""
 
     def make(controls: dict[str, ControlConfig] | None = None, **limits: Any) -> Worker:
-        risk = replace(config.risk, **limits)
+        # Not the default, which is lenient where there is no quote.
+        risk = replace(config.risk, **{"max_order_notional": Decimal(999_999), **limits})
         default = {"bot": ControlConfig(max_age_seconds=risk.max_age_seconds)}
-        # All of them as if they were written in the file.
-        ruled = replace(config, risk=risk, controls=controls or default, unwritten=frozenset())
+        ruled = replace(config, risk=risk, controls=controls or default)
         made = Worker(writer, broker, ruled)
         made.start()
         return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from tests.fakes.alpaca import FakeAlpaca, Fault
 from tradelog import clock
 from tradelog import config as config_module
 from tradelog.config import Config
+from tradelog.decide import record
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control, risk
+from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
 from tradelog.limits import ControlConfig, RiskConfig
 from tradelog.store import controls
@@ -350,6 +353,39 @@ def test_the_default_that_is_lifted_is_somebody_s_word(
     decision_id = decide()
     settle(worker, writer, decision_id)
     assert state(writer, decision_id)[2] == "risk.stale_data"
+
+
+@pytest.mark.parametrize(
+    ("written", "environment", "sent"),
+    [
+        ("", "paper", True),
+        ('[risk]\nmax_order_notional = "1000000"\n', "paper", True),
+        ('[risk]\nmax_order_notional = "999999"\n', "paper", False),
+        ('[risk]\nmax_order_notional = "1000000"\n', "live", False),
+    ],
+)
+def test_the_default_limit_means_the_same_written_out_or_not(
+    writer: Writer,
+    broker: AlpacaBroker,
+    home: Path,
+    fake: FakeAlpaca,
+    written: str,
+    environment: str,
+    sent: bool,
+) -> None:
+    """On paper it stops no order for want of a quote; any other limit does, and any of a live account."""
+    path = home / "tradelog.toml"
+    number = f'environment = "{environment}"\naccount_number = "{fake.account_number}"\n'
+    path.write_text(path.read_text().replace('name = "alpaca"\n', f'name = "alpaca"\n{number}') + written)
+    config = config_module.load(path)
+    fake.faults.append(Fault("GET", status=404, body=b'{"message": "none"}', path="quotes", times=99))
+    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
+    decision_id = record.record(writer, config.account, record.parse(values)).decision_id
+    worker = Worker(writer, broker, config)
+    worker.start()
+    settle(worker, writer, decision_id)
+    assert len(fake.posts()) == int(sent)
+    assert (state(writer, decision_id)[2] == "risk.stale_data") is not sent
 
 
 def test_too_late_is_too_late_to_approve(writer: Writer, config: Config, decide: Decide) -> None:

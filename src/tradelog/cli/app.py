@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 from typer import _click
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from typer.core import TyperCommand, TyperGroup
 
 from tradelog.errors import TradelogError
@@ -77,13 +78,17 @@ def _load(name: str) -> _click.Command:
     module_name, summary = COMMANDS[name]
     module = import_module(f"tradelog.cli.{module_name}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(name, help=module.command.__doc__ or summary)(module.command)
+    single.command(name, help=module.command.__doc__ or summary, context_settings=HELP)(module.command)
     loaded: Any = typer.main.get_command(single)
     return loaded  # type: ignore[no-any-return]
 
 
+# As every program has it; typer knows --help alone by itself.
+HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     cls=LazyGroup,
+    context_settings=HELP,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -91,10 +96,21 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tradelog {version('tradelog')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     config: str = typer.Option(None, "--config", metavar="PATH", help="Configuration file to use."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    version: bool = typer.Option(  # noqa: ARG001
+        False, "--version", help="Show the version and exit.", callback=_version, is_eager=True
+    ),
 ) -> None:
     """Trade outbox and audit trail between a strategy and its broker."""
     if config:
@@ -105,30 +121,73 @@ def options(
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code. Errors become one line and a hint on stderr."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        # Before anything is done: a decision that cannot be answered would be made twice.
+        return _report(None, "standard output is closed", "redirect it to a file, or to /dev/null", 1)
     try:
-        app(args=list(arguments), prog_name="tradelog")
-    except SystemExit as end:
-        if end.code == 130:  # how typer ends what a signal interrupted
-            return _report(end, "interrupted", None, 130)
-        return end.code if isinstance(end.code, int) else 1
+        code = app(args=_options_first(arguments), prog_name="tradelog", standalone_mode=False)
+        sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except ClickException as error:
+        return _report(error, *_usage(error), 2)
     except TradelogError as error:
         return _report(error, error.message, error.hint, error.exit_code)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         return _report(error, "interrupted", None, 130)
     except BrokenPipeError:
         # The reader of our output has gone, which is its right; what came after it was not done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 1
+    except OSError as error:
+        if error.filename is None:
+            _give_up_output()
+        what = f"{error.filename}: " if error.filename is not None else "cannot write the output: "
+        return _report(
+            error, f"{what}{error.strerror or error}", "check the path, free space, permissions", 1
+        )
     except Exception as error:
         hint = "this is a fault of tradelog; run it again with --debug and report what it says"
         return _report(error, f"{type(error).__name__}: {error}", hint, 1)
-    return 0
+    if code == 130:  # how typer ends what a signal interrupted
+        return _report(None, "interrupted", None, 130)
+    return code if isinstance(code, int) else 0
 
 
-def _report(error: BaseException, message: str, hint: str | None, code: int) -> int:
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """The options of the program may also stand behind the command: ``tradelog status --config PATH``."""
+    first: list[str] = []
+    rest = list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    for position in range(end - 1, -1, -1):
+        if rest[position] == "--debug" or rest[position].startswith("--config="):
+            first.insert(0, rest.pop(position))
+        elif rest[position] == "--config" and position + 1 < len(rest):
+            first[:0] = rest[position : position + 2]
+            del rest[position : position + 2]
+    return first + rest
+
+
+def _usage(error: ClickException) -> tuple[str, str | None]:
+    """What was wrong with a command line, and where its options are listed."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = "tradelog" if context is None else context.command_path
+    return message[:1].lower() + message[1:], f"{path} --help"
+
+
+def _give_up_output() -> None:
+    """What is still to be printed cannot be: Python's own end must not try it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(error: BaseException | None, message: str, hint: str | None, code: int) -> int:
     from tradelog.shown import visible
 
-    if os.environ.get("TRADELOG_DEBUG"):
+    if error is not None and os.environ.get("TRADELOG_DEBUG"):
         import traceback
 
         traceback.print_exception(error)

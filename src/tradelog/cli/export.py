@@ -11,6 +11,7 @@ from tradelog.cli import render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.speaking import insist_on_id
 from tradelog.errors import UsageError
+from tradelog.shown import counted
 
 USAGE = "tradelog export bundle dec_4kz -o trade.zip, or --symbol AAPL --year 2025 -o aapl.zip"
 
@@ -73,7 +74,7 @@ def command(
         )
         return
     render.line(
-        f"{written.path}: {written.decisions} decisions, {written.records} records,"
+        f"{written.path}: {counted(written.decisions, 'decision')}, {counted(written.records, 'record')},"
         f" {written.entries} entries of the journal"
     )
     render.line(f"manifest {written.manifest_sha256}")

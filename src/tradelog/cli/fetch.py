@@ -19,6 +19,7 @@ from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line, note
 from tradelog.config import DEFAULT_SOURCES, Config, secret
 from tradelog.errors import CredentialsMissing, UsageError
+from tradelog.shown import counted
 
 if TYPE_CHECKING:
     from tradelog.ingest.run import IngestionRun
@@ -247,7 +248,7 @@ def _tell(run: IngestionRun) -> None:
         note("some rows could not be read, so nothing was marked gone")
     if run.unresolved:
         note(
-            f"{len(run.unresolved)} names of members are not resolved to a person:"
+            f"{counted(len(run.unresolved), 'name')} of members not resolved to a person:"
             " tradelog people --unresolved lists them"
         )
     age = _age(run)

@@ -13,6 +13,7 @@ from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.cli.speaking import filled, insist_on_why, named, request, speaking, until, writing
 from tradelog.config import Config
 from tradelog.errors import NeedsAttention, UsageError
+from tradelog.shown import counted
 from tradelog.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(
         with writer.reading() as connection:
             elsewhere = connection.execute(_ELSEWHERE, config.account).fetchone()[0]
     if elsewhere:
-        note(f"{elsewhere} orders of other accounts are open; tradelog halt with their tradelog.toml cancels")
+        note(f"open orders of other accounts: {elsewhere}; tradelog halt with their tradelog.toml cancels")
     if output_json:
         as_json({"scope": scope, "subject": subject, "halted_before": not is_new, "open_orders": rows})
     elif rows:
@@ -88,7 +89,10 @@ def command(
             f"{len(left)} not known to be gone: {listed}", hint="a worker follows them; tradelog status"
         )
     if left:
-        note(f"{len(left)} orders stay open at the broker; tradelog halt --cancel-open cancels them")
+        note(
+            f"{counted(len(left), 'order')} still open at the broker;"
+            " tradelog halt --cancel-open cancels them"
+        )
 
 
 def _is_known(config: Config, writer: Writer, strategy: str) -> bool:

@@ -11,6 +11,7 @@ from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
 from tradelog.report import known as report
+from tradelog.shown import counted
 
 COLUMNS = (
     Column("since", "known since"),
@@ -59,7 +60,9 @@ def command(
         )
         return
     how = "FILED by then, whenever we saw it" if found.as_filed else "known to us by then"
-    render.heading(f"{found.symbol} at {clock.local(found.at, zone)} ({zone}): {found.total} records {how}")
+    render.heading(
+        f"{found.symbol} at {clock.local(found.at, zone)} ({zone}): {counted(found.total, 'record')} {how}"
+    )
     for row in found.versions:
         _decorate(row, zone)
     if found.versions:

@@ -9,6 +9,7 @@ import typer
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.errors import NotFound
+from tradelog.shown import counted
 
 COLUMNS = (
     Column("name", "name as given", flex=True),
@@ -41,4 +42,7 @@ def command(
         return
     table(COLUMNS, found)
     open_ = sum(row["person"] is None for row in found)
-    note(f"{len(found)} names, {open_} of them nobody's; tradelog fetch committees brings the members")
+    note(
+        f"{counted(len(found), 'name')}, {open_} of them nobody's;"
+        " tradelog fetch committees brings the members"
+    )

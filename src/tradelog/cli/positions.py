@@ -11,6 +11,7 @@ from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.resolve import BREAKS
 from tradelog.errors import NeedsAttention
+from tradelog.shown import counted
 
 COLUMNS = (
     Column("symbol", "symbol"),
@@ -56,6 +57,6 @@ def command(
             table(BREAKS, [{**row, "age": age(row["found_at"])} for row in found["breaks"]])
     if found["breaks"]:
         raise NeedsAttention(
-            f"{len(found['breaks'])} breaks between the broker and the log",
+            f"{counted(len(found['breaks']), 'break')} between the broker and the log",
             hint='explain one: tradelog resolve BREAK --accept --why "..."',
         )

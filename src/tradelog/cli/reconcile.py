@@ -11,6 +11,7 @@ from tradelog.cli.render import as_json, line, table
 from tradelog.cli.resolve import BREAKS
 from tradelog.cli.speaking import speaking, writing
 from tradelog.errors import NeedsAttention, TradelogError
+from tradelog.shown import counted
 
 
 def command(
@@ -44,8 +45,9 @@ def command(
         name, environment, account = config.account
         line(f"account {account} ({name}, {environment})")
         line(
-            f"{result.orders} orders looked at: {result.news} with news, {len(result.adopted)} adopted;"
-            f" {result.fills} fills and {result.activities} other activities added"
+            f"{counted(result.orders, 'order')} looked at: {result.news} with news,"
+            f" {len(result.adopted)} adopted; {counted(result.fills, 'fill')} added,"
+            f" other activities: {result.activities}"
         )
         if result.opened is not None:
             line(f"opening positions recorded: {result.opened} symbols held without a fill")
@@ -57,6 +59,6 @@ def command(
         )
     if breaks:
         raise NeedsAttention(
-            f"{len(breaks)} breaks between the broker and the log",
+            f"{counted(len(breaks), 'break')} between the broker and the log",
             hint='explain one: tradelog resolve BREAK --accept --why "..."',
         )

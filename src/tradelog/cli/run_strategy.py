@@ -9,6 +9,7 @@ import typer
 from tradelog import clock, money
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.shown import counted
 
 
 def command(
@@ -60,7 +61,10 @@ def command(
         )
         return
     history = ", imported history included" if result.includes_backfill else ""
-    note(f"{name} as of {result.as_of}{history}: {result.considered} disclosures, {len(rows)} signals")
+    note(
+        f"{name} as of {result.as_of}{history}: {counted(result.considered, 'disclosure')},"
+        f" {counted(len(rows), 'signal')}"
+    )
     if not rows:
         line("no signals" if result.considered else "no signals: nothing was disclosed in the window")
         return

@@ -15,6 +15,7 @@ from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config import Config
 from tradelog.errors import NeedsAttention, TradelogError
 from tradelog.limits import as_text, with_lifts
+from tradelog.shown import counted
 from tradelog.store import controls
 from tradelog.store.writer import Writer
 
@@ -146,14 +147,17 @@ def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) ->
         never = f", {len(ended - sent)} of them never sent" if ended - sent else ""
         note(f"{len(sent)} sent, {done} ended{never}, {len(still_open)} still open")
     if held:
-        note(f"{held} decisions wait for the market to open")
+        note(f"waiting for the market to open: {counted(held, 'decision')}")
     if halted:
-        note(f"{len(halted)} decisions are halted: tradelog limits shows by whom")
+        note(f"halted: {counted(len(halted), 'decision')}; tradelog limits shows by whom")
     if unapproved:
-        note(f"{len(unapproved)} decisions wait for tradelog approve: tradelog decisions --waiting")
+        note(
+            f"waiting for tradelog approve: {counted(len(unapproved), 'decision')};"
+            " tradelog decisions --waiting"
+        )
     if waiting:
         raise TradelogError(
-            f"{waiting} due decisions were not sent: the broker did not answer, or the time was up",
+            f"{counted(waiting, 'due decision')} not sent: the broker did not answer, or the time was up",
             hint="they stay pending; run the worker again, or give it more [worker] once_seconds",
         )
     returned = [row for row in rows if row["status"] == "pending"]

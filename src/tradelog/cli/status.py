@@ -13,6 +13,7 @@ from tradelog.cli.limits import APPROVAL
 from tradelog.cli.render import Column, as_json, heading, line, pairs, table
 from tradelog.cli.resolve import BREAKS, UNKNOWN
 from tradelog.errors import NeedsAttention
+from tradelog.shown import counted
 
 OPEN = (
     Column("decision_id", "decision", style="id"),
@@ -89,7 +90,7 @@ def _tell(found: dict[str, Any], zone: str) -> None:
     pairs(
         [
             ("halted", halted or None),
-            ("waiting", f"{queue['pending']} decisions{oldest}; {queue['due']} of them due"),
+            ("waiting", f"{counted(queue['pending'], 'decision')}{oldest}; {queue['due']} of them due"),
             ("worker", "; ".join(beat) or nobody),
             ("open orders", len(found["open_orders"])),
             ("unknown", len(found["unknown"])),

@@ -12,6 +12,7 @@ from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
 from tradelog.errors import EvidenceBroken, UsageError
+from tradelog.shown import counted
 
 COLUMNS = (
     Column("check", "check"),
@@ -74,7 +75,7 @@ def command(
         _tell(verified, findings, len(kept), asked if broker else None, chain)
     if findings:
         raise EvidenceBroken(
-            f"{len(findings)} findings: this store is not what was written",
+            f"{counted(len(findings), 'finding')}: this store is not what was written",
             hint="keep the file as it is; compare it with a backup and with the heads kept elsewhere",
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from tradelog import clock, money, symbols
@@ -82,6 +83,9 @@ def _symbol(value: Any) -> str:
 
 def _choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str | None) -> str:
     value = values.get(name)
+    if isinstance(value, Enum):
+        # Such as alpaca-py's OrderSide.BUY: its value is the broker's own word.
+        value = value.value
     if value is None and default is not None:
         return default
     if value not in allowed:

@@ -17,6 +17,7 @@ from tradelog.execute import settle
 from tradelog.execute.outbox import Account
 from tradelog.limits import RiskConfig, as_text, as_toml, check_risk, limit_from, with_lifts
 from tradelog.operate.alerts import clear, raise_alert
+from tradelog.shown import counted
 from tradelog.store import controls
 from tradelog.store.writer import Transaction
 
@@ -115,7 +116,7 @@ def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], lim
     )[0]
     if sent < most:
         return False
-    why = f"{sent} orders within {money.to_text(limits.throttle_minutes)} minutes"
+    why = f"{counted(sent, 'order')} within {money.to_text(limits.throttle_minutes)} minutes"
     halt(tx, "strategy", strategy, "tradelog", why, account)
     raise_alert(
         tx, "strategy_halted", strategy, f"{strategy} has halted itself: {why}; tradelog resume --strategy"

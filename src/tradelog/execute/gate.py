@@ -23,7 +23,7 @@ from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.line import Line, Patience, wait_asked
 from tradelog.execute.outcome import Kind, of_lookup
 from tradelog.execute.snapshots import Snapshot, Snapshots, quote_age, quoted
-from tradelog.limits import RiskConfig
+from tradelog.limits import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import controls
@@ -269,9 +269,12 @@ class Gate:
         )
 
     def _is_lenient(self, limits: RiskConfig) -> bool:
-        """Whether the most that an order may be worth is nobody's word, but the default."""
-        named = self._config.risk.max_order_notional
-        return "max_order_notional" in self._config.unwritten and limits.max_order_notional == named
+        """Whether the most that an order may be worth is the default, written out or not.
+
+        It catches a zero too many, and stops no order on paper for want of a quote. What a live account
+        may send is always somebody's decision.
+        """
+        return limits.max_order_notional == MAX_ORDER_NOTIONAL and self._config.broker.environment == "paper"
 
     def _ask(self, limits: RiskConfig, kind: str, subject: str, *, insists: bool = True) -> bool:
         """Ask once; False where there is no answer to go by, and the line or the symbol has to wait.
@@ -331,9 +334,7 @@ class Gate:
         elif self._is_lenient(limits):
             # The limit that is on without anybody's word stops no order for want of a quote.
             rough = order.reference_price or self._last_close(order.symbol)
-            unpriced = (
-                f"no quote ({unknown.get('quote', 'not told')}), and the limit is not written in [risk]"
-            )
+            unpriced = f"no quote ({unknown.get('quote', 'not told')}), and the limit is the default"
         replaced = None if replaces is None else str(replaces["client_order_id"])
         spent = spending.Spending(tx, self._line.account, order.client_order_id, price, replaced)
         facts = risk.Facts(

@@ -51,18 +51,22 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
     Raises StoreMissing, StoreOlder, StoreNewer, StoreLocked or StoreError.
     """
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except PermissionError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}", hint="run as its owner") from error
+    if not is_there:
         raise StoreMissing(f"no store at {path}", hint="fetch or decide something first; that creates it")
-    with faults(path):
-        connection = sqlite3.connect(
-            f"file:{_uri_path(path)}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-        )
+    with faults(path, "read"):
         try:
-            connection.row_factory = sqlite3.Row
-            found = schema_of(connection)
-        except BaseException:
-            connection.close()
-            raise
+            connection, found = _open_to_read(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            # In a folder that cannot be written SQLite makes no -shm. Without a -wal nobody writes there
+            # either, and the file alone is the store.
+            if _name(error).startswith("SQLITE_CANTOPEN") and not _wal(path):
+                connection, found = _open_to_read(path, "mode=ro&immutable=1")
+            else:
+                raise
     if found == SCHEMA:
         return connection
     connection.close()
@@ -72,6 +76,31 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     raise StoreOlder(
         f"{path} has schema {found}; this tradelog reads {SCHEMA}", hint="upgrade it: tradelog upgrade"
     )
+
+
+def _open_to_read(path: Path, how: str) -> tuple[sqlite3.Connection, str | None]:
+    """(connection, its schema)."""
+    connection = sqlite3.connect(
+        f"file:{_uri_path(path)}?{how}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        return connection, schema_of(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _wal(path: Path) -> bool:
+    """Whether there is a -wal with something in it: the newest commits are there, and not in the file."""
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "") or ""
 
 
 def refuse_newer(path: Path, found: str) -> None:
@@ -115,12 +144,14 @@ def schema_digests(connection: sqlite3.Connection) -> list[list[str]]:
 
 
 @contextmanager
-def faults(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into the store's, which say what to do."""
+def faults(path: Path, doing: str = "write") -> Iterator[None]:
+    """Turn SQLite's errors into the store's, which say what to do; ``doing`` is what was tried, in a word."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
+        name = _name(error)
+        if doing == "read" and name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise _unreadable(path, error) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise StoreLocked(
                 f"{path} is locked by another process", hint="wait for it to end, then try again"
@@ -131,12 +162,24 @@ def faults(path: Path) -> Iterator[None]:
             ) from error
         raise
     except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
+        name = _name(error)
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             raise StoreError(
                 f"{path} is damaged or not a SQLite file: {error}", hint="restore it from a backup"
             ) from error
         raise
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> StoreError:
+    if not os.access(path, os.R_OK):
+        return StoreError(f"cannot read {path}: permission denied", hint="run as the user that owns it")
+    if _wal(path):
+        return StoreError(
+            f"cannot read {path} here: its newest commits are in {path.name}-wal, and the folder cannot be"
+            " written",
+            hint=f"copy {path.name} and {path.name}-wal together into a folder of your own",
+        )
+    return StoreError(f"cannot read {path}: {error}", hint="check permissions")
 
 
 def _create_private(path: Path) -> None:

@@ -26,6 +26,16 @@ NAMED = {
     "brk": ("breaks", "break_id"),
 }
 
+# The command that lists the ids of a kind.
+LISTED = {
+    "run": "tradelog runs",
+    "dec": "tradelog decisions",
+    "exe": "tradelog trades",
+    "sig": "tradelog decisions --not-taken",
+    "req": "tradelog status",
+    "brk": "tradelog positions",
+}
+
 # A run on another machine counts as dead when its heartbeat is this old.
 SILENT_SECONDS = 3600
 
@@ -48,17 +58,17 @@ class Reader:
         self.connection.close()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
-        with engine.faults(self.path):
+        with engine.faults(self.path, "read"):
             return [dict(row) for row in self.connection.execute(sql, parameters)]
 
     def one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
-        with engine.faults(self.path):
+        with engine.faults(self.path, "read"):
             row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else dict(row)
 
     def value(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """The first column of the first row, or None."""
-        with engine.faults(self.path):
+        with engine.faults(self.path, "read"):
             row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else row[0]
 
@@ -83,7 +93,9 @@ class Reader:
             )
             found += [(kind, row["id"]) for row in rows]
         if not found:
-            raise NotFound(f"nothing is named {text!r}", hint="tradelog runs and tradelog report list ids")
+            listed = LISTED.get(head, "tradelog decisions and tradelog runs")
+            verb = "lists" if head in LISTED else "list"
+            raise NotFound(f"no id is, or begins with, {text!r}", hint=f"{listed} {verb} ids")
         if len(found) > 1:
             raise UsageError(
                 f"{text!r} fits several ids: {', '.join(id_ for _, id_ in found[:3])}",

@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,24 +25,27 @@ from pathlib import Path
 from typing import Any
 
 from tradelog import clock
+from tradelog.errors import StoreError
 from tradelog.store import engine, journal
 
 Row = Mapping[str, Any]
 
 
 class Writer:
-    """Owns one connection. Not for use from several threads at a time."""
+    """Owns one connection. Threads may share it where it was opened for that; one of them acts at a time."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, actor: str) -> None:
         self.connection = connection
         self.path = path
         self.actor = actor
+        self._turn = threading.RLock()
+        self._is_closed = False
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """All or nothing. Raises StoreLocked, StoreUnwritable; an unjournaled change is an error."""
         connection = self.connection
-        with engine.faults(self.path):
+        with self._open(), engine.faults(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 tx = Transaction(connection, self.actor)
@@ -57,18 +61,28 @@ class Writer:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """This connection, for reads between transactions."""
-        with engine.faults(self.path):
+        with self._open(), engine.faults(self.path):
             yield self.connection
 
     def rows(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[dict[str, Any]]:
         """Rows by column name, read between transactions."""
-        with engine.faults(self.path):
+        with self._open(), engine.faults(self.path):
             cursor = self.connection.execute(sql, parameters)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """One thread at a time. Raises StoreError after `close`."""
+        with self._turn:
+            if self._is_closed:
+                raise StoreError(f"{self.path} was closed by this program", hint="open it anew")
+            yield
+
     def close(self) -> None:
-        self.connection.close()
+        with self._turn:
+            self._is_closed = True
+            self.connection.close()
 
 
 class Transaction:

@@ -51,7 +51,12 @@ TICKERS = "/files/company_tickers.json"
 def fetch(run: IngestionRun, request: Request) -> None:
     """New ownership filings into the run. Raises SourceError, ConfigError without a contact."""
     settings = request.settings
-    if not settings.contact or "@" not in settings.contact:
+    if settings.contact and "@" not in settings.contact:
+        raise ConfigError(
+            f"[sources.sec-edgar] contact = {settings.contact!r} holds no mail address",
+            hint='write contact = "Your Name you@example.com"',
+        )
+    if not settings.contact:
         raise ConfigError(
             "EDGAR wants to know who asks, and [sources.sec-edgar] contact is not set",
             hint='write contact = "Your Name you@example.com" there',
