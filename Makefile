@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test browser soak lint bench clean
 
-demo: .venv/ready
+demo: .venv/program
 	$(BIN)/tradelog demo
 
 # Side by side: most tests wait for a process or an answer more than they work.
@@ -37,11 +37,16 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.venv/ready: pyproject.toml
+# What the tests and linters need on top of the program.
+.venv/ready: .venv/program
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $@
+
+.venv/program: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 clean:

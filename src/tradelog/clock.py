@@ -117,6 +117,14 @@ def parse_day(text: str) -> date:
     return found
 
 
+def parse_past_day(text: str, zone_name: str = MARKET_ZONE) -> date:
+    """As `parse_day`; raises UsageError also for a day that has not come yet."""
+    day, today = parse_day(text), market_today(zone_name)
+    if day > today:
+        raise UsageError(f"{day} has not come yet", hint=f"today is {today} ({zone_name})")
+    return day
+
+
 def check_year(year: int) -> None:
     """Raise UsageError for a year that nobody can mean; at the ends of the calendar zones overflow."""
     if year not in YEARS:

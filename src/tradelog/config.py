@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from tradelog import clock
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
 from tradelog.limits import ControlConfig, RiskConfig, check_duration, check_risk
+from tradelog.parameters import PARAMETERS
 from tradelog.settings import T, coerce, known, one_of, section
 
 FILE_NAME = "tradelog.toml"
@@ -59,10 +60,6 @@ class WorkerConfig:
     lease_seconds: Decimal = Decimal(60)
     reconcile_seconds: Decimal = Decimal(900)
     once_seconds: Decimal = Decimal(10)
-
-
-# The parameters of the strategies that come with tradelog; the programs of others keep theirs elsewhere.
-PARAMETERS = {"congress": ("min_members", "window_days", "notional", "exit")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +282,7 @@ def _strategies(
     ours = {item.name for item in fields(ControlConfig)}
     parameters, controls = {}, {}
     for name, table in tables.items():
-        _check_strategy(name, table, ours)
+        _check_strategy(name, table, ours, base)
         parameters[name] = {key: value for key, value in table.items() if key not in ours}
         given = {key: value for key, value in table.items() if key in ours}
         found = section(ControlConfig, given, f"strategies.{name}", base)
@@ -321,7 +318,7 @@ def _check_words(command: str, where: str) -> None:
         raise ConfigError(f"{where} cannot be read: {error}") from error
 
 
-def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str]) -> None:
+def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str], base: Path) -> None:
     """A key that nobody reads is a gate that somebody thinks is there. Raises ConfigError."""
     limits = {item.name for item in fields(RiskConfig)} - ours
     wrong = next((key for key in table if key in limits), None)
@@ -329,7 +326,12 @@ def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str]) -> None
         raise ConfigError(
             f"{wrong!r} in [strategies.{name}] holds for all strategies", hint="move it to [risk]"
         )
-    known(table, (*PARAMETERS.get(name, ()), *sorted(ours)), f"[strategies.{name}]")
+    kind = PARAMETERS.get(name)
+    names = () if kind is None else tuple(item.name for item in fields(kind))
+    known(table, (*names, *sorted(ours)), f"[strategies.{name}]")
+    if kind is not None:
+        own = {key: value for key, value in table.items() if key not in ours}
+        section(kind, own, f"strategies.{name}", base)
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:

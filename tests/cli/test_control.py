@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import disclosures as d
+from tests.cli.terminal import show
 from tests.cli.test_orders import decide, one_line, resting
 from tests.conftest import Cli, scalar
 from tests.execute.driving import ENVIRONMENT
@@ -16,6 +17,7 @@ from tests.fakes.alpaca import FakeAlpaca, Fault
 from tradelog import config as config_module
 from tradelog.errors import ConfigError
 from tradelog.limits import RiskConfig
+from tradelog.parameters import PARAMETERS
 from tradelog.store.writer import Writer
 
 DAY = '"2999-01-01 16:00"'
@@ -43,7 +45,7 @@ def test_halt_and_resume_with_the_simulated_broker(cli: Cli, home: Path, writer:
     ended = cli("run-worker", "--once")
     assert ended.code == 0
     assert "halted: everything" in ended.err
-    assert "1 decisions are halted" in ended.err
+    assert "halted: 1 decision;" in ended.err
     assert statuses(cli)[later] == "pending"
     assert "everything" in cli("status").out
     assert cli("halt", "--why", "again").err.count("was halted already") == 1
@@ -167,9 +169,27 @@ def test_a_gate_that_is_not_there_is_an_error(text: str, message: str, home: Pat
 def test_the_parameters_of_our_strategies_are_known() -> None:
     from tradelog.decide.strategies import NAMES, load
 
-    assert set(config_module.PARAMETERS) == set(NAMES)
-    for name, known in config_module.PARAMETERS.items():
-        assert set(load(name).Parameters.__dataclass_fields__) == set(known)
+    assert set(PARAMETERS) == set(NAMES)
+    for name, kind in PARAMETERS.items():
+        assert load(name).Parameters is kind
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('min_members = "three"', "[strategies.congress] min_members must be a whole number, not 'three'"),
+        ("min_members = 0", "must be at least 1"),
+        ('notional = "0"', "notional must be above 0"),
+        ('exit = "never"', "exit = 'never' is not known"),
+        ("min_member = 3", "unknown key 'min_member' in [strategies.congress]"),
+    ],
+)
+def test_parameters_of_a_strategy_are_checked_as_the_file_is_read(home: Path, line: str, said: str) -> None:
+    """By any command: not when the strategy runs, which may be tomorrow's cron."""
+    ruled(home, f"[strategies.congress]\n{line}\n")
+    ended = show(home, "status")
+    assert ended.code == 4
+    assert said in ended.err
 
 
 def test_each_simulated_account_has_a_book_of_its_own(cli: Cli, home: Path) -> None:
@@ -257,7 +277,7 @@ def test_an_approval_as_a_command(cli: Cli, home: Path, writer: Writer) -> None:
     recorded = [json.loads(answer)["decision_id"] for answer in answers]
     ended = cli("run-worker", "--once")
     assert ended.code == 0
-    assert "2 decisions wait for tradelog approve" in ended.err
+    assert "waiting for tradelog approve: 2 decisions" in ended.err
     waiting = json.loads(cli("decisions", "--waiting", "--json").out)
     assert [row["decision_id"] for row in waiting["decisions"]] == recorded[::-1]
     assert cli("status").code == 6
@@ -313,7 +333,7 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     }
     assert all(row["count"] == 1 == sum(row["months"].values()) for row in found)
     text = cli("failures").out
-    assert "allowed: none of 1 restricted ones" in text
+    assert "is on restricted_symbols" in text
     assert cli("failures", "--year", "2020").out.endswith("nothing failed\n")
     only = json.loads(cli("failures", "--strategy", "bot", "--json").out)["failures"]
     assert [row["reason"] for row in only] == ["declined"]
@@ -327,7 +347,9 @@ def test_signals_that_were_not_taken_are_listed(cli: Cli, home: Path) -> None:
     found = json.loads(cli("decisions", "--not-taken", "--json").out)
     assert [(row["symbol"], row["reason"]) for row in found["signals"]] == [("AAPL", "no position to sell")]
     assert "no position to sell" in cli("decisions", "--not-taken", "--symbol", "aapl").out
-    assert "none" in cli("decisions", "--not-taken", "--symbol", "MSFT").out
+    assert "none" in cli("decisions", "--not-taken", "--symbol", "AAPL", "--year", "2020").out
+    nothing = cli("decisions", "--not-taken", "--symbol", "MSFT")
+    assert (nothing.code, nothing.err.splitlines()[0]) == (3, "error: nothing is on record of MSFT")
     assert one_line(cli("decisions", "--not-taken", "--status", "failed"))
     assert one_line(cli("decisions", "--status", "gone"))
 
@@ -342,7 +364,12 @@ def test_decisions_are_filtered(cli: Cli, home: Path) -> None:
     assert ids() == [second, first]
     assert ids("--status", "executed") == [first]
     assert ids("--symbol", "msft") == [second]
-    assert ids("--strategy", "bot") == ids("--year", "2020") == []
+    assert ids("--strategy", "congress", "--year", "2020") == ids("--year", "2020") == []
+    unknown = cli("decisions", "--strategy", "congres")
+    assert (unknown.code, unknown.err) == (
+        3,
+        "error: no strategy is named 'congres'\nhint: did you mean 'congress'?\n",
+    )
     assert "risk.long_only" in cli("decisions").out
 
 

@@ -24,7 +24,7 @@ from tradelog.store.writer import Writer
 
 ACCOUNT = ("simulated", "paper", "default")
 # 20:30 in New York is tomorrow in UTC.
-EVENING = "2031-01-01T01:30:00Z"
+EVENING = "2026-01-01T01:30:00Z"
 
 
 def decided(writer: Writer, count: int, **values: object) -> None:
@@ -82,14 +82,14 @@ def test_a_year_is_the_markets_wherever_the_machine_is(cli: Cli, writer: Writer)
     with freeze_time(EVENING):
         decided(writer, 1)
     for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles"):
-        assert json.loads(cli("decisions", "--year", "2030", "--json", TZ=zone).out)["total"] == 1
-        assert json.loads(cli("decisions", "--year", "2031", "--json", TZ=zone).out)["total"] == 0
-    found = json.loads(cli("decisions", "--year", "2031", "--tz", "UTC", "--json").out)
-    assert (found["total"], found["period"]) == (1, "2031-01-01 to 2031-12-31 (UTC)")
+        assert json.loads(cli("decisions", "--year", "2025", "--json", TZ=zone).out)["total"] == 1
+        assert json.loads(cli("decisions", "--year", "2026", "--json", TZ=zone).out)["total"] == 0
+    found = json.loads(cli("decisions", "--year", "2026", "--tz", "UTC", "--json").out)
+    assert (found["total"], found["period"]) == (1, "2026-01-01 to 2026-12-31 (UTC)")
     (row,) = read(cli("decisions", "--csv").out)
-    assert row["created"] == "2030-12-31 20:30:00"
+    assert row["created"] == "2025-12-31 20:30:00"
     (row,) = read(cli("decisions", "--csv", "--tz", "UTC").out)
-    assert row["created"] == "2031-01-01 01:30:00"
+    assert row["created"] == "2026-01-01 01:30:00"
 
 
 def test_a_report_as_one_list(cli: Cli, writer: Writer) -> None:

@@ -230,7 +230,7 @@ def test_the_year_bounds_what_is_in_it(home: Path) -> None:
         (("bundle", "-o", "x.zip"), 2, "name decisions, or --symbol"),
         (("bundle", "dec_zz9", "--symbol", "AAPL", "-o", "x.zip"), 2, "name decisions, or --symbol"),
         (("bundle", "--symbol", "AAPL"), 2, "-o FILE.zip is missing"),
-        (("bundle", "dec_zzzzzzz", "-o", "x.zip"), 3, "nothing is named"),
+        (("bundle", "dec_zzzzzzz", "-o", "x.zip"), 3, "no id is, or begins with"),
         (("bundle", "--symbol", "NOSUCH", "-o", "x.zip"), 3, "nothing of NOSUCH"),
         (("bundle", "--symbol", "AAPL", "--year", "1999", "-o", "x.zip"), 3, "nothing of AAPL in 1999-01-01"),
         (("bundle", "--symbol", "AAPL", "-o", "again.csv"), 2, "again.csv is there already"),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tradelog import clock, config
+from tradelog.errors import UsageError
 from tradelog.report import period
 from tradelog.store.reader import Reader
 
@@ -32,11 +33,15 @@ def covered(
 
     Where none of them is given, all days, or ``this_year``. Raises UsageError where they cannot be.
     """
+    named = zone or loaded.report.timezone
+    today = clock.market_today(named)
     if this_year and year is None and first is None and last is None:
-        year = clock.market_today(zone or loaded.report.timezone).year
+        year = today.year
+    if year is not None and year > today.year:
+        raise UsageError(f"{year} has not come yet", hint=f"today is {today} ({named})")
     return period.of(
         year,
-        None if first is None else clock.parse_day(first),
+        None if first is None else clock.parse_past_day(first, named),
         None if last is None else clock.parse_day(last),
-        zone or loaded.report.timezone,
+        named,
     )

@@ -13,6 +13,7 @@ from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
+from tradelog.report import subjects
 from tradelog.store import controls
 
 STATES = ("pending", "executing", "executed", "failed", "cancelled")
@@ -76,6 +77,8 @@ def command(
     with open_reader(config) as reader:
         found, total = listed(reader, config.account, wanted, limit=most)
         halts = controls.halts(reader.rows, config.account)
+        if not found:
+            subjects.check(reader, config, strategy=strategy, symbol=symbol)
     if output_json:
         as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": found})
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,15 +43,28 @@ def command(
     _step(config, "report", SYMBOL)
     line()
     line("Next, on the same store:")
-    line(f"  export TRADELOG_CONFIG={config}")
+    program = _program()
+    print(f"  export TRADELOG_CONFIG={shlex.quote(str(config.resolve()))}")
     for text in (
-        "tradelog runs",
-        f"tradelog show {_decision(config)}",
-        'tradelog decide buy 10 AAPL --why "my own reason" && tradelog run-worker --once',
-        f"tradelog report {SYMBOL} --json",
-        "tradelog strategies",
+        f"{program} runs",
+        f"{program} show {_decision(config)}",
+        f'{program} decide buy 10 AAPL --why "my own reason" && {program} run-worker --once',
+        f"{program} report {SYMBOL} --json",
+        f"{program} strategies",
     ):
-        line(f"  {text}")
+        print(f"  {text}")
+
+
+def _program() -> str:
+    """What runs this tradelog from a shell here: its name where that is found, otherwise its path."""
+    ours = Path(sys.executable).parent / "tradelog"
+    named = shutil.which("tradelog")
+    if named is not None and Path(named).resolve() == ours.resolve():
+        return "tradelog"
+    if not ours.is_file():
+        return f"{shlex.quote(sys.executable)} -m tradelog"
+    here = Path.cwd()
+    return shlex.quote(str(ours.relative_to(here) if ours.is_relative_to(here) else ours))
 
 
 def _step(config: Path, *arguments: str) -> None:

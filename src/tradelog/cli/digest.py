@@ -53,7 +53,7 @@ def command(
 
     config = load_config()
     name = zone or config.report.timezone
-    day = clock.market_today(name) if date is None else clock.parse_day(date)
+    day = clock.market_today(name) if date is None else clock.parse_past_day(date, name)
     wanted = period.of(None, day, day, name)
     with open_reader(config) as reader:
         found = report.digest(reader, config.account, wanted)

@@ -10,6 +10,7 @@ from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, heading, is_terminal, line, note, table
 from tradelog.report import failures as report
+from tradelog.report import subjects
 
 COLUMNS = (
     Column("stage", "said no"),
@@ -45,6 +46,8 @@ def command(
     days = covered(config, year, first, last, zone, this_year=True)
     with open_reader(config) as reader:
         found = report.failures(reader, config.account, days, strategy=strategy)
+        if not found:
+            subjects.check(reader, config, strategy=strategy)
     if output_json:
         render.as_json({"period": str(days), "failures": found})
         return

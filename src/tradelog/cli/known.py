@@ -48,6 +48,9 @@ def command(
         found = report.known(
             reader, symbol, moment, as_filed=as_filed, limit=-1 if show_all or output_json else report.NEWEST
         )
+        unseen = 0
+        if not found.total and not as_filed:
+            unseen = report.known(reader, symbol, moment, as_filed=True, limit=0).total
     if output_json:
         render.as_json(
             {
@@ -69,6 +72,9 @@ def command(
         render.table(COLUMNS, found.versions)
     else:
         render.line("  nothing")
+        if unseen:
+            filed = counted(unseen, "record")
+            render.note(f"hint: {filed} filed by then; tradelog known --as-filed lists them")
     if len(found.versions) < found.total:
         render.note(f"  the {len(found.versions)} newest of {found.total}; --all shows all")
 

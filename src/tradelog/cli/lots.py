@@ -11,6 +11,7 @@ from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, cents, dollars, heading, line, note, pairs, table
 from tradelog.report import lots as report
+from tradelog.report import subjects
 
 COLUMNS = (
     Column("symbol", "symbol"),
@@ -54,6 +55,8 @@ def command(
         rows, fees, total = report.lots(
             reader, config.account, days, symbol=None if symbol is None else symbol.strip().upper()
         )
+        if not rows:
+            subjects.check(reader, config, symbol=symbol)
     if output_json:
         notice = {"period": str(days), "notice": report.NOTICE}
         render.as_json({**notice, "lots": rows, "fees": fees, "total": asdict(total)})

@@ -131,6 +131,8 @@ def _flowing(parts: Sequence[str], width: int) -> str:
             if cell_len(lines[-1] + space + word) > width and lines[-1].strip():
                 lines.append("    ")
                 space = ""
+            if not lines[-1].strip():
+                lines[-1] = lines[-1][: max(0, width - cell_len(word))]
             lines[-1] += space + word
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ def command(
     from tradelog.decide.run import run_strategy
 
     config = load_config()
-    day = None if as_of is None else clock.parse_day(as_of)
+    day = None if as_of is None else clock.parse_past_day(as_of)
     known = prices.load(config.market.prices)
     if dry_run:
         with open_reader(config) as reader:
@@ -67,6 +67,11 @@ def command(
     )
     if not rows:
         line("no signals" if result.considered else "no signals: nothing was disclosed in the window")
+        if day is None and result.newest is not None:
+            note(
+                f"hint: the newest disclosure is of {result.newest}; tradelog run-strategy {name}"
+                f" --as-of {result.newest} decides as of that day, imported history included"
+            )
         return
     table(COLUMNS, rows)
 

@@ -7,6 +7,7 @@ from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, heading, line, note, table
+from tradelog.report import subjects
 from tradelog.report import trades as report
 
 COLUMNS = (
@@ -49,6 +50,8 @@ def command(
             strategy=strategy,
             limit=most,
         )
+        if not found:
+            subjects.check(reader, config, strategy=strategy, symbol=symbol)
     if output_json:
         render.as_json({"period": str(days), "total": total, "trades": found})
         return

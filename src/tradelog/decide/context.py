@@ -91,6 +91,17 @@ def disclosures(
     return tuple(_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in found)
 
 
+def newest_day(connection: sqlite3.Connection, strategy: Strategy) -> date | None:
+    """The day of the newest disclosure of a strategy's kind, imported history included."""
+    row = connection.execute(
+        "SELECT v.filed_at FROM record_versions v JOIN source_records r ON r.record_id = v.record_id"
+        " JOIN data_ingestion_runs d ON d.id = v.run WHERE r.kind = ? AND d.status = 'completed'"
+        " AND v.symbol IS NOT NULL AND v.filed_at IS NOT NULL ORDER BY v.filed_at DESC LIMIT 1",
+        (strategy.kind,),
+    ).fetchone()
+    return None if row is None else _market_day(row[0])
+
+
 def recorded(context: Context, markets: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """What is written down of a context: all of it, the disclosures by the numbers of their versions."""
     people = {

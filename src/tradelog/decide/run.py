@@ -34,11 +34,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class StrategyRunResult:
+    """``newest`` is the day of the newest disclosure on record, told where a run of today had no signal."""
+
     strategy_run_id: str | None
     as_of: date
     includes_backfill: bool
     considered: int
     outcomes: tuple[Outcome, ...]
+    newest: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +85,17 @@ def run_strategy(
     finally:
         connection.execute("COMMIT")
     signals = evaluate(strategy, seen)
+    newest = context.newest_day(connection, strategy) if as_of is None and not signals else None
     markets = {signal.symbol: prices.context(signal.symbol, day) for signal in signals}
     if writer is None:
         known = {(item.symbol, item.side, item.started) for item in seen.earlier}
         outcomes = [_preview(signal, known, markets[signal.symbol]) for signal in signals]
-        return StrategyRunResult(None, day, as_of is not None, len(seen.disclosures), tuple(outcomes))
+        return StrategyRunResult(None, day, as_of is not None, len(seen.disclosures), tuple(outcomes), newest)
     run = Run(strategy, parameters, seen, account, basis, as_of, markets)
     with writer.transaction() as tx:
         run_id = _insert_run(tx, run)
         outcomes = [_record_signal(tx, writer.actor, run, run_id, signal) for signal in signals]
-    return StrategyRunResult(run_id, day, as_of is not None, len(seen.disclosures), tuple(outcomes))
+    return StrategyRunResult(run_id, day, as_of is not None, len(seen.disclosures), tuple(outcomes), newest)
 
 
 def evaluate(strategy: Strategy, seen: Context) -> list[Signal]:

@@ -139,7 +139,7 @@ class Gate:
         if failed is None and self._waits_until(limits, claim.order, facts) is not None:
             return "the market is closed"
         self._record(tx, decision, claim.order, limits, checks)
-        return None if failed is None else f"risk.{failed.code}: {_in_words(failed)}"
+        return None if failed is None else f"risk.{failed.code}: {risk.reason(failed)}"
 
     def judge(
         self,
@@ -179,7 +179,7 @@ class Gate:
         checks = risk.judge(limits, facts)
         failed = next((item for item in checks if not item.passed), None)
         self._record(tx, decision, order, limits, checks)
-        return (None if failed is None else f"risk.{failed.code}: {_in_words(failed)}"), facts.value
+        return (None if failed is None else f"risk.{failed.code}: {risk.reason(failed)}"), facts.value
 
     def expire(self, tx: Transaction) -> None:
         """Cancel what was not sent in time: past its own time, too old, or never approved."""
@@ -428,7 +428,7 @@ class Gate:
 
     def _fail(self, tx: Transaction, decision: Mapping[str, Any], check: risk.Check) -> None:
         decision_id, code = decision["decision_id"], f"risk.{check.code}"
-        text = f"{decision['symbol']}: {_in_words(check)}"
+        text = f"{decision['symbol']}: {risk.reason(check)}"
         settle.end_unsent(tx, decision_id, "failed", code, text)
         raise_alert(tx, "trade_failed", decision_id, text)
         tx.journal("decision.refused_by_limit", decision_id, code=code)
@@ -448,12 +448,6 @@ def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
 def _subject(kind: str, symbol: str) -> str:
     """What a snapshot of a kind is of: a symbol, or the whole account."""
     return symbol if kind in _BY_SYMBOL else ""
-
-
-def _in_words(check: risk.Check) -> str:
-    if check.code == risk.STALE:
-        return f"{check.name} cannot be checked ({check.note}); allowed: {check.limit}"
-    return f"{check.name}: {check.observed}; allowed: {check.limit}"
 
 
 def _is_past(snapshot: Snapshot) -> bool:

@@ -174,7 +174,12 @@ class SimulatedBroker:
             return _refusal(422, 42210000, f"the simulated broker takes no {order.time_in_force} orders")
         price, label = self._price(order)
         if price is None:
-            return _refusal(422, 42210000, f"no price known for {order.symbol}")
+            return _refusal(
+                422,
+                42210000,
+                f"no price known for {order.symbol}: name a file of closes in [market] prices,"
+                " or give a limit price",
+            )
         quantity = order.quantity
         if quantity is None:
             assert order.notional is not None
