@@ -202,7 +202,13 @@ def find(explicit: Path | None = None) -> Path:
         return here.resolve()
     from platformdirs import user_config_path
 
-    home = user_config_path("tradelog") / FILE_NAME
+    try:
+        home = user_config_path("tradelog") / FILE_NAME
+    except RuntimeError:
+        raise ConfigError(
+            f"no {FILE_NAME} here, and this user has no home directory",
+            hint="create one: tradelog init, or name one: --config PATH",
+        ) from None
     if home.is_file():
         return home
     raise ConfigError(

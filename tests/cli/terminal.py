@@ -30,11 +30,11 @@ class _Stream(io.StringIO):
         return self._is_terminal
 
 
-def show(home: Path, *arguments: str, columns: int | None = None) -> Shown:
+def show(home: Path, *arguments: str, columns: int | None = None, config: str | None = None) -> Shown:
     """What a command prints: on a terminal so wide, or, without ``columns``, into a pipe."""
     out, err = (_Stream(is_terminal=columns is not None) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRADELOG_CONFIG", str(home / "tradelog.toml"))
+        patch.setenv("TRADELOG_CONFIG", str(home / "tradelog.toml") if config is None else config)
         patch.setenv("NO_COLOR", "1")
         patch.setenv("COLUMNS", str(columns or 80))
         patch.setattr(sys, "stdout", out)

@@ -56,9 +56,11 @@ def test_several_workers_on_one_store_send_each_decision_once(
 ) -> None:
     ids = [decide(symbol=f"S{number % 9}", quantity="1") for number in range(60)]
     workers = [start(home) for _ in range(3)]
-    left = "SELECT count(*) FROM trade_decisions WHERE status <> 'executed'"
+    # Fills can come later than their orders' end.
+    done = "SELECT (SELECT count(*) FROM trade_decisions WHERE status <> 'executed') = 0"
+    fills = "(SELECT count(DISTINCT fill_id) FROM fills) = 60"
     try:
-        wait_for(fake, workers[0], lambda: not scalar(writer, left))
+        wait_for(fake, workers[0], lambda: scalar(writer, f"{done} AND {fills}"))
     finally:
         for process in workers:
             process.send_signal(signal.SIGTERM)

@@ -63,7 +63,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         except sqlite3.OperationalError as error:
             # In a folder that cannot be written SQLite makes no -shm. Without a -wal nobody writes there
             # either, and the file alone is the store.
-            if _name(error).startswith("SQLITE_CANTOPEN") and not _wal(path):
+            if _name(error).startswith(_NO_ROOM) and not _wal(path):
                 connection, found = _open_to_read(path, "mode=ro&immutable=1")
             else:
                 raise
@@ -89,6 +89,10 @@ def _open_to_read(path: Path, how: str) -> tuple[sqlite3.Connection, str | None]
     except BaseException:
         connection.close()
         raise
+
+
+# How SQLite says that it may not make the files that it needs beside the store.
+_NO_ROOM = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 
 
 def _wal(path: Path) -> bool:
@@ -150,7 +154,7 @@ def faults(path: Path, doing: str = "write") -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         name = _name(error)
-        if doing == "read" and name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        if doing == "read" and name.startswith(_NO_ROOM):
             raise _unreadable(path, error) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise StoreLocked(
