@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test browser soak lint bench clean
+.PHONY: demo test test-quick test-clocks mutants browser soak lint bench clean
 
 demo: .venv/program
 	$(BIN)/tradelog demo
@@ -10,6 +10,25 @@ demo: .venv/program
 # Side by side: most tests wait for a process or an answer more than they work.
 test: .venv/ready
 	$(BIN)/python -m pytest -n 4 --dist worksteal
+
+# What starts no process and is quick: for a first look, and while writing.
+ROOMS := tests/decide tests/execute tests/operate tests/report tests/store tests/test_library.py
+QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
+test-quick: .venv/ready
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK_TESTS)
+
+# The suite on other days: New Year's Eve, a leap day, both nights that New York's clocks change, three years
+# ahead. QUICK=1 takes the quick tests only.
+CLOCKS := 2026-12-31T23:30-05:00 2028-02-29T12:00-05:00 2027-03-14T01:50-05:00 2027-11-07T01:50-04:00 \
+	$(shell expr $$(date +%Y) + 3)-11-28T09:00-05:00
+test-clocks: .venv/ready
+	set -e; for clock in $(CLOCKS); do \
+		TEST_CLOCK=$$clock $(BIN)/python -m pytest -n 4 --dist worksteal \
+			$(if $(QUICK),$(QUICK_TESTS)); done
+
+# Small wrong changes of the critical modules, one at a time: which does no test see? MODULE= names one of them.
+mutants: .venv/ready
+	$(BIN)/python -m tests.mutation $(MODULE)
 
 # The page of a bundle in headless Chromium, which Debian's package manager brings where it is not there.
 browser: .venv/ready

@@ -37,6 +37,16 @@ def pytest_report_header() -> str:
     return f"SQLite {sqlite3.sqlite_version}, clock {wall_clock.now():%Y-%m-%d %H:%M} UTC"
 
 
+# Fixtures and modules whose tests run the program as processes.
+PROCESSES = {"cli", "made", "worked", "checkout"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.process)
+
+
 @dataclass(frozen=True)
 class Ended:
     code: int
