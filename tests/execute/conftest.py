@@ -11,6 +11,8 @@ import pytest
 
 from tests import wall_clock
 from tests.execute import driving
+from tests.execute import stage as stage_module
+from tests.execute.stage import Stage
 from tests.fakes.alpaca import KEYS, FakeAlpaca
 from tradelog import clock
 from tradelog import config as config_module
@@ -57,6 +59,21 @@ def worker(writer: Writer, broker: AlpacaBroker, config: config_module.Config) -
     made = Worker(writer, broker, config)
     made.start()
     return made
+
+
+@pytest.fixture
+def stage(writer: Writer, home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A store and a broker without HTTP between, on a clock that moves by `driving.go` alone."""
+    monkeypatch.setattr(clock, "now", stage_module.now)
+    monkeypatch.setattr(clock, "running_seconds", stage_module.running_seconds)
+    monkeypatch.setattr(wall_clock, "now", stage_module.now)
+    path = home / "stage.toml"
+    path.write_text(
+        '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
+        "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 1\nlease_seconds = 5\n"
+        "unknown_grace_seconds = 40\n"
+    )
+    return Stage(writer, config_module.load(path))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -40,6 +40,8 @@ PRELOADED = (
 )
 # A mutant that runs this much longer than its tests take goes in circles.
 PATIENCE = 4.0
+# Of 100 mutants that are not equivalent, so many must be killed.
+LEAST_SHARE = 95
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -91,29 +93,58 @@ class Runner:
         tests = self._cover(session, targets)
         print(f"{len(tests)} tests, {time.monotonic() - began:.0f} s under coverage", flush=True)
         known = _equivalents()
-        results = {name: Result() for name in self._names}
         jobs = Jobs(self._jobs)
+        killed = survived = stale = 0
         for name, target in targets.items():
+            result = Result()
             for mutant in target.mutants:
-                if self._match not in mutant.key:
-                    continue
-                why = known.get((name, mutant.key))
-                if why is not None:
-                    results[name].equivalent.append((mutant, why))
-                    continue
-                chosen = self._choose(session, tests, target, mutant)
-                result = results[name]
-                jobs.start(
-                    lambda t=target, m=mutant, c=chosen: _try(t, m, c),
-                    _limit(chosen, tests),
-                    lambda is_killed, m=mutant, r=result: _note(r, m, is_killed=is_killed),
-                )
-        jobs.finish()
-        for name, target in targets.items():
+                if self._match in mutant.key:
+                    self._start(jobs, tests, session, target, mutant, result, known)
+            jobs.finish()
             keys = {mutant.key for mutant in target.mutants}
-            results[name].stale = [key for module, key in known if module == name and key not in keys]
-        self._report(results, time.monotonic() - began)
+            result.stale = [key for module, key in known if module == name and key not in keys]
+            self._control(jobs, session, tests, target)
+            _report(name, result)
+            killed += result.killed
+            survived += len(result.survived)
+            stale += len(result.stale)
+        share = 100 * killed / (killed + survived) if killed + survived else 100.0
+        seconds = time.monotonic() - began
+        print(f"{killed} of {killed + survived} killed ({share:.1f} %) in {seconds:.0f} s")
+        self.exit_code = int(share < LEAST_SHARE or stale > 0)
         return True
+
+    def _start(
+        self,
+        jobs: Jobs,
+        tests: dict[str, Covered],
+        session: pytest.Session,
+        target: Target,
+        mutant: Mutant,
+        result: Result,
+        known: Mapping[tuple[str, str], str],
+    ) -> None:
+        why = known.get((target.name, mutant.key))
+        if why is not None:
+            result.equivalent.append((mutant, why))
+            return
+        chosen = self._choose(session, tests, target, mutant)
+        jobs.start(
+            lambda: _try(target, mutant, chosen),
+            _limit(chosen, tests),
+            lambda is_killed: _note(result, mutant, is_killed=is_killed),
+        )
+
+    def _control(
+        self, jobs: Jobs, session: pytest.Session, tests: dict[str, Covered], target: Target
+    ) -> None:
+        """Without any mutant the tests pass: or what ails the forks would be taken for kills."""
+        chosen = self._choose(session, tests, target, target.mutants[0])
+        ended: list[bool] = []
+        jobs.start(lambda: _try(target, None, chosen), _limit(chosen, tests), ended.append)
+        jobs.finish()
+        if ended != [False]:
+            raise SystemExit(f"{target.name}: its tests fail in a fork without any mutant")
 
     def _cover(self, session: pytest.Session, targets: dict[str, Target]) -> dict[str, Covered]:
         """Run each test once, in a fork under coverage, so that nothing of it stays behind here."""
@@ -158,28 +189,6 @@ class Runner:
                 break
             chosen.append(item)
         return chosen
-
-    def _report(self, results: dict[str, Result], seconds: float) -> None:
-        killed = survived = 0
-        for name, result in results.items():
-            counted = result.killed + len(result.survived)
-            killed += result.killed
-            survived += len(result.survived)
-            share = f"{100 * result.killed / counted:.1f} %" if counted else "-"
-            print(
-                f"{name}: {result.killed} killed, {len(result.survived)} survived,"
-                f" {len(result.equivalent)} equivalent ({share})"
-            )
-            for mutant in result.survived:
-                print(f"  survived, line {mutant.line}: {mutant.key}")
-            for mutant, why in result.equivalent:
-                print(f"  equivalent, line {mutant.line}: {mutant.key}\n    {why}")
-            for key in result.stale:
-                print(f"  listed as equivalent, and no mutant any more: {key}")
-        counted = killed + survived
-        share = 100 * killed / counted if counted else 100.0
-        print(f"{killed} of {counted} killed ({share:.1f} %) in {seconds:.0f} s")
-        self.exit_code = int(share < 95 or any(result.stale for result in results.values()))
 
 
 class Target:
@@ -304,19 +313,36 @@ class Jobs:
         time.sleep(0.005)
 
 
-def _try(target: Target, mutant: Mutant, chosen: list[pytest.Item]) -> bool:
+def _try(target: Target, mutant: Mutant | None, chosen: list[pytest.Item]) -> bool:
     """In a fork: whether a test sees the mutant."""
     _quiet()
     home = tempfile.mkdtemp(prefix="tradelog-mutant-")
     try:
         try:
-            target.install(mutant)
+            if mutant is not None:
+                target.install(mutant)
         except Exception:
             return True
         _use(chosen, home)
         return any(has_failed for _, _, has_failed in _run(chosen))
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _report(name: str, result: Result) -> None:
+    counted = result.killed + len(result.survived)
+    share = f"{100 * result.killed / counted:.1f} %" if counted else "-"
+    print(
+        f"{name}: {result.killed} killed, {len(result.survived)} survived,"
+        f" {len(result.equivalent)} equivalent ({share})"
+    )
+    for mutant in sorted(result.survived, key=lambda item: item.start):
+        print(f"  survived, line {mutant.line}: {mutant.key}")
+    for mutant, why in result.equivalent:
+        print(f"  equivalent, line {mutant.line}: {mutant.key}\n    {why}")
+    for key in result.stale:
+        print(f"  listed as equivalent, and no mutant any more: {key}")
+    sys.stdout.flush()
 
 
 def _use(items: Sequence[pytest.Item], home: str) -> None:
