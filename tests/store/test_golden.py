@@ -15,7 +15,6 @@ import uuid
 import zipfile
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from tradelog.execute.brokers import connect
 from tradelog.execute.worker import Worker
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun
-from tradelog.store import journal, run_digest
+from tradelog.store import journal, run_digest, upgrade
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 
@@ -131,7 +130,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(socket, "gethostname", lambda: "golden")
     monkeypatch.setattr(os, "getpid", lambda: 4711)
     monkeypatch.setattr(getpass, "getuser", lambda: "golden")
-    monkeypatch.setattr(metadata, "version", lambda _: "1.2.3")
+    monkeypatch.setattr(upgrade, "version", lambda _: "1.2.3")
     for name in ("tradelog.store.process", "tradelog.execute.line", "tradelog.ingest.run"):
         module = __import__(name, fromlist=["boot_id"])
         if hasattr(module, "boot_id"):
