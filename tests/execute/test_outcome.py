@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tradelog.execute import outcome
-from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.brokers.base import Exchange, WireOrder
 from tradelog.execute.outcome import Kind
 
 ORDER = {"id": "1", "client_order_id": "tl-1", "symbol": "AAPL", "status": "accepted", "filled_qty": "0"}
@@ -137,3 +138,163 @@ def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
 )
 def test_cancel(answer: Exchange, kind: Kind) -> None:
     assert outcome.of_cancel(answer).kind is kind
+
+
+@pytest.mark.parametrize("judge", [outcome.of_submit, outcome.of_lookup, outcome.of_cancel])
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (exchange(None, error="timed out"), "timed out"),
+        (exchange(None), "no answer"),
+        (exchange(500, {"message": "try later"}), "HTTP 500: try later"),
+        (exchange(500, b"<html>"), "HTTP 500: no message in the broker’s form"),
+        (exchange(401, {"message": "who?"}), "who?"),
+        (exchange(401), "request is not authorized"),
+        (exchange(429, {"message": "slower"}), "slower"),
+        (exchange(429), "rate limit exceeded"),
+    ],
+)
+def test_the_broker_s_words_are_kept(judge: Any, answer: Exchange, message: str) -> None:
+    assert judge(answer).message == message
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_cancel_that_was_taken(status: int) -> None:
+    assert outcome.of_cancel(exchange(status)).kind is Kind.ASKED
+
+
+@pytest.mark.parametrize(
+    ("missing", "value"),
+    [(name, value) for name in ("id", "client_order_id", "symbol", "status") for value in (None, "", 5)],
+)
+def test_what_lacks_a_part_of_an_order_is_none(missing: str, value: Any) -> None:
+    assert outcome.as_order(ORDER) == ORDER
+    assert outcome.as_order(ORDER | {missing: value}) is None
+
+
+@pytest.mark.parametrize("filled", [None, "", "0", "x"])
+def test_filled_with_nothing_is_no_order(filled: Any) -> None:
+    assert outcome.as_order(ORDER | {"status": "filled", "filled_qty": filled}) is None
+    assert outcome.as_order(ORDER | {"status": "filled", "filled_qty": "1"}) is not None
+    assert outcome.as_order(ORDER | {"status": "canceled", "filled_qty": filled}) is not None
+
+
+def test_what_cannot_be_written_down_is_no_order() -> None:
+    assert outcome.as_order(ORDER | {"note": "\ud800"}) is None
+
+
+FILL = {"id": "f", "order_id": "o", "symbol": "AAPL", "side": "buy", "qty": "1", "price": "2"}
+FILL |= {"transaction_time": "2026-01-05T15:00:00Z"}
+
+
+@pytest.mark.parametrize("side", ["buy", "sell", "sell_short"])
+def test_a_fill(side: str) -> None:
+    assert outcome.is_fill(FILL | {"side": side})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("id", "order_id", "symbol") for value in (None, "", 5)),
+        *((name, value) for name in ("qty", "price") for value in (None, "", "x", 1.5)),
+        *(("side", value) for value in (None, "short", "")),
+        *(("transaction_time", value) for value in (None, "", "soon", 5)),
+    ],
+)
+def test_what_lacks_a_part_of_a_fill_is_none(name: str, value: Any) -> None:
+    assert not outcome.is_fill(FILL | {name: value})
+
+
+@pytest.mark.parametrize("item", [None, [], "x", 5])
+def test_what_is_no_object_is_no_fill(item: Any) -> None:
+    assert not outcome.is_fill(item)
+
+
+def wanted(**changes: Any) -> WireOrder:
+    values = {
+        **{"client_order_id": "tl-1", "symbol": "AAPL", "side": "buy", "quantity": Decimal("1.5")},
+        **{"notional": None, "order_type": "limit", "limit_price": Decimal(100), "stop_price": None},
+        **{"time_in_force": "day", "extended_hours": False},
+    }
+    return WireOrder(**(values | changes))
+
+
+OURS = {"client_order_id": "tl-1", "symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1.50"}
+IN_DOLLARS = wanted(quantity=None, notional=Decimal(50))
+
+
+@pytest.mark.parametrize(
+    ("changes", "order", "different"),
+    [
+        ({}, wanted(), None),
+        ({"client_order_id": "tl-2"}, wanted(), "client_order_id is tl-2, not tl-1"),
+        ({"symbol": "MSFT"}, wanted(), "symbol is MSFT, not AAPL"),
+        ({"symbol": "BTC/USD"}, wanted(symbol="BTC/USD"), None),
+        ({"symbol": "BTCUSD"}, wanted(symbol="BTC/USD"), None),
+        ({"side": "sell"}, wanted(), "side is sell, not buy"),
+        ({"type": "market"}, wanted(), "type is market, not limit"),
+        ({"type": None, "order_type": "limit"}, wanted(), None),
+        ({"type": None, "order_type": "market"}, wanted(), "type is market, not limit"),
+        ({"type": "limit", "order_type": "market"}, wanted(), None),
+        ({"qty": "1.6"}, wanted(), "qty is 1.6, not 1.5"),
+        ({"qty": None}, wanted(), "qty is None, not 1.5"),
+        ({"qty": None, "notional": "50"}, IN_DOLLARS, None),
+        ({"qty": None, "notional": "50.01"}, IN_DOLLARS, "notional is 50.01, not 50"),
+        # Filled, it may tell shares and no dollars any more.
+        ({"qty": "0.5", "notional": None}, IN_DOLLARS, None),
+        ({"qty": "0.5"}, IN_DOLLARS, None),
+        # A notional of an order by shares says nothing.
+        ({"notional": "999"}, wanted(), None),
+        (
+            {"side": "sell", "symbol": "MSFT"},
+            wanted(),
+            "symbol is MSFT, not AAPL; side is sell, not buy",
+        ),
+    ],
+)
+def test_an_order_under_our_id_is_ours_only_if_every_field_is(
+    changes: dict[str, Any], order: WireOrder, different: str | None
+) -> None:
+    assert outcome.mismatch(OURS | changes, order) == different
+
+
+def test_the_size_of_a_replacement_is_the_broker_s_to_say() -> None:
+    assert outcome.mismatch(OURS | {"qty": "7"}, wanted(), sized=False) is None
+    assert outcome.mismatch(OURS | {"qty": None, "notional": "7"}, IN_DOLLARS, sized=False) is None
+    assert outcome.mismatch(OURS | {"qty": "7", "side": "sell"}, wanted(), sized=False) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "different"),
+    [
+        ({}, None),
+        ({"qty": "2"}, "quantity is 2, not 1.5"),
+        ({"limit_price": "101"}, "limit price is 101, not 100"),
+        ({"stop_price": "99"}, "stop price is 99, not None"),
+        ({"time_in_force": "gtc"}, "time in force is gtc, not day"),
+    ],
+)
+def test_a_replacement_is_read_back_term_by_term(changes: dict[str, Any], different: str | None) -> None:
+    order = {"qty": "1.5", "limit_price": "100", "stop_price": None, "time_in_force": "day"}
+    assert outcome.unlike(order | changes, wanted()) == different
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("1.50", Decimal("1.5")), (2, Decimal(2)), (None, None), ("", None), ("x", None), (1.5, None)],
+)
+def test_a_number_of_an_order(value: Any, number: Decimal | None) -> None:
+    assert outcome.number({"qty": value}, "qty") == number
+    assert outcome.number({}, "qty") is None
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("asset FOO not found", "not_tradable"),
+        ("asset FOO is odd", "invalid_order"),
+        ("order not found", "invalid_order"),
+    ],
+)
+def test_an_asset_that_is_not_found(message: str, code: str) -> None:
+    assert outcome.refusal_code(422, message) == code
