@@ -113,6 +113,7 @@ class Stage:
         config = replace(self.config, risk=replace(self.config.risk, **risk))
         made = Worker(self.writer, self.broker, config)
         made.start()
+        self.broker.seen.clear()
         return made
 
     def alerts(self) -> list[str]:

@@ -1,0 +1,548 @@
+"""Submission: what leaves, when an unknown is asked about, and when the same id is sent once more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.execute.driving import go
+from tests.execute.stage import LEASE, Stage, moment
+from tests.fakes.direct import Fault
+from tradelog.execute import changes, control, outbox
+from tradelog.execute.line import MOST_SECONDS_BETWEEN
+from tradelog.execute.outbox import Claim
+from tradelog.execute.outcome import Kind
+from tradelog.execute.sending import LOOKUPS, MOST_SENDS, SLICE_SECONDS
+from tradelog.execute.worker import Worker
+
+# A quarter of the configured grace period.
+STEP = 10.0
+NOT_FOUND = json.dumps({"code": 40410000, "message": "order not found"}).encode()
+
+
+def requests(stage: Stage, method: str) -> list[str]:
+    return [path for seen, path, _ in stage.broker.seen if seen == method]
+
+
+def halt(stage: Stage, scope: str = "all", subject: str = "") -> None:
+    with stage.tx() as tx:
+        control.halt(tx, scope, subject, "ann", "odd prices", stage.account)
+
+
+def lost(stage: Stage, worker: Worker, **changes_: Any) -> Claim:
+    """A claim whose request left, and of which the broker has no trace."""
+    claim = stage.claim(stage.decide(**changes_), worker.line.worker_id)
+    stage.call(claim.execution_id, "submit", status=None, error="timed out")
+    stage.set("trade_executions", claim.execution_id, status="unknown", error_message="timed out")
+    return claim
+
+
+# What leaves.
+
+
+@pytest.mark.parametrize(("scope", "subject"), [("all", ""), ("symbol", "AAPL"), ("strategy", "manual")])
+def test_a_halt_between_claim_and_request_sends_nothing(stage: Stage, scope: str, subject: str) -> None:
+    """On the main path: the claim is committed, the request is not on the wire yet."""
+    worker = stage.worker()
+    decision_id = stage.decide()
+    claim = worker.gate.claim_next()
+    assert claim is not None
+    halt(stage, scope, subject)
+    stage.broker.seen.clear()
+    assert worker.sender._send(claim, goes_on=True) is None
+    assert not requests(stage, "POST")
+    row, attempt = (
+        stage.row("trade_decisions", decision_id),
+        stage.row("trade_executions", claim.execution_id),
+    )
+    assert (row["status"], row["lease_owner"], attempt["status"]) == ("pending", None, "not_sent")
+    assert attempt["error_message"] == "halted before it left"
+    assert "broker_not_sent" not in stage.alerts()
+
+
+@pytest.mark.parametrize(("scope", "subject"), [("symbol", "MSFT"), ("strategy", "bot")])
+def test_a_halt_of_something_else_holds_nothing_back(stage: Stage, scope: str, subject: str) -> None:
+    worker = stage.worker()
+    stage.decide()
+    claim = worker.gate.claim_next()
+    assert claim is not None
+    halt(stage, scope, subject)
+    worker.sender._send(claim, goes_on=False)
+    assert len(requests(stage, "POST")) == 1
+
+
+def test_a_halt_after_a_first_send_leaves_it_unknown(stage: Stage) -> None:
+    """It may be at the broker already: only its answer can say that it is not."""
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    halt(stage)
+    worker.sender.send(claim)
+    assert not requests(stage, "POST")
+    row, attempt = (
+        stage.row("trade_decisions", claim.decision_id),
+        stage.row("trade_executions", claim.execution_id),
+    )
+    assert (row["status"], row["next_attempt_at"], attempt["status"]) == (
+        "executing",
+        moment(STEP),
+        "unknown",
+    )
+
+
+@pytest.mark.parametrize("how", ["send", "_send"])
+def test_whoever_lost_the_lease_during_a_halt_writes_nothing(stage: Stage, how: str) -> None:
+    worker = stage.worker()
+    decision_id = stage.decide()
+    claim = worker.gate.claim_next()
+    assert claim is not None
+    halt(stage)
+    with stage.tx() as tx:
+        outbox.take_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
+    if how == "send":
+        worker.sender.send(claim)
+    else:
+        worker.sender._send(claim, goes_on=False)
+    assert not requests(stage, "POST")
+    assert stage.row("trade_executions", claim.execution_id)["status"] == "sending"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "leaves"), [(0, True), (2.999999, True), (3.0, True), (3.000001, False), (60, False)]
+)
+def test_a_request_leaves_only_while_the_lease_covers_it(stage: Stage, seconds: float, leaves: bool) -> None:
+    """A lease of 5 s and a call of 2 s at most: what was claimed more than 3 s ago may be somebody else's."""
+    worker = stage.worker()
+    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    go(seconds)
+    worker.sender.send(claim)
+    assert len(requests(stage, "POST")) == int(leaves)
+    if not leaves:
+        (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", claim.execution_id)
+        assert (call["method"], call["error"]) == ("POST", "not sent: its lease was about to end")
+        assert stage.row("trade_executions", claim.execution_id)["status"] == "not_sent"
+
+
+def test_a_replacement_that_came_too_late_is_named_by_its_method(stage: Stage) -> None:
+    worker = stage.worker()
+    decision_id = stage.decide(order_type="limit", limit_price="100")
+    old = stage.attempt(decision_id, "accepted", alpaca_order_id="one")
+    new = stage.attempt(decision_id, "unknown", client_order_id="tl-2", replaces=old, limit_price="101")
+    with stage.tx() as tx:
+        claim = outbox.take_over(tx, new, worker.line.worker_id, LEASE)
+    go(60)
+    worker.sender.send(claim)
+    assert not requests(stage, "PATCH")
+    (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", new)
+    assert call["method"] == "PATCH"
+
+
+@pytest.mark.parametrize("changes_", [{"side": "sell"}, {"symbol": "MSFT"}, {"qty": "11"}, {"type": "limit"}])
+def test_an_answer_that_is_another_order_proves_nothing(stage: Stage, changes_: dict[str, str]) -> None:
+    """At submission: the order of a mixed-up answer is not adopted."""
+    stage.books.reply_changes = changes_
+    worker = stage.worker()
+    decision_id = stage.decide()
+    claim = worker.gate.claim_next()
+    assert claim is not None
+    stage.books.hidden = 9
+    worker.sender._send(claim, goes_on=False)
+    attempt = stage.row("trade_executions", claim.execution_id)
+    assert (attempt["status"], attempt["alpaca_order_id"]) == ("unknown", None)
+    assert "another order" in stage.rows("SELECT message FROM alerts")[0]["message"]
+    assert stage.row("trade_decisions", decision_id)["status"] == "executing"
+
+
+@pytest.mark.parametrize("changes_", [{"side": "sell"}, {"symbol": "MSFT"}, {"qty": "11"}, {"type": "limit"}])
+def test_a_look_up_that_finds_another_order_is_for_a_person(stage: Stage, changes_: dict[str, str]) -> None:
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    order = {
+        **{"id": "theirs", "client_order_id": claim.order.client_order_id, "symbol": "AAPL", "side": "buy"},
+        **{"type": "market", "qty": "10", "status": "accepted", "filled_qty": "0", **changes_},
+    }
+    stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(order).encode()))
+    worker.sender.resolve(claim)
+    row = stage.row("trade_decisions", claim.decision_id)
+    assert "the broker has another order under our id" in row["needs_attention"]
+    assert stage.row("trade_executions", claim.execution_id)["alpaca_order_id"] is None
+    assert not requests(stage, "POST")
+
+
+def test_an_order_that_is_found_is_adopted_and_not_sent_again(stage: Stage) -> None:
+    stage.broker.faults.append(Fault("POST", accept=True))
+    worker = stage.worker()
+    decision_id = stage.decide()
+    worker.drain()
+    assert len(requests(stage, "POST")) == len(stage.books.orders) == 1
+    attempt = stage.rows("SELECT * FROM trade_executions")[0]
+    assert attempt["alpaca_order_id"] in stage.books.orders
+    assert stage.row("trade_decisions", decision_id)["lease_owner"] is None
+    assert stage.value("SELECT source FROM order_events ORDER BY event_id LIMIT 1") == "lookup"
+
+
+def test_an_order_in_an_answer_is_one_of_its_submission(stage: Stage) -> None:
+    worker = stage.worker()
+    stage.decide()
+    worker.drain()
+    assert stage.rows("SELECT source FROM order_events")[0]["source"] == "submit"
+
+
+# When an unknown is asked about.
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        *((count, STEP) for count in range(LOOKUPS + 1)),
+        (LOOKUPS + 1, 2 * STEP),
+        (LOOKUPS + 2, 4 * STEP),
+        (LOOKUPS + 3, MOST_SECONDS_BETWEEN),
+        (LOOKUPS + 20, MOST_SECONDS_BETWEEN),
+    ],
+)
+def test_an_unknown_is_asked_about_ever_less_often(stage: Stage, asked: int, seconds: float) -> None:
+    """Backoff: a quarter of the grace period within it, then twice as long each time, a minute at most."""
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    other = lost(stage, worker, symbol="MSFT")
+    for number in range(asked):
+        stage.call(claim.execution_id, "lookup", status=404, body=NOT_FOUND)
+        stage.call(other.execution_id, "lookup" if number % 2 else "submit", status=404, body=NOT_FOUND)
+    stage.call(claim.execution_id, "poll")
+    with stage.tx() as tx:
+        assert worker.sender._ask_at(tx, claim) == moment(seconds)
+
+
+def test_the_pauses_begin_anew_with_each_send(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    for _ in range(LOOKUPS + 3):
+        stage.call(claim.execution_id, "lookup", status=404, body=NOT_FOUND)
+    stage.call(claim.execution_id, "submit", status=None, error="timed out")
+    with stage.tx() as tx:
+        assert worker.sender._ask_at(tx, claim) == moment(STEP)
+
+
+def test_a_grace_period_that_is_long_is_not_cut_short(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    worker.line.config = replace(
+        stage.config, worker=replace(stage.config.worker, unknown_grace_seconds=1000)
+    )
+    with stage.tx() as tx:
+        assert worker.sender._ask_at(tx, claim) == moment(250)
+
+
+# When the broker has no trace of it.
+
+
+def look_ups(stage: Stage, claim: Claim, count: int, **more: Any) -> None:
+    for _ in range(count):
+        stage.call(claim.execution_id, "lookup", **({"status": 404, "body": NOT_FOUND} | more))
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "more", "is_gone"),
+    [
+        (LOOKUPS, 40, {}, True),
+        (LOOKUPS - 1, 40, {}, False),
+        (LOOKUPS, 39.999999, {}, False),
+        (LOOKUPS + 5, 39, {}, False),
+        (0, 4000, {}, False),
+        # One that is no answer of the broker's own does not count.
+        (LOOKUPS, 40, {"body": b"<html>not found</html>"}, False),
+        (LOOKUPS, 40, {"body": b""}, False),
+        (LOOKUPS, 40, {"status": 500}, False),
+        (LOOKUPS, 40, {"status": None, "error": "timed out"}, False),
+        (LOOKUPS, 40, {"purpose": "poll"}, False),
+    ],
+)
+def test_not_found_counts_by_the_broker_s_own_word_over_the_whole_grace_period(
+    stage: Stage, count: int, seconds: float, more: dict[str, Any], is_gone: bool
+) -> None:
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    go(seconds)
+    for _ in range(count):
+        values = {"purpose": "lookup", "status": 404, "body": NOT_FOUND} | more
+        stage.call(claim.execution_id, **values)
+    assert worker.sender._is_gone(claim) is is_gone
+
+
+def test_not_found_of_another_order_does_not_count(stage: Stage) -> None:
+    worker = stage.worker()
+    claim, other = lost(stage, worker), lost(stage, worker, symbol="MSFT")
+    go(50)
+    look_ups(stage, other, LOOKUPS)
+    assert not worker.sender._is_gone(claim)
+    assert worker.sender._is_gone(other)
+
+
+def test_not_found_before_the_last_send_does_not_count(stage: Stage) -> None:
+    worker = stage.worker()
+    claim, other = lost(stage, worker), lost(stage, worker, symbol="MSFT")
+    go(50)
+    look_ups(stage, claim, LOOKUPS)
+    look_ups(stage, other, LOOKUPS)
+    go(1)
+    stage.call(claim.execution_id, "submit", status=None, error="timed out")
+    go(50)
+    assert not worker.sender._is_gone(claim)
+    # Another order's send is not ours.
+    assert worker.sender._is_gone(other)
+    look_ups(stage, claim, LOOKUPS)
+    assert worker.sender._is_gone(claim)
+
+
+def test_a_second_send_that_left_no_word_counts_from_its_moment(stage: Stage) -> None:
+    """The worker was killed after it had written down the second send."""
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    go(50)
+    look_ups(stage, claim, LOOKUPS)
+    stage.set("trade_executions", claim.execution_id, resent_at=moment())
+    go(39)
+    look_ups(stage, claim, LOOKUPS)
+    assert not worker.sender._is_gone(claim)
+    go(1)
+    assert worker.sender._is_gone(claim)
+
+
+# The same id once more.
+
+
+def gone(stage: Stage, worker: Worker, sends: int = 1, **changes_: Any) -> Claim:
+    """An attempt that was sent so often, and that the broker has no trace of after all its time."""
+    claim = lost(stage, worker, **changes_)
+    for _ in range(sends - 1):
+        stage.call(claim.execution_id, "submit", status=None, error="timed out")
+    go(50)
+    look_ups(stage, claim, LOOKUPS)
+    with stage.tx() as tx:
+        return outbox.take_over(tx, claim.execution_id, worker.line.worker_id, LEASE)
+
+
+def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    worker.sender.resolve(claim)
+    ((_, _, body),) = [item for item in stage.broker.seen if item[0] == "POST"]
+    assert json.loads(body)["client_order_id"] == claim.order.client_order_id
+    row = stage.row("trade_decisions", claim.decision_id)
+    attempt = stage.row("trade_executions", claim.execution_id)
+    assert (row["retry_count"], attempt["resent_at"], len(stage.books.orders)) == (1, moment(), 1)
+
+
+@pytest.mark.parametrize(("sends", "is_sent"), [(MOST_SENDS - 1, True), (MOST_SENDS, False)])
+def test_it_is_sent_so_often_and_then_a_person_is_asked(stage: Stage, sends: int, is_sent: bool) -> None:
+    worker = stage.worker()
+    claim = gone(stage, worker, sends)
+    worker.sender.resolve(claim)
+    assert len(requests(stage, "POST")) == int(is_sent)
+    if not is_sent:
+        row = stage.row("trade_decisions", claim.decision_id)
+        assert row["needs_attention"] == f"sent {sends} times, and the broker knows nothing of it"
+        assert row["next_attempt_at"] == moment(3600)
+        assert "needs_attention" in stage.alerts()
+
+
+def test_what_waits_for_a_person_is_not_sent_again(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    stage.set("trade_decisions", claim.decision_id, needs_attention="a person is to say")
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
+
+
+@pytest.mark.parametrize("waits", [None, "a person is to say"])
+def test_what_somebody_wants_cancelled_is_given_up(stage: Stage, waits: str | None) -> None:
+    """Also where a person was to say: that is what they said."""
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    with stage.tx() as tx:
+        changes.ask_cancel(tx, claim.decision_id, "no more", "ann")
+    stage.set("trade_decisions", claim.decision_id, needs_attention=waits)
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    row = stage.row("trade_decisions", claim.decision_id)
+    attempt = stage.row("trade_executions", claim.execution_id)
+    assert (row["status"], row["failure_code"]) == ("cancelled", "cancelled_on_request")
+    assert (attempt["status"], row["lease_owner"]) == ("not_accepted", None)
+
+
+def test_an_id_that_was_refused_as_taken_is_never_sent_again(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    taken = json.dumps({"code": 40010001, "message": "client_order_id must be unique"}).encode()
+    stage.call(claim.execution_id, "submit", status=422, body=taken)
+    go(50)
+    look_ups(stage, claim, LOOKUPS)
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
+
+
+def test_what_is_halted_goes_back_to_where_it_waited(stage: Stage) -> None:
+    """Nobody has it: it holds back nothing of its symbol any more."""
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    halt(stage, "strategy", "manual")
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    assert stage.row("trade_decisions", claim.decision_id)["status"] == "pending"
+    assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
+
+
+def test_a_broker_that_takes_an_id_twice_is_not_asked_twice(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    stage.broker.rejects_duplicate_ids = False  # type: ignore[misc]
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    assert (
+        "would take the same id twice" in stage.row("trade_decisions", claim.decision_id)["needs_attention"]
+    )
+
+
+def test_the_last_refusal_ends_it_once_the_broker_has_no_trace(stage: Stage) -> None:
+    worker = stage.worker()
+    claim = lost(stage, worker)
+    refusal = json.dumps({"code": 40310000, "message": "insufficient buying power"}).encode()
+    stage.call(claim.execution_id, "submit", status=403, body=refusal)
+    go(50)
+    look_ups(stage, claim, LOOKUPS)
+    worker.sender.resolve(claim)
+    assert not requests(stage, "POST")
+    row = stage.row("trade_decisions", claim.decision_id)
+    assert (row["status"], row["failure_code"]) == ("failed", "insufficient_buying_power")
+
+
+@pytest.mark.parametrize("kind", ["refused", "bad keys", "throttled"])
+def test_a_refusal_of_a_repeated_send_proves_nothing_of_the_first(stage: Stage, kind: str) -> None:
+    """It may be refused because the first one landed and took the buying power."""
+    answers = {
+        "refused": (403, {"code": 40310000, "message": "insufficient buying power"}),
+        "bad keys": (401, {"message": "who?"}),
+        "throttled": (429, {"message": "slower"}),
+    }
+    status, body = answers[kind]
+    worker = stage.worker()
+    claim = gone(stage, worker)
+    stage.broker.faults.append(Fault("POST", status=status, body=json.dumps(body).encode()))
+    if kind == "bad keys":
+        with pytest.raises(Exception, match="refuses our keys"):
+            worker.sender.resolve(claim)
+    else:
+        worker.sender.resolve(claim)
+    assert len(requests(stage, "POST")) == 1
+    row = stage.row("trade_decisions", claim.decision_id)
+    assert (row["status"], stage.row("trade_executions", claim.execution_id)["status"]) == (
+        "executing",
+        "unknown",
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", [(None, b""), (500, b""), (422, b'{"message":"client_order_id must be unique"}')]
+)
+def test_an_unclear_answer_is_asked_about_at_once(stage: Stage, answer: tuple[int | None, bytes]) -> None:
+    worker = stage.worker()
+    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    stage.broker.faults.append(Fault("POST", status=answer[0], body=answer[1]))
+    worker.sender.send(claim)
+    assert len(requests(stage, "GET")) == 1
+    assert "by_client_order_id" in requests(stage, "GET")[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(429, b"{}"), (403, b'{"message":"insufficient buying power"}')],
+)
+def test_a_clear_answer_is_not_asked_about(stage: Stage, status: int, body: bytes) -> None:
+    worker = stage.worker()
+    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    stage.broker.faults.append(Fault("POST", status=status, body=body))
+    assert worker.sender.send(claim).kind in (Kind.THROTTLED, Kind.REFUSED)
+    assert not requests(stage, "GET")
+
+
+# One drain.
+
+
+def slow(stage: Stage, seconds: float) -> None:
+    """Each request takes so long."""
+    stage.broker._tick = lambda what: go(seconds) if what.startswith("after POST") else None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sent"), [(SLICE_SECONDS / 4, 5), (SLICE_SECONDS - 0.001, 3), (SLICE_SECONDS, 2), (3, 2)]
+)
+def test_a_drain_gives_way_after_a_slice_and_goes_on_afterwards(
+    stage: Stage, seconds: float, sent: int
+) -> None:
+    """``sent``: those that began within the slice, and the one that was claimed with the last of them."""
+    ids = [stage.decide(symbol=f"S{number}", quantity="1") for number in range(6)]
+    worker = stage.worker()
+    worker.line.lease = LEASE * 100
+    slow(stage, seconds)
+    worker.drain()
+    assert len(requests(stage, "POST")) == sent
+    assert not worker.sender.is_idle
+    for _ in range(8):
+        worker.drain()
+    assert len(requests(stage, "POST")) == 6
+    assert worker.sender.is_idle
+    assert worker.sender.summary.sent == set(ids)
+
+
+def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: Stage) -> None:
+    worker = stage.worker()
+    worker.drain()
+    assert worker.sender.is_idle
+    worker.line.pause(5)
+    worker.drain()
+    assert not worker.sender.is_idle
+    go(5)
+    worker.gate._patience.failed("quote:AAPL")
+    worker.drain()
+    assert not worker.sender.is_idle
+    worker.gate._patience.done("quote:AAPL")
+    worker.drain()
+    assert worker.sender.is_idle
+
+
+def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
+    worker = stage.worker()
+    for number in range(4):
+        claim = stage.claim(stage.decide(symbol=f"S{number}"))
+        stage.set("trade_executions", claim.execution_id, status="unknown")
+        with stage.tx() as tx:
+            outbox.release(tx, claim.decision_id, claim.token)
+    stage.broker._tick = lambda what: go(SLICE_SECONDS / 2) if what == "after GET" else None
+    worker.sender.settle_unsettled()
+    assert len(requests(stage, "GET")) == 2
+    go(1000)
+    worker.line.pause(5)
+    worker.sender.settle_unsettled()
+    assert len(requests(stage, "GET")) == 2
+
+
+def test_one_limit_that_is_heard_stops_the_next_claim(stage: Stage) -> None:
+    """A limit is heard before the next decision is claimed: it would wait under a lease."""
+    for number in range(3):
+        stage.decide(symbol=f"S{number}")
+    worker = stage.worker()
+    stage.broker.faults.append(Fault("POST", status=429, body=b"{}"))
+    worker.drain()
+    assert len(requests(stage, "POST")) == 1
+    statuses = [row["status"] for row in stage.rows("SELECT status FROM trade_executions")]
+    assert statuses == ["not_accepted"]
+    worker.drain()
+    assert len(requests(stage, "POST")) == 1
+    go(61)
+    worker.drain()
+    assert len(requests(stage, "POST")) == 4
