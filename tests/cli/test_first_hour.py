@@ -187,7 +187,7 @@ def test_a_contact_without_a_mail_address_is_named(home: Path) -> None:
         ("max_order_quantity = 500", "600", "600 shares; the limit is 500 (max_order_quantity)"),
         ("max_order_notional = 50", "1", "$100; the limit is $50 (max_order_notional)"),
         ("max_day_notional = 50", "1", "$100 today, with this order; the limit is $50 (max_day_notional)"),
-        ("max_orders_per_day = 0", "1", "1 orders today; the limit is 0 (max_orders_per_day)"),
+        ("max_orders_per_day = 0", "1", "orders today: 1; the limit is 0 (max_orders_per_day)"),
     ],
 )
 def test_a_refusal_by_a_limit_is_a_sentence(home: Path, limit: str, size: str, said: str) -> None:

@@ -214,3 +214,213 @@ def test_an_order_is_valued_at_what_it_may_cost(
 def test_what_is_not_for_the_session_keeps_no_hours(placed: WireOrder) -> None:
     assert risk.judge(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
     assert risk.needs(limits(market_hours="refuse"), placed) == frozenset()
+
+
+MARKET = order(order_type="market")
+LIMITED = order(order_type="limit", limit_price=D(110))
+STOPPED = order(order_type="stop_limit", limit_price=D(110), stop_price=D(109))
+SELL = order(side="sell")
+
+
+@pytest.mark.parametrize(
+    ("name", "limits_", "known", "row"),
+    [
+        (
+            "gross_exposure",
+            {"max_gross_exposure": D(500)},
+            facts(exposure=(D(900), D(900))),
+            ("900", "500", True, "it makes the exposure no larger", None),
+        ),
+        (
+            "gross_exposure",
+            {"max_gross_exposure": D(500)},
+            facts(exposure=(D(400), D(500))),
+            ("500", "500", True, None, None),
+        ),
+        (
+            "gross_exposure",
+            {"max_gross_exposure": D(500)},
+            facts(exposure=(D(900), D(901))),
+            ("901", "500", False, None, "gross_exposure"),
+        ),
+        (
+            "gross_exposure",
+            {"max_gross_exposure": D(500)},
+            facts(price=None, quote=None, unknown={"quote": "none", "position": "late"}),
+            (None, "500", False, "quote: none", "stale_data"),
+        ),
+        (
+            "gross_exposure",
+            {"max_gross_exposure": D(500)},
+            facts(unknown={"quote": "none", "position": "late"}),
+            (None, "500", False, "position: late", "stale_data"),
+        ),
+        (
+            "duplicate",
+            {"duplicate_window_seconds": D(60)},
+            facts(),
+            (None, "once in 60 s", True, None, None),
+        ),
+        (
+            "duplicate",
+            {"duplicate_window_seconds": D(60)},
+            facts(duplicate="dec_1"),
+            ("dec_1", "once in 60 s", False, "the same strategy, symbol, side and size", "duplicate"),
+        ),
+        (
+            "long_only",
+            {"long_only": True},
+            facts(SELL, available=D(-3)),
+            ("10", "0 shares held and free", False, None, "long_only"),
+        ),
+        (
+            "long_only",
+            {"long_only": True},
+            facts(SELL, available=D(10)),
+            ("10", "10 shares held and free", True, None, None),
+        ),
+        (
+            "long_only",
+            {"long_only": True},
+            facts(SELL, unknown={"quote": "none", "position": "late"}),
+            (None, "the position", False, "position: late", "stale_data"),
+        ),
+        (
+            "long_only",
+            {"long_only": True},
+            facts(dollars("5", side="sell"), available=D(1), price=None, unknown={"quote": "none"}),
+            (None, "the position", False, "quote: none", "stale_data"),
+        ),
+        (
+            "price_collar",
+            {"price_collar_percent": D(1)},
+            facts(LIMITED, quote=D(110)),
+            ("110", "within 1 % of the quote", True, "110 is the quote", None),
+        ),
+        (
+            "price_collar",
+            {"price_collar_percent": D(1)},
+            facts(STOPPED, quote=D(50)),
+            ("110", "within 1 % of the quote", True, "109 is its stop", None),
+        ),
+        (
+            "price_collar",
+            {"price_collar_percent": D(1)},
+            facts(MARKET),
+            (None, "within 1 % of the quote", True, "the order has no price of its own", None),
+        ),
+        (
+            "buying_power",
+            {"buying_power": True},
+            facts(power=D(-5)),
+            ("1000", "0", False, None, "buying_power"),
+        ),
+        ("buying_power", {"buying_power": True}, facts(power=D(1000)), ("1000", "1000", True, None, None)),
+        (
+            "buying_power",
+            {"buying_power": True},
+            facts(unknown={"account": "late", "quote": "none"}),
+            (None, "the buying power", False, "account: late", "stale_data"),
+        ),
+        (
+            "buying_power",
+            {"buying_power": True},
+            facts(power=D(1), price=None, unknown={"account": "late", "quote": "none"}),
+            (None, "the buying power", False, "quote: none", "stale_data"),
+        ),
+        (
+            "asset",
+            {"tradable_assets": True},
+            facts(asset={"tradable": True, "fractionable": False}),
+            ("tradable", "tradable", True, None, None),
+        ),
+        (
+            "asset",
+            {"tradable_assets": True},
+            facts(dollars("5"), asset={"tradable": False}),
+            ("not tradable and not fractionable", "tradable and fractionable", False, None, "asset"),
+        ),
+        ("market_hours", {"market_hours": "wait"}, facts(is_open=True), ("open", "wait", True, None, None)),
+        (
+            "market_hours",
+            {"market_hours": "wait"},
+            facts(is_open=False),
+            ("closed", "wait", True, None, None),
+        ),
+        (
+            "market_hours",
+            {"market_hours": "refuse"},
+            facts(is_open=False),
+            ("closed", "refuse", False, None, "market_hours"),
+        ),
+        (
+            "order_notional",
+            {"max_order_notional": D(1)},
+            facts(price=None, quote=None, unpriced="no quote"),
+            (None, "1", True, "no quote", None),
+        ),
+        (
+            "order_notional",
+            {"max_order_notional": D(1)},
+            facts(price=None, quote=None, unpriced="no quote", rough=D("0.1")),
+            ("1", "1", True, None, None),
+        ),
+        (
+            "order_notional",
+            {"max_order_notional": D(1)},
+            facts(price=D(1), unpriced="no quote"),
+            ("10", "1", False, None, "order_notional"),
+        ),
+        (
+            "order_quantity",
+            {"max_order_quantity": D(4)},
+            facts(dollars("10"), price=D(3)),
+            ("3.333333333", "4", True, None, None),
+        ),
+        (
+            "order_quantity",
+            {"max_order_quantity": D(4)},
+            facts(order(quantity=D("1.123456789"))),
+            ("1.123456789", "4", True, None, None),
+        ),
+    ],
+)
+def test_what_a_check_writes_down(
+    name: str, limits_: dict[str, Any], known: risk.Facts, row: tuple[Any, ...]
+) -> None:
+    """What was observed, the limit, the verdict, why, and the code: kept with the decision."""
+    checks = {item.name: item for item in risk.judge(limits(**limits_), known)}
+    check = checks[name]
+    assert (check.observed, check.limit, check.passed, check.note, check.code) == row
+    assert ("note" in check.as_row()) is (check.note is not None)
+
+
+def test_no_limit_is_no_check_even_where_nobody_knows_a_price() -> None:
+    unpriced = facts(price=None, quote=None, unpriced="no quote")
+    assert risk.judge(limits(max_order_notional=None), unpriced) == []
+
+
+@pytest.mark.parametrize(
+    ("placed", "quote", "price"),
+    [
+        (order(side="buy"), D(100), D(100)),
+        (order(side="buy", order_type="trailing_stop", trail_price=D(7)), D(100), D(107)),
+        (order(side="buy", order_type="trailing_stop", trail_percent=D(5)), D(100), D(105)),
+        (order(side="sell", order_type="trailing_stop", trail_price=D(7)), D(100), D(100)),
+        (order(side="buy", order_type="limit", limit_price=D(90)), D(100), D(90)),
+        (order(side="sell", order_type="limit", limit_price=D(110)), D(100), D(110)),
+        (order(side="sell", order_type="limit", limit_price=D(110)), None, D(110)),
+        (order(side="buy", order_type="stop", stop_price=D(120)), D(100), D(120)),
+        (order(side="buy"), None, None),
+    ],
+)
+def test_the_price_that_values_an_order(placed: WireOrder, quote: Any, price: Any) -> None:
+    assert risk.valuing_price(placed, quote) == price
+
+
+@pytest.mark.parametrize("check", sorted(risk._REASONS))
+def test_every_check_has_a_reason_for_people(check: str) -> None:
+    failed = risk.Check(check, "OBSERVED", "LIMIT", False, "NOTE", check)
+    assert risk.reason(failed)
+    stale = risk.Check(check, None, "LIMIT", False, "quote: none", risk.STALE)
+    assert risk.reason(stale) == f"{check} cannot be checked: quote: none"

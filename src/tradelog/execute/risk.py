@@ -42,15 +42,15 @@ _REASONS = {
     "allowed_symbol": "{observed} is not on allowed_symbols",
     "market_hours": "the market is {observed} (market_hours = {limit})",
     "asset": "the asset is {observed} (tradable_assets)",
-    "order_quantity": "{observed} shares; the limit is {limit} (max_order_quantity)",
+    "order_quantity": "{observed} {shares}; the limit is {limit} (max_order_quantity)",
     "order_notional": "${observed}; the limit is ${limit} (max_order_notional)",
     "symbol_notional": "${observed} in the symbol today, with this order; the limit is ${limit}"
     " (max_symbol_notional)",
     "day_notional": "${observed} today, with this order; the limit is ${limit} (max_day_notional)",
-    "orders_per_minute": "{observed} orders within a minute; the limit is {limit} (max_orders_per_minute)",
-    "orders_per_day": "{observed} orders today; the limit is {limit} (max_orders_per_day)",
+    "orders_per_minute": "orders within a minute: {observed}; the limit is {limit} (max_orders_per_minute)",
+    "orders_per_day": "orders today: {observed}; the limit is {limit} (max_orders_per_day)",
     "duplicate": "repeats {observed}; the limit is {limit} (duplicate_window_seconds)",
-    "long_only": "{observed} shares to sell; {limit} (long_only)",
+    "long_only": "{observed} {shares} to sell; {limit} (long_only)",
     "gross_exposure": "exposure of ${observed}; the limit is ${limit} (max_gross_exposure)",
     "buying_power": "${observed}; the buying power is ${limit} (buying_power)",
     "price_collar": "price {observed} is not {limit}, {note} (price_collar_percent)",
@@ -61,7 +61,10 @@ def reason(check: Check) -> str:
     """Why a check failed, for people."""
     if check.code == STALE:
         return f"{check.name} cannot be checked: {check.note}"
-    return _REASONS[check.name].format(observed=check.observed, limit=check.limit, note=check.note)
+    shares = "share" if check.observed == "1" else "shares"
+    return _REASONS[check.name].format(
+        observed=check.observed, limit=check.limit, note=check.note, shares=shares
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,343 @@
+"""Pre-trade checks, rule by rule: how fresh what they look at must be, and what ends without being sent."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.execute.driving import go
+from tests.execute.stage import RUNNING, Stage, moment
+from tests.fakes.direct import Fault
+from tradelog import clock
+from tradelog.execute import outbox, risk
+from tradelog.execute.brokers.base import WireOrder
+from tradelog.execute.gate import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
+from tradelog.execute.snapshots import Snapshot
+from tradelog.limits import ControlConfig, RiskConfig
+
+D = Decimal
+
+
+def known(gate: Gate, kind: str, value: Any, subject: str = "", **more: Any) -> None:
+    """What the broker told of a kind, a moment ago."""
+    given = {"as_of": moment(), "taken": clock.running_seconds(), "seen": (0, 0), "missing": None} | more
+    gate.snapshots._known[kind, subject] = Snapshot(7, value, **given)
+
+
+def quote(price: str = "100", at: str | None = None) -> dict[str, Any]:
+    return {"quotes": {"AAPL": {"ap": price, "bp": price, "t": at or moment()}}}
+
+
+def hours(*, is_open: bool, turns: float) -> dict[str, Any]:
+    """The market's clock as told; it opens or closes after so many seconds from now."""
+    names = ("next_close", "next_open") if is_open else ("next_open", "next_close")
+    return {"is_open": is_open, names[0]: moment(turns), names[1]: moment(turns + 20_000)}
+
+
+def order(stage: Stage, **changes: Any) -> WireOrder:
+    return outbox.wire_order(stage.row("trade_decisions", stage.decide(**changes)))
+
+
+def verdict(stage: Stage, gate: Gate, limits: RiskConfig, decision_id: str | None = None) -> dict[str, Any]:
+    """Hold a decision against the limits; what was written down of it."""
+    decision = stage.row("trade_decisions", decision_id or stage.decide())
+    with stage.tx() as tx:
+        gate.judge(tx, decision, outbox.wire_order(decision), limits)
+    row = stage.rows("SELECT * FROM risk_checks ORDER BY check_id DESC LIMIT 1")[0]
+    return {**row, **json.loads(row["checks"])}
+
+
+STRICT = RiskConfig(max_order_notional=D(5000), long_only=False)
+
+
+# How fresh it must be.
+
+
+@pytest.mark.parametrize(("age", "is_fresh"), [(0, True), (30, True), (30.001, False), (60, False)])
+def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: float, is_fresh: bool) -> None:
+    gate = stage.worker().gate
+    known(gate, "quote", quote(), "AAPL")
+    go(age)
+    assert gate._is_fresh(STRICT, "quote", "AAPL") is is_fresh
+    assert not gate._is_fresh(STRICT, "quote", "MSFT")
+
+
+@pytest.mark.parametrize(
+    ("value", "is_fresh"),
+    [("open", True), ("just closed", False), ("just opened", False), (None, True)],
+)
+def test_hours_are_fresh_until_the_market_turns(stage: Stage, value: str | None, is_fresh: bool) -> None:
+    gate = stage.worker().gate
+    told = {
+        "open": hours(is_open=True, turns=10),
+        "just closed": hours(is_open=True, turns=0),
+        "just opened": hours(is_open=False, turns=0),
+    }.get(value or "")
+    known(gate, "clock", told)
+    assert gate._is_fresh(STRICT, "clock", "") is is_fresh
+
+
+@pytest.mark.parametrize(("age", "is_stale"), [(60, False), (60.001, True)])
+def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: float, is_stale: bool) -> None:
+    gate = stage.worker().gate
+    known(gate, "quote", quote(), "AAPL")
+    go(age)
+    found = verdict(stage, gate, STRICT)
+    assert (found["code"] == "risk.stale_data") is is_stale
+    if is_stale:
+        assert found["checks"][0]["note"] == f"quote: told at {moment(-age)}, which is too long ago"
+
+
+@pytest.mark.parametrize(
+    ("age", "is_stale"),
+    [(MOST_QUOTE_SECONDS, False), (MOST_QUOTE_SECONDS + 0.001, True), (6.4 * 86_400, True)],
+)
+def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: bool) -> None:
+    assert MOST_QUOTE_SECONDS == 432_000
+    gate = stage.worker().gate
+    known(gate, "quote", quote(at=moment(-age)), "AAPL")
+    found = verdict(stage, gate, STRICT)
+    assert (found["code"] == "risk.stale_data") is is_stale
+    if is_stale:
+        days = round(age / 86_400)
+        assert found["checks"][0]["note"] == f"quote: the last one is {days} days old"
+
+
+@pytest.mark.parametrize(
+    ("told", "note"),
+    [
+        ({"quotes": {"AAPL": {"ap": 0, "bp": 0}}}, "quote: there is no price on the other side"),
+        (None, "quote: the broker has none: asked in vain"),
+        ("never", "quote: never told"),
+    ],
+)
+def test_why_there_is_no_quote_is_told(stage: Stage, told: Any, note: str) -> None:
+    gate = stage.worker().gate
+    if told is None:
+        known(gate, "quote", None, "AAPL", missing="the broker has none: asked in vain")
+    elif told != "never":
+        known(gate, "quote", told, "AAPL")
+    found = verdict(stage, gate, STRICT)
+    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", note)
+    # What had no answer is no evidence.
+    assert ("quote" in found["snapshots"]) is isinstance(told, dict)
+
+
+def test_what_nobody_has_a_word_for_is_not_told(stage: Stage) -> None:
+    gate = stage.worker().gate
+    known(gate, "quote", None, "AAPL")
+    assert verdict(stage, gate, STRICT)["checks"][0]["note"] == "quote: not told"
+
+
+@pytest.mark.parametrize("missing", ["position", "quote"])
+def test_exposure_that_cannot_be_known_fails_the_order(stage: Stage, missing: str) -> None:
+    """And nothing else: no error that stops the worker."""
+    gate = stage.worker().gate
+    limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(5000))
+    if missing == "position":
+        known(gate, "quote", quote(), "AAPL")
+    else:
+        known(gate, "position", [])
+    found = verdict(stage, gate, limits)
+    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", f"{missing}: never told")
+
+
+def test_exposure_with_all_known(stage: Stage) -> None:
+    gate = stage.worker().gate
+    known(gate, "quote", quote(), "AAPL")
+    known(gate, "position", [])
+    limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(999))
+    found = verdict(stage, gate, limits)
+    assert (found["code"], found["checks"][0]["observed"]) == ("risk.gross_exposure", "1000")
+    assert found["snapshots"]["position"]["snapshot"] == 7
+
+
+# What is asked for before a claim.
+
+
+def test_a_quote_that_is_silent_is_asked_for_a_while_and_then_given_up(stage: Stage) -> None:
+    gate = stage.worker(max_order_notional=D(5000)).gate
+    stage.broker.faults += [Fault("GET", status=500) for _ in range(4)]
+    wanted = order(stage)
+    assert not gate.prepare(wanted)
+    assert gate.is_waiting
+    go(59.999)
+    assert not gate.prepare(wanted)
+    go(0.001)
+    assert gate.prepare(wanted)
+    assert not gate.is_waiting
+    told = gate.snapshots.get("quote", "AAPL")
+    assert told is not None
+    assert told.missing == "asked for 60 s, without an answer: HTTP 500"
+    # What has been given up is asked for anew the next time, for as long.
+    go(31)
+    assert not gate.prepare(wanted)
+
+
+def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: Stage) -> None:
+    gate = stage.worker(max_order_notional=D(5000)).gate
+    wanted = order(stage)
+    for _ in range(2):
+        stage.broker.faults.append(Fault("GET"))
+        gate.prepare(wanted)
+        go(60)
+    told = gate.snapshots.get("quote", "AAPL")
+    assert told is not None
+    assert told.missing == "asked for 60 s, without an answer: dropped"
+
+
+def test_a_limit_on_quotes_is_waited_for_however_long(stage: Stage) -> None:
+    gate = stage.worker(max_order_notional=D(5000)).gate
+    wanted = order(stage)
+    for _ in range(3):
+        stage.broker.faults.append(Fault("GET", status=429, body=b"{}"))
+        assert not gate.prepare(wanted)
+        go(100)
+
+
+@pytest.mark.parametrize("kind", ["position", "account"])
+def test_what_the_broker_itself_does_not_tell_pauses_all(stage: Stage, kind: str) -> None:
+    limits = {"long_only": kind == "position", "buying_power": kind == "account"}
+    worker = stage.worker(max_order_notional=None, **limits)
+    wanted = order(stage, side="sell" if kind == "position" else "buy", order_type="limit", limit_price="100")
+    stage.broker.faults.append(Fault("GET", status=500))
+    assert not worker.gate.prepare(wanted)
+    assert not worker.line.is_open()
+    assert not worker.gate.prepare(wanted)
+    go(60)
+    assert worker.gate.prepare(wanted)
+
+
+def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
+    """Our own orders change them."""
+    gate = stage.worker(max_order_notional=D(5000)).gate
+    wanted = order(stage, side="sell")
+    for _ in range(2):
+        assert gate.prepare(wanted)
+    asked = [path.split("?")[0] for _, path, _ in stage.broker.seen]
+    assert asked == ["/v2/positions", "/v2/stocks/quotes/latest", "/v2/positions"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "side", "fresh", "is_ready"),
+    [
+        ({"max_order_notional": D(5000)}, "buy", ("quote",), True),
+        ({"max_order_notional": D(5000)}, "buy", (), False),
+        ({"max_order_notional": None, "long_only": False}, "sell", (), True),
+        # What our own orders change is never at hand.
+        ({"max_order_notional": None, "long_only": True}, "sell", ("position",), False),
+    ],
+)
+def test_a_claim_takes_what_is_at_hand_only(
+    stage: Stage, limits: dict[str, Any], side: str, fresh: tuple[str, ...], is_ready: bool
+) -> None:
+    gate = stage.worker().gate
+    ruled = RiskConfig(**({"long_only": False} | limits))
+    for kind in fresh:
+        known(gate, kind, quote() if kind == "quote" else [], "AAPL" if kind == "quote" else "")
+    assert gate._is_ready(ruled, order(stage, side=side)) is is_ready
+
+
+@pytest.mark.parametrize(
+    ("market_hours", "told", "has_turned"),
+    [
+        ("wait", "turned", True),
+        ("wait", "still", False),
+        ("wait", "missing", False),
+        ("wait", "never", False),
+        ("queue", "turned", False),
+    ],
+)
+def test_nothing_is_claimed_between_the_market_s_clock_and_ours(
+    stage: Stage, market_hours: str, told: str, has_turned: bool
+) -> None:
+    gate = stage.worker().gate
+    if told != "never":
+        turns = 0 if told == "turned" else 0.001
+        value = None if told == "missing" else hours(is_open=True, turns=turns)
+        known(gate, "clock", value, missing="none" if told == "missing" else None)
+    limits = RiskConfig(market_hours=market_hours)
+    assert gate._has_turned(limits, order(stage)) is has_turned
+
+
+def test_at_the_bell_the_line_waits_for_the_broker_s_clock(stage: Stage) -> None:
+    stage.books.is_open = True
+    worker = stage.worker(market_hours="refuse", max_order_notional=None)
+    stage.books.next_close = clock.from_text(moment())
+    wanted = order(stage)
+    assert not worker.gate.prepare(wanted)
+    assert worker.line.paused_until == RUNNING + TURNING_SECONDS
+    stage.books.next_close = clock.from_text(moment(100))
+    go(TURNING_SECONDS)
+    assert worker.gate.prepare(wanted)
+
+
+def test_a_claim_gives_way_once_its_time_is_over(stage: Stage) -> None:
+    gate = stage.worker().gate
+    decision_id = stage.decide()
+    assert gate.claim_next(0.0) is None
+    claim = gate.claim_next(0.001)
+    assert claim is not None
+    assert claim.decision_id == decision_id
+
+
+def test_a_second_send_waits_for_the_market_as_the_first(stage: Stage) -> None:
+    worker = stage.worker(market_hours="wait", max_order_notional=None)
+    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    known(worker.gate, "clock", hours(is_open=False, turns=1000))
+    with stage.tx() as tx:
+        assert worker.gate.may_resend(tx, claim) == "the market is closed"
+    known(worker.gate, "clock", hours(is_open=True, turns=1000))
+    with stage.tx() as tx:
+        assert worker.gate.may_resend(tx, claim) is None
+
+
+def test_a_second_send_is_held_against_the_limits(stage: Stage) -> None:
+    worker = stage.worker(max_orders_per_day=0, max_order_notional=None)
+    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    with stage.tx() as tx:
+        why = worker.gate.may_resend(tx, claim)
+    assert why == "risk.orders_per_day: orders today: 1; the limit is 0 (max_orders_per_day)"
+
+
+# What ends without being sent.
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes", "has_ended"),
+    [
+        (3600, {}, True),
+        (3599.999, {}, False),
+        (60, {"expires_at": 60}, True),
+        (59.999, {"expires_at": 60}, False),
+        # Where a strategy's decisions wait for approval, from the end of that time.
+        (1800, {"strategy": "bot"}, True),
+        (1799.999, {"strategy": "bot"}, False),
+    ],
+)
+def test_what_was_not_sent_in_time_ends(
+    stage: Stage, seconds: float, changes: dict[str, Any], has_ended: bool
+) -> None:
+    stage.config = stage.config.__class__(
+        **{
+            **{name: getattr(stage.config, name) for name in stage.config.__dataclass_fields__},
+            "controls": {"bot": ControlConfig(approval=True, approval_hours=D("0.5"))},
+        }
+    )
+    worker = stage.worker()
+    given = {name: moment(value) if name == "expires_at" else value for name, value in changes.items()}
+    decision_id = stage.decide(**given)
+    go(seconds)
+    with stage.tx() as tx:
+        worker.gate.expire(tx)
+    row = stage.row("trade_decisions", decision_id)
+    assert (row["failure_code"] == "expired_unsent") is has_ended
+    assert (decision_id in worker.gate.ended) is has_ended
+
+
+def test_every_check_that_is_on_is_in_a_fixed_order() -> None:
+    names = [check.__name__ for check in risk._CHECKS]
+    assert len(names) == len(set(names)) == 15
