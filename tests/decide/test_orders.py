@@ -13,7 +13,8 @@ from tests.conftest import Cli, scalar
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
 from tradelog import prices
-from tradelog.decide import order
+from tradelog.config import Config
+from tradelog.decide import order, record
 from tradelog.errors import InvalidDecision
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.brokers.simulated import SimulatedBroker
@@ -192,3 +193,75 @@ def test_nothing_is_recorded_of_what_cannot_be(cli: Cli, writer: Writer) -> None
     assert "quantity" in ended.err
     assert cli("decide", "buy", "1", "AAPL", "--type", "market", "--limit", "5", "--why", "x").code == 2
     assert scalar(writer, "SELECT count(*) FROM trade_decisions") == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "message"),
+    [
+        ({"symbol": None}, "symbol", "symbol: is missing"),
+        ({"symbol": 5}, "symbol", "symbol: is missing"),
+        ({"symbol": "  "}, "symbol", "symbol: is missing"),
+        ({"side": None}, "side", "side: is missing"),
+        ({"side": "long"}, "side", "side: 'long' is not known"),
+    ],
+)
+def test_what_is_missing_is_told_from_what_is_wrong(
+    values: dict[str, object], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidDecision) as refused:
+        order.parse({"symbol": "AAPL", "side": "buy", "quantity": "1"} | values)
+    assert (refused.value.field, refused.value.message) == (field, message)
+
+
+@pytest.mark.parametrize(
+    ("percent", "is_one"), [("99.99", True), ("0.01", True), ("100", False), ("5.001", False)]
+)
+def test_a_trail_in_percent_is_below_a_hundred_with_two_decimals(percent: str, is_one: bool) -> None:
+    values = {"symbol": "AAPL", "side": "sell", "quantity": "1", "order_type": "trailing_stop"}
+    if is_one:
+        assert str(order.parse(values | {"trail_percent": percent}).trail_percent) == percent
+    else:
+        with pytest.raises(InvalidDecision, match="below 100, with two decimals"):
+            order.parse(values | {"trail_percent": percent})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("strategy", value) for value in (None, 5, "", "   ", "a\nb", "\x1b[31m", ["bot"])),
+        *(("inputs", value) for value in (5, "12", {1: 2}, [0], [-1], [2**63], ["1"], [1.5], [True], [None])),
+        *(("rationale", value) for value in (5, ["x"], None)),
+    ],
+)
+def test_what_a_decision_cannot_hold(name: str, value: object) -> None:
+    with pytest.raises(InvalidDecision) as refused:
+        record.parse({"symbol": "AAPL", "side": "buy", "quantity": "1", name: value})
+    assert refused.value.field == name
+
+
+def test_inputs_are_kept_once_and_in_order() -> None:
+    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "inputs": (3, 1, 3, 2**63 - 1)}
+    assert record.parse(values).inputs == (1, 3, 2**63 - 1)
+    assert record.parse(values | {"strategy": " bot "}).strategy == "bot"
+    assert record.parse(values | {"rationale": "a text"}).rationale == {"why": "a text"}
+
+
+def test_the_lineage_of_a_rationale_is_ours_to_say(writer: Writer, config: Config) -> None:
+    """A caller's own ``data_lineage`` is replaced by the runs of exactly the versions that are linked."""
+    values = {"symbol": "AAPL", "side": "buy", "quantity": "1"}
+    forged = {"why": "x", "data_lineage": {"ingestion_runs": ["run_of_somebody_else"]}}
+    recorded = record.record(writer, config.account, record.parse(values | {"rationale": forged}))
+    text = scalar(
+        writer, "SELECT decision_rationale FROM trade_decisions WHERE decision_id = ?", recorded.decision_id
+    )
+    assert json.loads(text) == {"why": "x", "data_lineage": {"ingestion_runs": []}}
+
+
+@pytest.mark.parametrize(
+    ("trail", "other"), [("trail_price", "trail_percent"), ("trail_percent", "trail_price")]
+)
+def test_a_trail_is_part_of_what_was_meant(writer: Writer, config: Config, trail: str, other: str) -> None:
+    values = {"symbol": "AAPL", "side": "sell", "quantity": "1", "order_type": "trailing_stop", trail: "5"}
+    recorded = record.record(writer, config.account, record.parse(values))
+    (row,) = writer.rows("SELECT * FROM trade_decisions WHERE decision_id = ?", (recorded.decision_id,))
+    assert (row[trail], row[other]) == ("5", None)
