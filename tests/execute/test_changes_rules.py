@@ -447,18 +447,11 @@ def test_a_cancel_that_another_worker_is_at_is_left_to_it(stage: Stage) -> None:
 def test_whoever_lost_the_lease_ends_no_request(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
-
     stolen = {"lease_owner": "wrk_other", "lease_until": moment(60), "lease_token": 99}
 
     def steal(what: str) -> None:
         if what == "after DELETE":
-            stage.set(
-                "trade_decisions",
-                decision_id,
-                lease_owner="wrk_other",
-                lease_until=moment(60),
-                lease_token=99,
-            )
+            stage.set("trade_decisions", decision_id, **stolen)
 
     stage.broker._tick = steal
     stage.broker.faults.append(Fault("DELETE", status=500))
