@@ -646,3 +646,104 @@ def test_an_id_of_tradelog_that_is_not_this_store_s_is_told(stage: Stage) -> Non
     with stage.tx() as tx:
         orders.adopt(tx, stage.account, THEIRS | {"client_order_id": "tl-abc"}, "test")
     assert stage.alerts() == ["order_of_another_log"]
+
+
+@pytest.mark.parametrize(("known", "now_"), [(None, "2041-03-06T15:00:00Z"), ("2041-03-06T17:00:00Z", None)])
+def test_without_a_time_on_both_sides_no_answer_is_older(stage: Stage, known: Any, now_: Any) -> None:
+    decision_id, execution_id = stage.decide(), None
+    execution_id = stage.attempt(decision_id, "unknown")
+    order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "status": "new", "filled_qty": "0"}
+    apply(stage, Owner(execution_id, decision_id), {**order, "updated_at": known})
+    later = {**order, "status": "canceled", "updated_at": now_}
+    assert orders.is_news(stage.writer.connection, later)
+
+
+@pytest.mark.parametrize(
+    ("times", "submitted_at"),
+    [
+        ({"submitted_at": "2041-03-06T16:00:00Z", "created_at": "2041-03-06T15:00:00Z"}, "2041-03-06T16"),
+        ({"submitted_at": None, "created_at": "2041-03-06T15:00:00Z"}, "2041-03-06T15"),
+        ({"created_at": "2041-03-06T15:00:00Z"}, "2041-03-06T15"),
+        ({}, None),
+    ],
+)
+def test_when_an_order_was_submitted(stage: Stage, times: dict[str, Any], submitted_at: str | None) -> None:
+    decision_id = stage.decide()
+    execution_id = stage.attempt(decision_id, "unknown")
+    order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "status": "new", "filled_qty": "0"}
+    apply(stage, Owner(execution_id, decision_id), order | times)
+    found = stage.row("trade_executions", execution_id)["submitted_at"]
+    assert (found and found[:13]) == submitted_at
+
+
+@pytest.mark.parametrize(("quantity", "is_told"), [("10", True), ("6", False)])
+def test_a_replacement_is_read_back_when_it_is_first_seen(stage: Stage, quantity: str, is_told: bool) -> None:
+    """The broker may keep the old quantity."""
+    decision_id = stage.decide(order_type="limit", limit_price="100")
+    old = stage.attempt(decision_id, "replaced", alpaca_order_id="one")
+    new = stage.attempt(decision_id, "sending", client_order_id="tl-2", replaces=old, quantity="6")
+    order = {
+        **{"id": "two", "client_order_id": "tl-2", "symbol": "AAPL", "status": "new", "filled_qty": "0"},
+        **{"qty": quantity, "limit_price": "100", "stop_price": None, "time_in_force": "day"},
+    }
+    apply(stage, Owner(new, decision_id), order, "submit")
+    assert (stage.row("trade_decisions", decision_id)["needs_attention"] is not None) is is_told
+    stage.set("trade_decisions", decision_id, needs_attention=None)
+    apply(stage, Owner(new, decision_id), order | {"status": "partially_filled", "filled_qty": "1"})
+    assert stage.row("trade_decisions", decision_id)["needs_attention"] is None
+
+
+def test_a_first_order_is_not_read_back(stage: Stage) -> None:
+    decision_id = stage.decide(order_type="limit", limit_price="100")
+    execution_id = stage.attempt(decision_id, "sending")
+    order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "status": "new", "qty": "11"}
+    apply(stage, Owner(execution_id, decision_id), order, "submit")
+    assert stage.row("trade_decisions", decision_id)["needs_attention"] is None
+
+
+def test_an_order_that_was_kept_without_an_owner_is_claimed_with_its_fills(stage: Stage) -> None:
+    decision_id = stage.decide()
+    execution_id = stage.attempt(decision_id, "unknown")
+    order = {
+        **{"id": "one", "client_order_id": "c", "symbol": "AAPL", "side": "buy"},
+        **{"status": "partially_filled", "filled_qty": "4", "filled_avg_price": "100"},
+    }
+    with stage.tx() as tx:
+        orders.note_foreign(tx, stage.account, order, "reconcile", None)
+        orders.note_foreign(tx, stage.account, order, "reconcile", None)
+    with stage.tx() as tx:
+        orders.apply_fills(tx, stage.account, [fill("one")])
+    assert stage.alerts() == ["order_not_adopted"]
+    apply(stage, Owner(execution_id, decision_id), order)
+    assert stage.row("alpaca_orders", "one")["execution_id"] == execution_id
+    assert stage.row("trade_executions", execution_id)["fills_quantity"] == "4"
+    assert stage.value("SELECT count(*) FROM order_events") == 2
+    apply(stage, Owner(execution_id, decision_id), order)
+    assert stage.value("SELECT count(*) FROM order_events") == 2
+
+
+@pytest.mark.parametrize(("value", "kept"), [("two", "two"), ("", None), (None, None), (5, None)])
+def test_the_id_of_another_order_is_text(stage: Stage, value: Any, kept: str | None) -> None:
+    order = {"id": "one", "client_order_id": "c", "status": "new", "replaces": value, "replaced_by": value}
+    state = orders.state_of(order)
+    assert (state["replaces"], state["replaced_by"]) == (kept, kept)
+
+
+def test_legs_are_not_part_of_a_rationale(stage: Stage) -> None:
+    order = {**THEIRS, "legs": [{"id": "leg"}], "hwm": "1"}
+    with stage.tx() as tx:
+        owner = orders.adopt(tx, stage.account, order, "ann")
+    assert owner is not None
+    rationale = json.loads(stage.row("trade_decisions", owner.decision_id)["decision_rationale"])
+    assert set(rationale["broker_order"]) == set(THEIRS) | {"hwm"}
+    assert stage.row("trade_decisions", owner.decision_id)["extended_hours"] == 0
+
+
+def test_a_decision_whose_order_is_known_has_no_second_one(stage: Stage) -> None:
+    """Whatever its status says: an order under its id is on record already."""
+    decision_id, _, _ = placed(stage)
+    own = stage.row("trade_decisions", decision_id)["client_order_id"]
+    stage.set("trade_decisions", decision_id, status="cancelled")
+    order = {**THEIRS, "id": "another", "client_order_id": own, "qty": "10", "time_in_force": "day"}
+    with stage.tx() as tx:
+        assert orders.owner_of(tx, stage.account, order) is None

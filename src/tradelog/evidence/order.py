@@ -214,7 +214,8 @@ def _sums(reader: Reader) -> Iterator[tuple[str, str]]:
     """What an attempt says that its fills come to: positions go by it, and no digest covers it."""
     for row in reader.rows(
         "SELECT e.execution_id, e.fills_quantity, json_group_array(f.quantity) AS quantities"
-        " FROM trade_executions e LEFT JOIN fills f ON f.execution_id = e.execution_id"
+        # By the order: its fills may have been there before anybody knew whose it is.
+        " FROM trade_executions e LEFT JOIN fills f ON f.broker_order_id = e.alpaca_order_id"
         " GROUP BY e.execution_id"
         " HAVING count(f.fill_id) > 1 OR coalesce(max(f.quantity), '0') <> e.fills_quantity"
     ):

@@ -97,7 +97,7 @@ def apply_order(
         changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
     known = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[0]
     tx.update("trade_executions", owner.execution_id, changes)
-    if known["replaces"] is not None and known["alpaca_order_id"] is None and source != "adopted":
+    if known["replaces"] is not None and known["alpaca_order_id"] is None:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
         settle.read_back(tx, owner.decision_id, wire_order(decision, known), order)
     if filled:
