@@ -431,3 +431,13 @@ def test_a_claim_is_written_down_before_anything_is_sent(stage: Stage) -> None:
     assert (attempt["status"], attempt["started_at"], attempt["order_value"]) == ("sending", moment(), "1000")
     assert (claim.started_at, claim.expires_at, claim.leased_at) == (moment(), row["expires_at"], 1001.0)
     assert not stage.broker.seen
+
+
+@pytest.mark.parametrize(("held", "is_held_back"), [(-1, True), (0, True), (0.000001, False)])
+def test_what_has_waited_for_the_open_holds_back_its_symbol_again(
+    stage: Stage, held: float, is_held_back: bool
+) -> None:
+    """From the open on it waits for its next try like any other."""
+    first, second = stage.decide(), stage.decide(side="sell")
+    stage.set("trade_decisions", first, held_until=moment(held), next_attempt_at=moment(60))
+    assert due(stage, waits=True) == (None if is_held_back else second)
