@@ -18,7 +18,7 @@ import pytest
 
 from tests.mutation.runner import MODULES, Runner
 
-TESTS = [f"tests/{room}" for room in ("execute", "decide", "store", "report", "operate")]
+TESTS = [f"tests/{room}" for room in ("execute", "decide", "store", "report", "operate", "test_money.py")]
 
 
 def main() -> int:
@@ -32,7 +32,10 @@ def main() -> int:
     if unknown:
         parser.error(f"no such module: {', '.join(unknown)}")
     runner = Runner(
-        modules=tuple(given.modules) or MODULES, match=given.match, seconds=given.seconds, jobs=given.jobs
+        modules=tuple(given.modules) or tuple(MODULES),
+        match=given.match,
+        seconds=given.seconds,
+        jobs=given.jobs,
     )
     options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0", *TESTS]
     code = pytest.main(options, plugins=[runner])
