@@ -144,7 +144,7 @@ class Runner:
             return
         chosen = self._choose(session, tests, target, mutant)
         jobs.start(
-            lambda: _try(target, mutant, chosen),
+            lambda: _try(target, mutant, chosen, tests),
             _limit(chosen, tests),
             lambda is_killed: _note(result, mutant, is_killed=is_killed),
         )
@@ -155,7 +155,7 @@ class Runner:
         """Without any mutant the tests pass: or what ails the forks would be taken for kills."""
         chosen = self._choose(session, tests, target, target.mutants[0])
         ended: list[bool] = []
-        jobs.start(lambda: _try(target, None, chosen), _limit(chosen, tests), ended.append)
+        jobs.start(lambda: _try(target, None, chosen, tests), _limit(chosen, tests), ended.append)
         jobs.finish()
         if ended != [False]:
             raise SystemExit(f"{target.name}: its tests fail in a fork without any mutant")
@@ -331,7 +331,9 @@ class Jobs:
         time.sleep(0.005)
 
 
-def _try(target: Target, mutant: Mutant | None, chosen: list[pytest.Item]) -> bool:
+def _try(
+    target: Target, mutant: Mutant | None, chosen: list[pytest.Item], tests: Mapping[str, Covered]
+) -> bool:
     """In a fork: whether a test sees the mutant."""
     _quiet()
     home = tempfile.mkdtemp(prefix="tradelog-mutant-")
@@ -342,7 +344,7 @@ def _try(target: Target, mutant: Mutant | None, chosen: list[pytest.Item]) -> bo
         except Exception:
             return True
         _use(chosen, home)
-        return any(has_failed for _, _, has_failed in _run(chosen))
+        return any(_run(chosen, tests))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -369,11 +371,13 @@ def _use(items: Sequence[pytest.Item], home: str) -> None:
         factory._basetemp = Path(home).resolve()
 
 
-def _run(items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, float, bool]]:
+def _run(items: Sequence[pytest.Item], tests: Mapping[str, Covered]) -> Iterator[bool]:
+    """Whether each test has failed. One that goes in circles ends the process, as it would end the suite."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for item, following in zip(items, [*items[1:], None], strict=True):
-        began = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, 3.0 + 20 * tests[item.nodeid].seconds)
         reports = runtestprotocol(item, nextitem=following, log=False)
-        yield item, time.perf_counter() - began, any(report.failed for report in reports)
+        yield any(report.failed for report in reports)
 
 
 def _covered(items: Sequence[pytest.Item], targets: dict[str, Target]) -> dict[str, Any]:
