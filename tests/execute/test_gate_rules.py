@@ -12,6 +12,7 @@ from tests.execute.driving import go
 from tests.execute.stage import RUNNING, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog import clock
+from tradelog.execute import gate as gate_module
 from tradelog.execute import outbox, risk
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.gate import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
@@ -96,7 +97,7 @@ def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: flo
     [(MOST_QUOTE_SECONDS, False), (MOST_QUOTE_SECONDS + 0.001, True), (6.4 * 86_400, True)],
 )
 def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: bool) -> None:
-    assert MOST_QUOTE_SECONDS == 432_000
+    assert gate_module.MOST_QUOTE_SECONDS == 432_000
     gate = stage.worker().gate
     known(gate, "quote", quote(at=moment(-age)), "AAPL")
     found = verdict(stage, gate, STRICT)
@@ -341,3 +342,28 @@ def test_what_was_not_sent_in_time_ends(
 def test_every_check_that_is_on_is_in_a_fixed_order() -> None:
     names = [check.__name__ for check in risk._CHECKS]
     assert len(names) == len(set(names)) == 15
+
+
+@pytest.mark.parametrize(
+    ("changes", "dollars"),
+    [
+        # A market order is worth the highest price that anybody knows: the quote, the decision's, the close.
+        ({}, "1050"),
+        ({"rationale": {}}, "1000"),
+        ({"rationale": {"market_context": {"price": "90"}}}, "1000"),
+        # A buy costs its limit at most; a sell brings that at least.
+        ({"order_type": "limit", "limit_price": "80"}, "800"),
+        ({"side": "sell", "order_type": "limit", "limit_price": "80"}, "1050"),
+        ({"side": "sell", "order_type": "limit", "limit_price": "120"}, "1200"),
+        ({"side": "sell"}, "1050"),
+    ],
+)
+def test_where_the_broker_fills_at_known_prices_the_highest_counts(
+    stage: Stage, changes: dict[str, Any], dollars: str
+) -> None:
+    stage.broker.refuses_without_price = True  # type: ignore[misc]
+    gate = stage.worker().gate
+    known(gate, "quote", quote("100"), "AAPL")
+    values = {"rationale": {"market_context": {"price": "105"}}} | changes
+    found = verdict(stage, gate, STRICT, stage.decide(**values))
+    assert found["checks"][0]["observed"] == dollars
