@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -546,3 +547,47 @@ def test_one_limit_that_is_heard_stops_the_next_claim(stage: Stage) -> None:
     go(61)
     worker.drain()
     assert len(requests(stage, "POST")) == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "sends", "status"),
+    [
+        ("new", 1, "accepted"),
+        ("filled", 0, "not_accepted"),
+        ("canceled", 0, "not_accepted"),
+        (None, 0, "unknown"),
+    ],
+)
+def test_a_replacement_is_sent_again_only_while_its_order_stands(
+    stage: Stage, state: str | None, sends: int, status: str
+) -> None:
+    """What replaces an ended order is not sent again; where nobody tells of the old one, it waits."""
+    stage.books.fills = False
+    worker = stage.worker(max_order_notional=None)
+    decision_id = stage.decide(order_type="limit", limit_price="100")
+    worker.drain()
+    worker.follower.poll()
+    old = stage.rows("SELECT * FROM trade_executions")[0]
+    with stage.tx() as tx:
+        request_id = changes.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+    stage.broker.faults.append(Fault("PATCH"))
+    worker.changes.carry_out()
+    new = stage.rows("SELECT * FROM trade_executions ORDER BY id")[1]
+    assert new["status"] == "unknown"
+    stage.broker.seen.clear()
+    go(50)
+    for _ in range(LOOKUPS):
+        stage.call(new["execution_id"], "lookup", status=404, body=NOT_FOUND)
+    with stage.tx() as tx:
+        claim = outbox.take_over(tx, new["execution_id"], worker.line.worker_id, LEASE)
+    if state == "filled":
+        stage.books.fill(old["alpaca_order_id"], None, "100")
+    elif state is not None:
+        stage.books.orders[old["alpaca_order_id"]] |= {"status": state, "updated_at": moment(1)}
+    else:
+        stage.broker.faults += [Fault("GET", status=404, body=NOT_FOUND), Fault("GET", status=500)]
+    worker.sender.resolve(claim)
+    assert len(requests(stage, "PATCH")) == sends
+    assert stage.row("trade_executions", new["execution_id"])["status"] == status
+    if status == "not_accepted":
+        assert stage.row("order_requests", request_id)["status"] == "overtaken"
