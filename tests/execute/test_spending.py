@@ -446,3 +446,13 @@ def test_what_a_replaced_buy_holds_is_there_again(stage: Stage) -> None:
     assert power(stage, replaced=replaced) == 5600
     go(1)
     assert power(stage, replaced="tl-other") == 5000
+
+
+def test_a_canceled_sell_that_the_answer_knows_of_reserves_nothing(stage: Stage) -> None:
+    """Its last event is the last one that was seen before the question."""
+    execution = sent(stage, "accepted", side="sell", quantity="4")
+    decision_id = stage.row("trade_executions", execution)["decision_id"]
+    order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "side": "sell", "status": "canceled"}
+    with stage.tx() as tx:
+        orders.apply_order(tx, stage.account, Owner(execution, decision_id), order, "poll")
+    assert available(stage, held(stage, position("10"))) == 10
