@@ -12,6 +12,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tests.fakes.direct import Fault
+from tradelog import clock
 from tradelog.execute import changes, control, outbox
 from tradelog.execute.line import MOST_SECONDS_BETWEEN
 from tradelog.execute.outbox import Claim
@@ -19,6 +20,7 @@ from tradelog.execute.outcome import Kind
 from tradelog.execute.sending import LOOKUPS, MOST_SENDS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
+LIMIT = {"order_type": "limit", "limit_price": "100"}
 # A quarter of the configured grace period.
 STEP = 10.0
 NOT_FOUND = json.dumps({"code": 40410000, "message": "order not found"}).encode()
@@ -486,7 +488,8 @@ def test_a_drain_gives_way_after_a_slice_and_goes_on_afterwards(
     stage: Stage, seconds: float, sent: int
 ) -> None:
     """``sent``: those that began within the slice, and the one that was claimed with the last of them."""
-    ids = [stage.decide(symbol=f"S{number}", quantity="1") for number in range(6)]
+    # With a price of their own: the next one is claimed in the commit that settles the last one.
+    ids = [stage.decide(symbol=f"S{number}", quantity="1", **LIMIT) for number in range(6)]
     worker = stage.worker()
     worker.line.lease = LEASE * 100
     slow(stage, seconds)
@@ -591,3 +594,42 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     assert stage.row("trade_executions", new["execution_id"])["status"] == status
     if status == "not_accepted":
         assert stage.row("order_requests", request_id)["status"] == "overtaken"
+
+
+def test_a_drain_that_has_sent_all_is_idle(stage: Stage) -> None:
+    stage.decide()
+    worker = stage.worker()
+    worker.drain()
+    assert len(requests(stage, "POST")) == 1
+    assert worker.sender.is_idle
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_after_a_withdrawn_one_the_next_is_claimed_within_the_slice(stage: Stage, goes_on: bool) -> None:
+    worker = stage.worker()
+    stage.decide()
+    other = stage.decide(symbol="MSFT")
+    claim = worker.gate.claim_next()
+    assert claim is not None
+    halt(stage, "symbol", "AAPL")
+    following = worker.sender._send(claim, goes_on=goes_on)
+    assert (following and following.decision_id) == (other if goes_on else None)
+
+
+def test_where_an_answer_says_that_the_limit_is_spent_nothing_more_is_claimed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        stage.decide(symbol=f"S{number}", quantity="1", **LIMIT)
+    worker = stage.worker()
+    submit = stage.broker.submit
+
+    def limited(order: Any) -> Any:
+        reset = str(int(clock.now().timestamp() + 30))
+        headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+        return replace(submit(order), headers=headers)
+
+    monkeypatch.setattr(stage.broker, "submit", limited)
+    worker.drain()
+    assert len(requests(stage, "POST")) == 1
+    assert stage.value("SELECT count(*) FROM trade_executions") == 1

@@ -575,3 +575,13 @@ def test_a_request_is_recorded_as_it_was_asked(stage: Stage) -> None:
         request_id = changes.ask_cancel(tx, decision_id, "no more", "ann")
     row = stage.row("order_requests", request_id)
     assert (row["kind"], row["reason"], row["actor"], row["tries"]) == ("cancel", "no more", "ann", 0)
+
+
+def test_an_order_for_dollars_in_a_chain_is_not_added_up(stage: Stage) -> None:
+    """Somebody replaced ours at the broker by one that tells no quantity."""
+    decision_id, ids = chain(stage, "replaced", "replaced")
+    stage.attempt(decision_id, "accepted", alpaca_order_id="o3", client_order_id="theirs", replaces=ids[1])
+    request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sent")
+    conclude(stage, decision_id)
+    assert stage.row("order_requests", request_id)["status"] == "done"
+    assert stage.row("trade_decisions", decision_id)["needs_attention"] is None
