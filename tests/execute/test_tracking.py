@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -747,3 +748,177 @@ def test_a_decision_whose_order_is_known_has_no_second_one(stage: Stage) -> None
     order = {**THEIRS, "id": "another", "client_order_id": own, "qty": "10", "time_in_force": "day"}
     with stage.tx() as tx:
         assert orders.owner_of(tx, stage.account, order) is None
+
+
+# A replacement that the venue refused: the old order stands again.
+
+
+def refused_replacement(stage: Stage) -> tuple[str, str, str, str]:
+    """(decision, old attempt, old order, new attempt): replaced, and the replacement is rejected."""
+    decision_id, old, old_order = placed(stage)
+    stage.books.orders[old_order] |= {"status": "replaced", "replaced_by": "two", "updated_at": moment(1)}
+    apply(stage, Owner(old, decision_id), dict(stage.books.orders[old_order]))
+    new = stage.attempt(decision_id, "accepted", client_order_id="tl-2", replaces=old, quantity="10")
+    order = {**stage.books.orders[old_order], "id": "two", "client_order_id": "tl-2", "replaced_by": None}
+    stage.books.orders["two"] = {**order, "status": "new", "replaces": old_order, "updated_at": moment(2)}
+    apply(stage, Owner(new, decision_id), dict(stage.books.orders["two"]))
+    return decision_id, old, old_order, new
+
+
+def reject(stage: Stage) -> None:
+    stage.books.orders["two"] |= {"status": "rejected", "updated_at": moment(3)}
+
+
+def test_before_a_rejected_replacement_counts_its_old_order_is_asked_for(stage: Stage) -> None:
+    decision_id, old, old_order, new = refused_replacement(stage)
+    reject(stage)
+    stage.books.orders[old_order] |= {"status": "new", "replaced_by": None, "updated_at": moment(3)}
+    worker = follower(stage)
+    worker.follower.poll()
+    assert [path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")] == ["two", old_order]
+    assert stage.row("trade_executions", old)["status"] == "accepted"
+    assert stage.row("trade_executions", new)["status"] == "rejected"
+    assert stage.row("trade_decisions", decision_id)["status"] == "executing"
+
+
+def test_a_rejected_first_order_has_no_old_one_to_ask_for(stage: Stage) -> None:
+    decision_id, _, order_id = placed(stage)
+    stage.books.orders[order_id] |= {"status": "rejected", "replaces": "unheard of", "updated_at": moment(1)}
+    worker = follower(stage)
+    worker.follower.poll()
+    assert len(gets(stage, "/v2/orders/")) == 1
+    assert stage.row("trade_decisions", decision_id)["status"] == "failed"
+
+
+def test_the_old_order_is_asked_for_until_it_stands_again(stage: Stage) -> None:
+    """The broker calls it replaced for a while: less and less often, and then a person is asked."""
+    decision_id, old, old_order, _ = refused_replacement(stage)
+    reject(stage)
+    worker = follower(stage)
+    worker.follower.poll()
+    stage.broker.seen.clear()
+    asked = []
+    for _ in range(3):
+        worker.follower.poll()
+        worker.follower.poll()
+        asked.append(len(gets(stage, old_order)))
+        go(61)
+    assert asked == [0, 1, 2]
+    stage.books.orders[old_order] |= {"status": "new", "replaced_by": None, "updated_at": moment(4)}
+    worker.follower.poll()
+    assert stage.row("trade_executions", old)["status"] == "accepted"
+    assert stage.row("trade_decisions", decision_id)["needs_attention"] is None
+    assert not worker.follower._patience.failures(f"old {old_order}")
+
+
+def test_an_old_order_that_stays_replaced_is_for_a_person(stage: Stage) -> None:
+    decision_id, _, old_order, _ = refused_replacement(stage)
+    reject(stage)
+    worker = follower(stage)
+    for _ in range(MOST_FAILURES + 2):
+        worker.follower.poll()
+        go(61)
+    why = stage.row("trade_decisions", decision_id)["needs_attention"]
+    assert why == "replaced at the broker by two, which it does not show"
+    before = len(gets(stage, old_order))
+    worker.follower.poll()
+    assert len(gets(stage, old_order)) == before
+
+
+def test_an_old_order_that_cannot_be_had_is_for_a_person(stage: Stage) -> None:
+    decision_id, _, old_order, _ = refused_replacement(stage)
+    reject(stage)
+    worker = follower(stage)
+    worker.follower.poll()
+    del stage.books.orders[old_order]
+    for _ in range(MOST_FAILURES + 2):
+        worker.follower.poll()
+        go(61)
+    why = stage.row("trade_decisions", decision_id)["needs_attention"]
+    assert why == "replaced at the broker by an order that it does not name, which it does not show"
+
+
+@pytest.mark.parametrize("when", ["paused", "not due"])
+def test_a_successor_is_asked_for_when_its_time_has_come_and_the_session_is_open(
+    stage: Stage, when: str
+) -> None:
+    replaced(stage, at_broker=False)
+    worker = follower(stage)
+    worker.follower.poll()
+    assert len(gets(stage, "/v2/orders/two")) == 1
+    if when == "paused":
+        go(61)
+        worker.line.pause(5)
+    worker.follower.poll()
+    assert len(gets(stage, "/v2/orders/two")) == 1
+    go(61)
+    worker.follower.poll()
+    assert len(gets(stage, "/v2/orders/two")) == 2
+
+
+@pytest.mark.parametrize("status", ["not_sent", "not_accepted", "rejected", "accepted", "filled"])
+def test_a_chain_is_followed_where_its_successor_is_not_on_record(stage: Stage, status: str) -> None:
+    """An attempt to replace that came to nothing is no successor; one of another order neither."""
+    decision_id, old = replaced(stage)
+    worker = follower(stage)
+    apply(
+        stage,
+        Owner(old, decision_id),
+        dict(stage.books.orders[stage.row("trade_executions", old)["alpaca_order_id"]]),
+    )
+    stage.attempt(decision_id, status, client_order_id="tl-2", replaces=old, quantity="10")
+    other = stage.decide(symbol="MSFT")
+    stage.attempt(other, "accepted", alpaca_order_id="m", replaces="exe_of_somebody_else")
+    stage.broker.seen.clear()
+    worker.follower._follow_replaced(decision_id)
+    followed = status in ("not_sent", "not_accepted", "rejected")
+    assert len(gets(stage, "/v2/orders/two")) == int(followed)
+
+
+def test_few_changes_of_a_list_are_asked_about_one_by_one(stage: Stage) -> None:
+    ids = [placed(stage, symbol=f"S{number}", quantity="2")[2] for number in range(FEW + 2)]
+    for order_id in ids[:FEW]:
+        stage.books.fill(order_id, "1", "100")
+    worker = follower(stage)
+    worker.follower.poll()
+    assert sorted(path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")) == sorted(ids[:FEW])
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b"[]"), (400, b"[]"), (200, b"{}")])
+def test_what_is_no_page_of_orders_is_kept_and_changes_nothing(
+    stage: Stage, status: int, body: bytes
+) -> None:
+    for number in range(FEW + 1):
+        placed(stage, symbol=f"S{number}", quantity="1")
+    worker = follower(stage)
+    before = polls(stage)
+    stage.broker.faults.append(Fault("GET", status=status, body=body))
+    worker.follower.poll()
+    assert len(gets(stage)) == 1
+    assert polls(stage) == before + 1
+
+
+def test_fills_are_asked_for_from_the_first_attempt_on_and_late_ones_to_a_day_after(stage: Stage) -> None:
+    first, _, one = placed(stage, symbol="A", quantity="1")
+    go(1000)
+    _, _, two = placed(stage, symbol="B", quantity="1")
+    stage.books.late_activities = 10**6
+    began = stage.rows("SELECT started_at FROM trade_executions ORDER BY id")
+    for order_id in (one, two):
+        stage.books.fill(order_id, None, "100")
+    worker = follower(stage)
+    worker.follower.poll()
+    asked = parse_qs(urlsplit(gets(stage, "activities/FILL")[0]).query)
+    # One question for both, from a minute before the first of them began.
+    assert asked["after"] == [clock.later(began[0]["started_at"], -60)]
+    for number in range(2, FEW + 2):
+        go(4000)
+        stage.broker.seen.clear()
+        worker.follower.fetch_fills()
+        questions = [parse_qs(urlsplit(path).query) for path in gets(stage, "activities/FILL")]
+        is_late = number > FEW
+        assert len(questions) == (2 if is_late else 1), number
+        assert all(("until" in question) is is_late for question in questions)
+    updated = stage.row("alpaca_orders", two)["updated_at"]
+    assert questions[1]["until"] == [clock.later(updated, 86_400)]
+    assert stage.row("trade_decisions", first)["status"] == "executed"
