@@ -664,3 +664,33 @@ def test_what_was_asked_for_is_kept_as_text(stage: Stage) -> None:
     _, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D("101.50"), time_in_force="gtc", stop_price=None)
     assert json.loads(request(stage, request_id)["terms"]) == {"limit_price": "101.5", "time_in_force": "gtc"}
+
+
+def test_a_limit_that_is_heard_stops_the_questions_after_a_replace(stage: Stage) -> None:
+    worker, decision_id = resting(stage)
+    replace(stage, decision_id, limit_price=D(101))
+    stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))
+    worker.changes.carry_out()
+    assert stage.broker.seen[-1][0] == "PATCH"
+
+
+@pytest.mark.parametrize(("time_in_force", "is_asked"), [("gtc", True), ("opg", False)])
+def test_a_replacement_is_prepared_by_its_own_terms(stage: Stage, time_in_force: str, is_asked: bool) -> None:
+    """An order for the open keeps no hours, whatever the one that it replaces did."""
+    _, decision_id = resting(stage)
+    worker = stage.worker(max_order_notional=None, market_hours="refuse")
+    replace(stage, decision_id, time_in_force=time_in_force)
+    worker.changes.carry_out()
+    asked = [path for method, path, _ in stage.broker.seen if method == "GET" and path == "/v2/clock"]
+    assert bool(asked) is is_asked
+    assert len(sent(stage, "PATCH")) == 1
+
+
+def test_a_cancel_comes_before_what_is_wrong_with_a_replace(stage: Stage) -> None:
+    worker, decision_id = resting(stage)
+    request_id = replace(stage, decision_id, quantity=D(5))
+    execution = stage.rows("SELECT execution_id FROM trade_executions")[0]["execution_id"]
+    cancel(stage, decision_id)
+    stage.set("trade_executions", execution, filled_quantity="5", status="partially_filled")
+    assert worker.changes._claim_replace(request_id, decision_id) is None
+    assert request(stage, request_id)["message"] == "it is to be cancelled"

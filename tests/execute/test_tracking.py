@@ -568,6 +568,7 @@ def test_an_order_that_the_log_never_sent_is_ours_only_if_every_field_is(
     stage: Stage, status: str, changes: dict[str, str], is_ours: bool
 ) -> None:
     """A store that was put back from an older copy: at adoption, too, each field is compared."""
+    stage.attempt(stage.decide(symbol="F"), "accepted", alpaca_order_id="of another decision")
     decision_id = stage.decide()
     own = stage.row("trade_decisions", decision_id)["client_order_id"]
     stage.set("trade_decisions", decision_id, status=status)
@@ -922,3 +923,23 @@ def test_fills_are_asked_for_from_the_first_attempt_on_and_late_ones_to_a_day_af
     updated = stage.row("alpaca_orders", two)["updated_at"]
     assert questions[1]["until"] == [clock.later(updated, 86_400)]
     assert stage.row("trade_decisions", first)["status"] == "executed"
+
+
+@pytest.mark.parametrize(("average", "kept"), [(None, None), ("99.50", "99.5"), ("", None)])
+def test_an_average_price_that_is_not_told_is_none(stage: Stage, average: Any, kept: str | None) -> None:
+    order = {"id": "one", "client_order_id": "c", "status": "new", "filled_avg_price": average}
+    assert orders.state_of(order)["filled_avg_price"] == kept
+
+
+def test_the_same_answer_again_writes_nothing(stage: Stage) -> None:
+    """Invariant 12: asking about a resting order for a day adds nothing."""
+    decision_id, execution_id, order_id = placed(stage)
+    order = told(stage, order_id)
+    apply(stage, Owner(execution_id, decision_id), order)
+    before = stage.value("SELECT count(*) FROM journal"), stage.value("SELECT count(*) FROM order_events")
+    go(60)
+    apply(stage, Owner(execution_id, decision_id), order)
+    with stage.tx() as tx:
+        orders.note_foreign(tx, stage.account, order, "reconcile", None)
+    after = stage.value("SELECT count(*) FROM journal"), stage.value("SELECT count(*) FROM order_events")
+    assert after == before
