@@ -265,3 +265,37 @@ def test_a_trail_is_part_of_what_was_meant(writer: Writer, config: Config, trail
     recorded = record.record(writer, config.account, record.parse(values))
     (row,) = writer.rows("SELECT * FROM trade_decisions WHERE decision_id = ?", (recorded.decision_id,))
     assert (row[trail], row[other]) == ("5", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_one"),
+    [
+        ({"quantity": "0.123456789"}, True),
+        ({"quantity": "0.1234567891"}, False),
+        ({"notional": "1.25"}, True),
+        ({"notional": "1.255"}, False),
+    ],
+)
+def test_a_size_has_nine_decimals_of_a_share_or_cents(values: dict[str, str], is_one: bool) -> None:
+    given = {"symbol": "AAPL", "side": "buy"} | values
+    if is_one:
+        assert order.parse(given)
+    else:
+        with pytest.raises(InvalidDecision, match=r"nine decimals|parts of a cent"):
+            order.parse(given)
+
+
+@pytest.mark.parametrize("order_type", ["market", "limit"])
+@pytest.mark.parametrize("time_in_force", order.TIMES_IN_FORCE)
+def test_extended_hours_take_limit_orders_for_the_day_or_until_cancelled(
+    order_type: str, time_in_force: str
+) -> None:
+    given = {"symbol": "AAPL", "side": "buy", "quantity": "1", "extended_hours": True}
+    given |= {"order_type": order_type, "time_in_force": time_in_force}
+    given |= {"limit_price": "100"} if order_type == "limit" else {}
+    if order_type == "limit" and time_in_force in ("day", "gtc"):
+        assert order.parse(given).extended_hours
+    else:
+        with pytest.raises(InvalidDecision) as refused:
+            order.parse(given)
+        assert refused.value.field == "extended_hours"
