@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -332,6 +331,9 @@ def amount(low: str | None, high: str | None) -> str:
 
 
 def _width_of_terminal() -> int:
+    # Here: a report that is piped does not pay for loading it.
+    import shutil
+
     return shutil.get_terminal_size().columns
 
 
