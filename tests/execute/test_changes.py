@@ -149,6 +149,8 @@ def test_stuck_in_pending_cancel_it_ages_and_is_not_asked_for_again(
     assert scalar(writer, "SELECT count(*) FROM journal") == entries
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

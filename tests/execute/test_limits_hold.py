@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -26,6 +27,8 @@ from tradelog import config as config_module
 from tradelog.errors import UsageError
 from tradelog.execute import control
 from tradelog.store.opening import open_writer
+
+pytestmark = pytest.mark.slow
 
 LIMITS = """
 [risk]

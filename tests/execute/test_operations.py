@@ -29,6 +29,8 @@ from tradelog.execute.worker import DEEP, Worker
 from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
 
+pytestmark = pytest.mark.slow
+
 Decide = Callable[..., str]
 LIMIT = {"order_type": "limit", "limit_price": "100", "time_in_force": "gtc", "quantity": "10"}
 

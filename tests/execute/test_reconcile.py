@@ -102,6 +102,7 @@ def test_whatever_became_of_a_foreign_order_it_is_matched(
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0
 
 
+@pytest.mark.slow
 def test_hundreds_of_orders_are_seen_page_by_page(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
     """Default listings hide closed ones and stop at 50; 500 is the largest page."""
     fake.cash = Decimal(10**9)
@@ -304,6 +305,7 @@ def test_a_store_from_an_older_copy_does_not_send_what_was_sent(
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'landed_unrecorded'") == 1
 
 
+@pytest.mark.slow
 def test_a_break_in_the_middle_is_gone_on_with(writer: Writer, fake: FakeAlpaca, config: Config) -> None:
     fake.cash = Decimal(10**9)
     for number in range(700):
@@ -321,6 +323,7 @@ def test_a_break_in_the_middle_is_gone_on_with(writer: Writer, fake: FakeAlpaca,
     assert scalar(writer, "SELECT count(*) FROM fills") == 700
 
 
+@pytest.mark.slow
 def test_a_reconcile_cut_short_by_the_rate_limit_is_gone_on_with_soon(
     writer: Writer, fake: FakeAlpaca, config: Config
 ) -> None:

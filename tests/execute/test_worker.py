@@ -64,6 +64,7 @@ def test_the_stored_exchange_is_the_wire(
     assert posts == len(fake.posts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -376,6 +377,7 @@ def test_killed_between_send_and_answer_it_finds_its_order_again(
         check_complete(reader)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_worker_in_good_order(
     home: Path, config: config_module.Config, fake: FakeAlpaca, writer: Writer, decide: Callable[..., str]
 ) -> None:
@@ -548,6 +550,7 @@ def test_an_order_replaced_at_the_broker_is_followed_to_its_successor(
     assert state(writer, decision_id)[:2] == ("executed", "filled")
 
 
+@pytest.mark.slow
 def test_the_answer_is_recorded_however_long_the_store_is_locked(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
 ) -> None:
@@ -671,6 +674,7 @@ def test_a_clock_set_back_does_not_make_it_ask_without_end(
     assert len(fake.seen) < 15
 
 
+@pytest.mark.slow
 def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tradelog.store.opening import open_writer;"

@@ -52,6 +52,8 @@ PRELOADED = (
     "tradelog.evidence.bundle",
     "alembic",
 )
+# A test that takes longer is no test of one line.
+MOST_SECONDS = 3.0
 # A mutant that runs this much longer than its tests take goes in circles.
 PATIENCE = 4.0
 # Of 100 mutants that are not equivalent, so many must be killed.
@@ -86,10 +88,8 @@ class Runner:
         self.exit_code = 0
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what starts processes, or stories that take longer than all the rest."""
-        items[:] = [
-            item for item in items if "cli" not in item.fixturenames and not item.get_closest_marker("slow")
-        ]
+        """Leave out the tests that run the program as processes."""
+        items[:] = [item for item in items if not item.get_closest_marker("process")]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         # Not before pytest has begun, which rewrites what it imports itself.
@@ -182,7 +182,7 @@ class Runner:
         return {
             name: Covered(item["seconds"], {key: set(lines) for key, lines in item["lines"].items()})
             for name, item in told.items()
-            if not item["failed"]
+            if not item["failed"] and item["seconds"] < MOST_SECONDS
         }
 
     def _choose(
