@@ -96,9 +96,9 @@ _NO_ROOM = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
 
 
 def _wal(path: Path) -> bool:
-    """Whether there is a -wal with something in it: the newest commits are there, and not in the file."""
+    """Whether the newest commits may be in a -wal: it holds something, or a -shm says that it is in use."""
     try:
-        return Path(f"{path}-wal").stat().st_size > 0
+        return Path(f"{path}-wal").stat().st_size > 0 or Path(f"{path}-shm").exists()
     except FileNotFoundError:
         return False
 
