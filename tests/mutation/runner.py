@@ -282,7 +282,7 @@ class Target:
             sys.modules[self.module.__name__] = kept
         for name, value in vars(scratch).items():
             before = vars(self.module).get(name)
-            if isinstance(value, str | tuple | frozenset | int | dict) and value != before:
+            if isinstance(value, str | tuple | frozenset | int | float | dict) and value != before:
                 for module in list(sys.modules.values()):
                     if (
                         getattr(module, "__name__", "").startswith("tradelog")
