@@ -11,11 +11,12 @@ demo: .venv/program
 test: .venv/ready
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
-# What starts no process and is quick: for a first look, and while writing.
-ROOMS := tests/decide tests/execute tests/operate tests/report tests/store tests/test_library.py
+# What starts no process and is quick, with its stores in memory where there is a place: for a first look, and
+# while writing.
+ROOMS := tests/decide tests/execute tests/store tests/test_library.py
 QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
 test-quick: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK_TESTS)
+	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal $(QUICK_TESTS)
 
 # The suite on other days: New Year's Eve, a leap day, both nights that New York's clocks change, three years
 # ahead. QUICK=1 takes the quick tests only.

@@ -71,12 +71,15 @@ def _what_a_test_leaves_verifies(request: pytest.FixtureRequest) -> Iterator[Non
     ``tampered`` marks the tests that change one behind tradelog's back.
     """
     home = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    # The quick tests leave out what `make test` does: a bundle of each store.
+    is_quick = "not process" in request.config.getoption("markexpr")
     yield
     if home is not None and not request.node.get_closest_marker("tampered"):
         for path in home.rglob("*.db"):
             found = findings(path)
             assert not found, (path, found)
-            assert not broken_bundle(path), path
+            if not is_quick:
+                assert not broken_bundle(path), path
 
 
 def findings(path: Path) -> tuple[Finding, ...]:
