@@ -216,7 +216,7 @@ def test_an_empty_answer_leads_on_to_what_was_filed(home: Path) -> None:
     assert show(home, "fetch", "congress", "--file", str(home / "house.csv")).code == 0
     known = show(home, "known", "AAPL", "--at", "2022-01-01")
     assert "nothing" in known.out
-    assert "hint: 3 records filed by then; tradelog known --as-filed lists them" in known.err
+    assert 'hint: 3 records filed by then; tradelog known AAPL --at "2022-01-01" --as-filed' in known.err
     assert "hint" not in show(home, "known", "AAPL", "--at", "2020-01-01").err
     ran = show(home, "run-strategy", "congress")
     assert "no signals" in ran.out

@@ -73,8 +73,9 @@ def command(
     else:
         render.line("  nothing")
         if unseen:
-            filed = counted(unseen, "record")
-            render.note(f"hint: {filed} filed by then; tradelog known --as-filed lists them")
+            named = "" if at is None else f' --at "{at}"'
+            listing = f"tradelog known {found.symbol}{named} --as-filed"
+            render.note(f"hint: {counted(unseen, 'record')} filed by then; {listing} lists them")
     if len(found.versions) < found.total:
         render.note(f"  the {len(found.versions)} newest of {found.total}; --all shows all")
 
