@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from tradelog.clock import MARKET_ZONE
+from tradelog.domain.clock import MARKET_ZONE
 from tradelog.store import figures
 from tradelog.store.opening import open_writer
 

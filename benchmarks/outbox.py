@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tradelog import clock, config
+from tradelog import config
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.execute.brokers.base import Change, Exchange, WireOrder
 from tradelog.execute.worker import Worker
 from tradelog.store.opening import open_writer

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import million, outbox
-from tradelog import clock, config
+from tradelog import config
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.execute.worker import Worker
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun

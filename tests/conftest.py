@@ -18,8 +18,8 @@ import freezegun
 import pytest
 
 from tests import wall_clock
-from tradelog import clock
 from tradelog import config as config_module
+from tradelog.domain import clock
 from tradelog.errors import NotFound, StoreError
 from tradelog.evidence import bundle, standalone, verify
 from tradelog.evidence.finding import Finding

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradelog import money
+from tradelog.domain import money
 
 
 @pytest.mark.parametrize(

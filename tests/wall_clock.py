@@ -1,9 +1,9 @@
 """The wall clock of the tests: the machine's, or shifted by a constant, to run the suite on another day.
 
 ``TEST_CLOCK`` names the moment at which the suite begins (ISO 8601 with a zone); `make test-clocks` sets it.
-The shift applies to `tradelog.clock.now` in this process and, through ``tests/shifted/sitecustomize.py``, in
-every process that a test starts. Elapsed time (CLOCK_BOOTTIME) is never shifted. Tests and stand-ins read the
-time here or through ``tradelog.clock``, nowhere else.
+The shift applies to `tradelog.domain.clock.now` in this process and, through
+``tests/shifted/sitecustomize.py``, in every process that a test starts. Elapsed time (CLOCK_BOOTTIME) is never shifted. Tests and stand-ins read the
+time here or through ``tradelog.domain.clock``, nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tradelog import clock
+from tradelog.domain import clock
 
 # In a tuple, where freezegun does not replace it.
 _REAL = (datetime,)

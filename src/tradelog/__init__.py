@@ -16,18 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tradelog.api import TradeLog, open_log
     from tradelog.errors import TradelogError
     from tradelog.ingest.identity import BadRow, Record
-    from tradelog.log import TradeLog, open_log
 
 __all__ = ["BadRow", "Record", "TradeLog", "TradelogError", "open_log"]
 
 _HOMES = {
     "BadRow": "tradelog.ingest.identity",
     "Record": "tradelog.ingest.identity",
-    "TradeLog": "tradelog.log",
+    "TradeLog": "tradelog.api",
     "TradelogError": "tradelog.errors",
-    "open_log": "tradelog.log",
+    "open_log": "tradelog.api",
 }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
 from tradelog.limits import ControlConfig, RiskConfig, check_duration, check_risk
 from tradelog.parameters import PARAMETERS

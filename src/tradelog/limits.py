@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.errors import ConfigError
 from tradelog.settings import coerce, one_of
 

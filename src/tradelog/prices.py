@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.errors import ConfigError
 
 SESSIONS = 20

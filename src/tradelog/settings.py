@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from tradelog import money, symbols
+from tradelog.domain import money, symbols
 from tradelog.errors import ConfigError
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ import pytest
 from tests import disclosures as d
 from tests.cli.terminal import show
 from tests.conftest import ROOT, process_environment
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.store.reader import Reader
 
 

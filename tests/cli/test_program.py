@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli, process_environment
-from tradelog import config, ids, prices
+from tradelog import config, prices
 from tradelog.cli.app import COMMANDS
 from tradelog.cli.init import template
+from tradelog.domain import ids
 from tradelog.errors import ConfigError
 
 HEAVY = {

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests import disclosures as d
 from tests.cli.terminal import show
 from tests.conftest import furnished
-from tradelog import clock
 from tradelog.cli import render
 from tradelog.cli.render import Column
+from tradelog.domain import clock
 
 LISTS = (
     *(("report", "AAPL"), ("trades",), ("failures",), ("strategies",), ("strategies", "--by", "trigger")),

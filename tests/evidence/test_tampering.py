@@ -15,8 +15,8 @@ import pytest
 
 from tests.conftest import findings
 from tests.evidence.conftest import Change, run
-from tradelog import ids
 from tradelog.decide import record
+from tradelog.domain import ids
 from tradelog.store import decisions, journal
 from tradelog.store.opening import open_writer
 

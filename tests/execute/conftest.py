@@ -14,9 +14,9 @@ from tests.execute import driving
 from tests.execute import stage as stage_module
 from tests.execute.stage import Stage
 from tests.fakes.alpaca import KEYS, FakeAlpaca
-from tradelog import clock
 from tradelog import config as config_module
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Writer

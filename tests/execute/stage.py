@@ -12,9 +12,9 @@ from typing import Any
 from tests.execute import driving
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
-from tradelog import clock
 from tradelog.config import Config
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.execute import outbox
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox import Claim

@@ -14,8 +14,8 @@ from tests.execute.driving import go, settle
 from tests.fakes import books
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.execute import activities
 from tradelog.execute.worker import Worker
 from tradelog.report import lots, period

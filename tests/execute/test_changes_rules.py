@@ -343,7 +343,7 @@ def test_a_cancel_backs_off_and_a_person_is_told(stage: Stage) -> None:
 
 
 def _seconds(text: str) -> float:
-    from tradelog import clock
+    from tradelog.domain import clock
 
     return (clock.from_text(text) - clock.from_text(moment())).total_seconds()
 

@@ -15,8 +15,8 @@ from tests import wall_clock
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control
 from tradelog.execute.brokers.alpaca import AlpacaBroker

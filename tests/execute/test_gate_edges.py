@@ -16,10 +16,10 @@ from tests.execute.driving import go, settle, state
 from tests.execute.test_gate import LIMIT, Decide, Limited, limited
 from tests.execute.test_risk import dollars, order
 from tests.fakes.alpaca import FakeAlpaca, Fault
-from tradelog import clock
 from tradelog import config as config_module
 from tradelog.config import Config
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control, risk
 from tradelog.execute.brokers.alpaca import AlpacaBroker

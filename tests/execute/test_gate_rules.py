@@ -11,7 +11,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import RUNNING, Stage, moment
 from tests.fakes.direct import Fault
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import gate as gate_module
 from tradelog.execute import outbox, risk
 from tradelog.execute.brokers.base import WireOrder

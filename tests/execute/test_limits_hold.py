@@ -22,8 +22,8 @@ from tests.crash.matrix import Crash, Fuse, Life
 from tests.execute import driving
 from tests.fakes.books import Books
 from tests.fakes.direct import Fault
-from tradelog import clock
 from tradelog import config as config_module
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.execute import control
 from tradelog.store.opening import open_writer

@@ -11,7 +11,7 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, OTHERS, Stage, moment
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute import outbox, settle
 from tradelog.execute.outbox import LeaseLost
 from tradelog.execute.outcome import Kind, Verdict

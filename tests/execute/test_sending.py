@@ -12,7 +12,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tests.fakes.direct import Fault
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import changes, control, outbox
 from tradelog.execute.line import MOST_SECONDS_BETWEEN
 from tradelog.execute.outbox import Claim

@@ -9,7 +9,7 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import orders
 from tradelog.execute.orders import Owner
 from tradelog.execute.snapshots import Snapshot

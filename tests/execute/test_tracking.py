@@ -11,7 +11,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
 from tests.fakes.direct import Fault
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import following, orders
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.following import FEW, FIRST, MOST_FAILURES, page_edge

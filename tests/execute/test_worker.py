@@ -20,9 +20,9 @@ from tests.conftest import Cli, process_environment, scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog import clock
 from tradelog import config as config_module
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute import outbox
 from tradelog.execute.brokers.alpaca import AlpacaBroker

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from tests.fakes.books import Books
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute.brokers.base import Change, Exchange, WireOrder
 
 

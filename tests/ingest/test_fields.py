@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradelog import money, names
+from tradelog.domain import money
+from tradelog.domain.text import normalise_name
 from tradelog.ingest import fields
 from tradelog.ingest.identity import digest, pack, unpack
 
@@ -103,6 +104,6 @@ def test_what_is_no_exact_number_is_refused(value: object) -> None:
 
 
 def test_names_fold_without_guessing() -> None:
-    assert names.folded("Hon. Cy  Dr Test") == names.folded("cy test")
-    assert names.folded("The Honorable Max Sample (Sample, Max)") == names.folded("Max Sample")
-    assert names.folded("Rick Scott") != names.folded("Tim Scott")
+    assert normalise_name("Hon. Cy  Dr Test") == normalise_name("cy test")
+    assert normalise_name("The Honorable Max Sample (Sample, Max)") == normalise_name("Max Sample")
+    assert normalise_name("Rick Scott") != normalise_name("Tim Scott")

@@ -13,8 +13,8 @@ import pytest
 
 from tests import disclosures as d
 from tests.conftest import Cli
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.report.known import known

@@ -14,7 +14,7 @@ from werkzeug import Request, Response
 
 from tests import disclosures as d
 from tests.conftest import Cli
-from tradelog import clock
+from tradelog.domain import clock
 
 PATH = "/beta/live/congresstrading"
 ROW = {

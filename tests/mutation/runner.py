@@ -41,7 +41,7 @@ MODULES = {
     "execute.orders": ("test_tracking",),
     "decide.record": ("test_orders", "test_decide"),
     "decide.order": ("test_orders",),
-    "money": ("test_money",),
+    "domain.money": ("test_money",),
     "report.fifo": ("test_fifo",),
     "store.journal": ("test_golden", "test_journal"),
 }

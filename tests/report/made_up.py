@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.store.opening import open_writer
 
 ACCOUNTS = (("alpaca", "paper", "default"), ("alpaca", "live", "default"))

@@ -9,8 +9,8 @@ from freezegun import freeze_time
 
 from tests.conftest import Cli
 from tests.ingest.test_run import record
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.ingest.run import IngestionRun
 from tradelog.report.known import known
 from tradelog.store.opening import open_writer

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.report import made_up
-from tradelog import clock
 from tradelog import config as config_module
+from tradelog.domain import clock
 from tradelog.prices import Bar, Prices
 from tradelog.report import (
     decisions,

@@ -12,9 +12,9 @@ from freezegun import freeze_time
 
 from tests import disclosures as d
 from tests.conftest import Cli, cli_in, furnished
-from tradelog import clock
 from tradelog.config import Config
 from tradelog.decide import record
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.report import period, symbol
 from tradelog.store.opening import open_writer

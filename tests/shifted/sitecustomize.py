@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime, timedelta
 
-from tradelog import clock
+from tradelog.domain import clock
 
 _shift = timedelta(seconds=float(os.environ["TEST_CLOCK_SHIFT_SECONDS"]))
 clock.now = lambda: datetime.now(UTC) + _shift

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.store import clocks
 
 NOON = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)

@@ -112,7 +112,7 @@ def test_days_and_what_they_make_up_are_kept_and_hours_of_earlier_days_are_not(
 
 
 def clock_of(text: str) -> config_module.Any:
-    from tradelog import clock
+    from tradelog.domain import clock
 
     return clock.from_text(text)
 

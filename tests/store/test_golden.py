@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from tradelog import clock, ids
 from tradelog import config as config_module
 from tradelog.decide import record
+from tradelog.domain import clock, ids
 from tradelog.evidence import bundle
 from tradelog.execute.brokers import connect
 from tradelog.execute.worker import Worker

@@ -185,13 +185,13 @@ def _give_up_output() -> None:
 
 
 def _report(error: BaseException | None, message: str, hint: str | None, code: int) -> int:
-    from tradelog.shown import visible
+    from tradelog.domain.text import escape_controls
 
     if error is not None and os.environ.get("TRADELOG_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
-    print(f"error: {visible(message)}", file=sys.stderr)
+    print(f"error: {escape_controls(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {visible(hint)}", file=sys.stderr)
+        print(f"hint: {escape_controls(hint)}", file=sys.stderr)
     return code

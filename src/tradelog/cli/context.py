@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tradelog import clock, config
+from tradelog import config
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.report import period
 from tradelog.store.reader import Reader

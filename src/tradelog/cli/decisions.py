@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, as_json, heading, line, note, table
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
 from tradelog.report import subjects

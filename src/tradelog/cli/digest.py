@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli import decisions, failures, options, render, runs, trades
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, dollars, heading, line, note, pairs, table
+from tradelog.domain import clock
 from tradelog.report import period
 
 # So much of each list is shown: a day is one page.

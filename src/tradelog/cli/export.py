@@ -10,8 +10,8 @@ import typer
 from tradelog.cli import render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.speaking import insist_on_id
+from tradelog.domain.text import counted
 from tradelog.errors import UsageError
-from tradelog.shown import counted
 
 USAGE = "tradelog export bundle dec_4kz -o trade.zip, or --symbol AAPL --year 2025 -o aapl.zip"
 
@@ -31,7 +31,7 @@ def command(
     Runs, records with raw payloads, decisions, executions, exchanges, orders and fills, with the entries of
     the journal that cover them, a page to read, and a verify.py that needs nothing but Python.
     """
-    from tradelog import names
+    from tradelog.domain.symbols import normalise_ticker
     from tradelog.evidence import bundle
     from tradelog.report import trail
 
@@ -47,7 +47,7 @@ def command(
     with open_reader(config) as reader:
         versions: list[int] = []
         if symbol is not None:
-            wanted = names.ticker(symbol)
+            wanted = normalise_ticker(symbol)
             period = covered(config, year, first, last)
             account = ", ".join(config.account)
             asked = f"{wanted}, {period}, account {account}"

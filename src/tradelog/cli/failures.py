@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, heading, is_terminal, line, note, table
+from tradelog.domain import clock
 from tradelog.report import failures as report
 from tradelog.report import subjects
 

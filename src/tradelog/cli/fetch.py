@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line, note
 from tradelog.config import DEFAULT_SOURCES, Config, secret
+from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.errors import CredentialsMissing, UsageError
-from tradelog.shown import counted
 
 if TYPE_CHECKING:
     from tradelog.ingest.run import IngestionRun

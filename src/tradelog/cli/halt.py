@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tradelog import symbols
 from tradelog.cli.context import load_config
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.cli.speaking import filled, insist_on_why, named, request, speaking, until, writing
 from tradelog.config import Config
+from tradelog.domain import symbols
+from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, UsageError
-from tradelog.shown import counted
 from tradelog.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _await_answers(config: Config, writer: Writer, scope: str, subject: str) -> 
         " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status = 'sending'"
         " AND d.lease_until > ? LIMIT 1"
     )
-    from tradelog import clock
+    from tradelog.domain import clock
 
     while writer.rows(sending, (*names, clock.now_text())) and time.monotonic() < end:
         time.sleep(0.05)

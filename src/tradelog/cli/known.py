@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
+from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.report import known as report
-from tradelog.shown import counted
 
 COLUMNS = (
     Column("since", "known since"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, cents, dollars, heading, line, note, pairs, table
+from tradelog.domain import clock
 from tradelog.report import lots as report
 from tradelog.report import subjects
 

@@ -8,8 +8,8 @@ import typer
 
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.domain.text import counted
 from tradelog.errors import NotFound
-from tradelog.shown import counted
 
 COLUMNS = (
     Column("name", "name as given", flex=True),

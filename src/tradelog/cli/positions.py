@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.resolve import BREAKS
+from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention
-from tradelog.shown import counted
 
 COLUMNS = (
     Column("symbol", "symbol"),

@@ -10,8 +10,8 @@ from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import as_json, line, table
 from tradelog.cli.resolve import BREAKS
 from tradelog.cli.speaking import speaking, writing
+from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
-from tradelog.shown import counted
 
 
 def command(

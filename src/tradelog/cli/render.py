@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TextIO
 
-from tradelog import money
-from tradelog.shown import visible
+from tradelog.domain import money
+from tradelog.domain.text import escape_controls
 
 SCHEMA = 1
 
@@ -211,7 +211,7 @@ WORD_MOST = 40
 
 def _shown(value: object) -> str:
     """A value as a cell has it: numbers in plain digits."""
-    return money.to_text(value) if isinstance(value, Decimal) else visible(value)
+    return money.to_text(value) if isinstance(value, Decimal) else escape_controls(value)
 
 
 def _style(column: Column, text: str) -> str:
@@ -253,18 +253,18 @@ def _total(widths: Mapping[int, int]) -> int:
 
 def heading(text: str) -> None:
     if not is_terminal():
-        print(f"# {visible(text)}")
+        print(f"# {escape_controls(text)}")
         return
     from rich.text import Text
 
-    _console().print(Text(visible(text), style="bold"))
+    _console().print(Text(escape_controls(text), style="bold"))
 
 
 def pairs(items: Sequence[tuple[str, Any]]) -> None:
     """Name and value, one a line; on a terminal without those that are empty."""
     if not is_terminal():
         for name, value in items:
-            print(f"{name}\t{visible(value)}")
+            print(f"{name}\t{escape_controls(value)}")
         return
     width = max((len(name) for name, _ in items), default=0)
     for name, value in items:
@@ -274,13 +274,13 @@ def pairs(items: Sequence[tuple[str, Any]]) -> None:
 
 def line(text: str = "") -> None:
     """A line of data; on a terminal that is narrower it is broken between words."""
-    shown = visible(text)
+    shown = escape_controls(text)
     print(_wrapped(shown) if is_terminal() else shown)
 
 
 def note(text: str) -> None:
     """A line of talk, on stderr."""
-    shown = visible(text)
+    shown = escape_controls(text)
     print(_wrapped(shown) if is_terminal(sys.stderr) else shown, file=sys.stderr)
 
 

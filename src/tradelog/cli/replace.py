@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import money
 from tradelog.cli.cancel import tell
 from tradelog.cli.context import load_config
 from tradelog.cli.speaking import carry_out, decision_of, filled, writing
+from tradelog.domain import money
 from tradelog.errors import UsageError
 
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock, money
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column
+from tradelog.domain import clock, money
 from tradelog.report import symbol
 
 DATA = (

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock, money
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
-from tradelog.shown import counted
+from tradelog.domain import clock, money
+from tradelog.domain.text import counted
 
 
 def command(

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config import Config
+from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
 from tradelog.limits import as_text, with_lifts
-from tradelog.shown import counted
 from tradelog.store import controls
 from tradelog.store.writer import Writer
 

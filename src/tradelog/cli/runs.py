@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from tradelog import clock
 from tradelog.cli import options
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, as_csv, as_json, line, note, table
+from tradelog.domain import clock
 from tradelog.errors import NotFound, UsageError
 
 STATES = ("running", "completed", "failed", "aborted", "abandoned")

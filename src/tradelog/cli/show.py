@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
+from tradelog.domain import clock
 from tradelog.report import runs, trail
 
 # An EDGAR run makes a thousand of them.

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, is_terminal, note, pairs, table
 from tradelog.config import Config, secret
+from tradelog.domain import clock
 from tradelog.errors import StoreMissing
 
 # On a terminal one block a source: no line is wide enough for an origin and its terms side by side.

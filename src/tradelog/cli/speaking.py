@@ -130,7 +130,7 @@ def request(writer: Writer, request_id: str) -> dict[str, Any]:
 
 def filled(writer: Writer, decision_id: str) -> str:
     """What all orders of a decision have filled together, as text."""
-    from tradelog import money
+    from tradelog.domain import money
 
     with writer.reading() as connection:
         rows = connection.execute(

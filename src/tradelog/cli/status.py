@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog import clock
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.halt import told
 from tradelog.cli.limits import APPROVAL
 from tradelog.cli.render import Column, as_json, heading, line, pairs, table
 from tradelog.cli.resolve import BREAKS, UNKNOWN
+from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention
-from tradelog.shown import counted
 
 OPEN = (
     Column("decision_id", "decision", style="id"),

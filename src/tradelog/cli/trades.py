@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tradelog import clock
 from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, heading, line, note, table
+from tradelog.domain import clock
 from tradelog.report import subjects
 from tradelog.report import trades as report
 

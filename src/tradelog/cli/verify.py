@@ -11,8 +11,8 @@ import typer
 from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
+from tradelog.domain.text import counted
 from tradelog.errors import EvidenceBroken, UsageError
-from tradelog.shown import counted
 
 COLUMNS = (
     Column("check", "check"),

@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Strategy
+from tradelog.domain import clock, money
 
 Account = tuple[str, str, str]
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from tradelog import clock, money, symbols
+from tradelog.domain import clock, money, symbols
 from tradelog.errors import InvalidDecision, UsageError
 
 SIDES = ("buy", "sell")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
 from tradelog.decide import lineage, order
+from tradelog.domain import money
 from tradelog.errors import InvalidDecision
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction, Writer

@@ -11,11 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock, ids, money
 from tradelog.config import Config
 from tradelog.decide import context, order, record, strategies
 from tradelog.decide.context import Account
 from tradelog.decide.strategies.base import Context, Signal, Strategy
+from tradelog.domain import clock, ids, money
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
 from tradelog.settings import section

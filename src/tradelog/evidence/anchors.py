@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tradelog import money
 from tradelog.config import Config
+from tradelog.domain import money
 from tradelog.errors import EvidenceBroken, TradelogError, UsageError
 from tradelog.evidence import chain
 from tradelog.evidence.chain import Head

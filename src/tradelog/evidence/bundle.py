@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import EvidenceBroken, NotFound, UsageError
 from tradelog.evidence import chain, page
 from tradelog.report import trail

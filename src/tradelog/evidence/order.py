@@ -11,7 +11,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from tradelog import ids, money
+from tradelog.domain import ids, money
 from tradelog.evidence.finding import Finding
 from tradelog.store import decisions
 from tradelog.store.reader import Reader

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
+from tradelog.domain.text import escape_controls
 from tradelog.evidence.chain import Head
-from tradelog.shown import visible
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -187,4 +187,6 @@ def _joined(*texts: Any) -> str:
 
 def _text(value: Any) -> str:
     """Text as text: it can neither be markup nor turn the direction of what stands around it."""
-    return "" if value is None else "\n".join(escape(visible(line)) for line in str(value).split("\n"))
+    return (
+        "" if value is None else "\n".join(escape(escape_controls(line)) for line in str(value).split("\n"))
+    )

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
+from tradelog.domain.symbols import position_symbol
 from tradelog.errors import UsageError
 from tradelog.execute.outbox import Account
 from tradelog.execute.outcome import number
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
-from tradelog.symbols import folded
 
 
 def apply(tx: Transaction, account: Account, items: Sequence[Any]) -> int:
@@ -60,7 +60,7 @@ def read(item: Any) -> dict[str, Any] | None:
         "kind": kind,
         "sub_kind": _text(item.get("activity_sub_type")),
         "status": _text(item.get("status")),
-        "symbol": folded(symbol) if isinstance(symbol, str) and symbol else None,
+        "symbol": position_symbol(symbol) if isinstance(symbol, str) and symbol else None,
         "quantity": _number(_change(item)),
         "net_amount": _number(number(item, "net_amount")),
         "activity_date": date.isoformat(),

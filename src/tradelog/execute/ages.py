@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute import control, risk, sessions
 from tradelog.execute.line import Line
 from tradelog.limits import RiskConfig

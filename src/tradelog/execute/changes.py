@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, ids, money
+from tradelog.domain import clock, ids, money
 from tradelog.errors import UsageError
 from tradelog.execute import control, outbox, outcome, settle
 from tradelog.execute.brokers.base import WireOrder

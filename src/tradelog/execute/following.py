@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import orders, outcome, settle
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
 from tradelog.execute.line import Line, Patience

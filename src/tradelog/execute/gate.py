@@ -16,7 +16,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money, prices, symbols
+from tradelog import prices
+from tradelog.domain import clock, money, symbols
 from tradelog.execute import control, outbox, risk, settle, spending
 from tradelog.execute.ages import Ages
 from tradelog.execute.brokers.base import WireOrder
@@ -242,7 +243,7 @@ class Gate:
             now,
             waits=limits.market_hours == "wait",
             strategies=sorted(halted.strategies),
-            symbols=sorted({*halted.symbols, *map(symbols.bare, waiting)}),
+            symbols=sorted({*halted.symbols, *map(symbols.normalise, waiting)}),
             approved_only=self._approved_only(),
         )
 

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from tradelog import clock, ids
 from tradelog.config import Config
+from tradelog.domain import clock, ids
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
 from tradelog.execute import outcome, snapshots
 from tradelog.execute.brokers.base import Broker, Exchange

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute import outcome, settle
 from tradelog.execute.outbox import Account, new_execution, wire_order
 from tradelog.operate.alerts import clear, raise_alert

@@ -15,7 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, ids, money
+from tradelog.domain import clock, ids, money
 from tradelog.execute.brokers.base import Change, WireOrder
 from tradelog.store.controls import Rows
 from tradelog.store.process import boot_id, is_alive

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute.brokers.base import Exchange, WireOrder
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tradelog import ids, money
+from tradelog.domain import ids, money
+from tradelog.domain.symbols import position_symbol
 from tradelog.execute.outbox import Account
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Transaction
-from tradelog.symbols import folded
 
 Held = dict[str, Decimal]
 
@@ -35,7 +35,8 @@ def read(answer: object) -> Held | None:
             return None
         if item.get("side") == "short":
             quantity = -abs(quantity)
-        found[folded(item["symbol"])] = found.get(folded(item["symbol"]), money.ZERO) + quantity
+        symbol = position_symbol(item["symbol"])
+        found[symbol] = found.get(symbol, money.ZERO) + quantity
     return found
 
 
@@ -52,7 +53,7 @@ def expected(connection: sqlite3.Connection, account: Account) -> Held:
         account,
     ):
         signed = money.parse(quantity) if side == "buy" else -money.parse(quantity)
-        held[folded(symbol)] = held.get(folded(symbol), money.ZERO) + signed
+        held[position_symbol(symbol)] = held.get(position_symbol(symbol), money.ZERO) + signed
     for symbol, quantity in connection.execute(
         "SELECT symbol, quantity FROM account_activities WHERE broker = ? AND environment = ? AND account = ?"
         " AND kind = 'SPLIT' AND symbol IS NOT NULL AND quantity IS NOT NULL"
@@ -85,7 +86,7 @@ def owed(connection: sqlite3.Connection, account: Account) -> dict[str, Owed]:
         account,
     )
     return {
-        row[0]: Owed(folded(row[1]), row[2], money.parse(row[3]), money.parse(row[4]), row[5])
+        row[0]: Owed(position_symbol(row[1]), row[2], money.parse(row[3]), money.parse(row[4]), row[5])
         for row in rows.fetchall()
     }
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute import activities, orders, outcome, positions, settle, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.following import FIRST, MOST_PAGES, Follower, page_edge

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money, symbols
+from tradelog.domain import money, symbols
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.limits import RiskConfig
 
@@ -234,7 +234,7 @@ def _restricted(limits: RiskConfig, facts: Facts) -> Check | None:
     symbol = facts.order.symbol
     # Not which ones: what is kept of one symbol names no other. The list is in `limits --history`.
     limit = f"none of {len(limits.restricted_symbols)} restricted ones"
-    passed = symbols.bare(symbol) not in map(symbols.bare, limits.restricted_symbols)
+    passed = symbols.normalise(symbol) not in map(symbols.normalise, limits.restricted_symbols)
     return _check("restricted_symbol", symbol, limit, passed)
 
 
@@ -243,7 +243,7 @@ def _allowed(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     symbol = facts.order.symbol
     limit = f"one of {len(limits.allowed_symbols)} allowed ones"
-    passed = symbols.bare(symbol) in map(symbols.bare, limits.allowed_symbols)
+    passed = symbols.normalise(symbol) in map(symbols.normalise, limits.allowed_symbols)
     return _check("allowed_symbol", symbol, limit, passed)
 
 

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.execute import orders, outbox, outcome, settle
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.gate import Gate

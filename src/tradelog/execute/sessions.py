@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from tradelog import clock
+from tradelog.domain import clock
 
 _OPENS, _CLOSES = time(9, 30), time(16, 0)
 

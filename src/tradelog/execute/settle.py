@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, ids, money
+from tradelog.domain import clock, ids, money
 from tradelog.execute import outcome
 from tradelog.execute.brokers.base import Exchange, WireOrder
 from tradelog.execute.outbox import Claim, change_decision, release

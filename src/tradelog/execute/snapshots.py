@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
 from tradelog.config import Config
+from tradelog.domain import clock, money
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute import settle
 from tradelog.execute.brokers.base import Broker, Exchange

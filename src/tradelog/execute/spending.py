@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
+from tradelog.domain.symbols import position_symbol
 from tradelog.execute.outbox import Account
 from tradelog.execute.snapshots import Snapshot
 from tradelog.store import worth
 from tradelog.store.writer import Transaction
-from tradelog.symbols import folded
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
 _SENT = """
@@ -67,7 +67,7 @@ class Spending:
         start = clock.start_of_day(clock.market_today())
         total = money.ZERO
         for row in self._begun(start):
-            if symbol is None or folded(row["symbol"]) == folded(symbol):
+            if symbol is None or position_symbol(row["symbol"]) == position_symbol(symbol):
                 is_replaced = row["client_order_id"] == self._replaced
                 # What is taken back by the replacement is not sent a second time.
                 total += (worth.of(row) or money.ZERO) * (1 - worth.share_left(row) if is_replaced else 1)
@@ -103,7 +103,7 @@ class Spending:
         reserved_by_broker = True
         try:
             for item in held.value:
-                if folded(item["symbol"]) != folded(symbol):
+                if position_symbol(item["symbol"]) != position_symbol(symbol):
                     continue
                 quantity = money.parse(item["qty"])
                 quantity = -abs(quantity) if item.get("side") == "short" else quantity
@@ -113,7 +113,7 @@ class Spending:
         except (KeyError, ValueError, TypeError):
             return None
         for row in self._untold(held):
-            if row["side"] != "sell" or folded(row["symbol"]) != folded(symbol):
+            if row["side"] != "sell" or position_symbol(row["symbol"]) != position_symbol(symbol):
                 continue
             if row["client_order_id"] == self._replaced:
                 free += _left(row, self._price) if reserved_by_broker else money.ZERO
@@ -131,7 +131,7 @@ class Spending:
         Of each symbol the worst that can come: what is held, with all open buys filled, or all open sells.
         """
         try:
-            values = {folded(item["symbol"]): _market_value(item) for item in held.value}
+            values = {position_symbol(item["symbol"]): _market_value(item) for item in held.value}
         except (KeyError, ValueError, TypeError):
             return None
         buys: dict[str, Decimal] = {}
@@ -146,7 +146,8 @@ class Spending:
             if dollars is None:
                 return None
             kept = buys if row["side"] == "buy" else sells
-            kept[folded(row["symbol"])] = kept.get(folded(row["symbol"]), money.ZERO) + dollars * part
+            name = position_symbol(row["symbol"])
+            kept[name] = kept.get(name, money.ZERO) + dollars * part
 
         def total() -> Decimal:
             found = money.ZERO
@@ -158,7 +159,7 @@ class Spending:
 
         before = total()
         kept = buys if side == "buy" else sells
-        kept[folded(symbol)] = kept.get(folded(symbol), money.ZERO) + value
+        kept[position_symbol(symbol)] = kept.get(position_symbol(symbol), money.ZERO) + value
         return before, total()
 
     def power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:

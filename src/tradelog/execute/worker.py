@@ -13,8 +13,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.errors import StoreLocked, StoreUnwritable
 from tradelog.execute import snapshots
 from tradelog.execute.brokers.base import Broker

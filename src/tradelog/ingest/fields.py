@@ -11,7 +11,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from tradelog import clock, money, names
+from tradelog.domain import clock, money
+from tradelog.domain.symbols import normalise_ticker
 
 # Electronic disclosure begins later; a date before this one is a typing error.
 EARLIEST = date(1990, 1, 1)
@@ -106,7 +107,7 @@ def amount(text: str) -> tuple[Decimal | None, Decimal | None]:
 @lru_cache(maxsize=8192)
 def ticker(text: str) -> str | None:
     """A ticker as one writes it; None where the source names none, or more than one."""
-    symbol = names.ticker(text)
+    symbol = normalise_ticker(text)
     return None if symbol in _NO_TICKER or len(symbol.split()) > 1 else symbol
 
 

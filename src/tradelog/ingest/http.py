@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import tenacity
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import (
     NotAuthorised,
     PlanTooSmall,

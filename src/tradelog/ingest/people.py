@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tradelog import names
+from tradelog.domain.text import normalise_name
 from tradelog.store.run_digest import RunDigest
 from tradelog.store.writer import Writer
 
@@ -217,10 +217,10 @@ def _forms(name: str) -> list[list[str]]:
 def _words(name: str) -> list[str]:
     """The folded words of a name, the given names first: "Last, First" is turned round."""
     last, _, first = _TITLES.sub(" ", name).strip(" ,").partition(",")
-    behind = names.folded(first).split()
+    behind = normalise_name(first).split()
     if behind and not set(behind) <= _SUFFIXES:
-        return [*behind, *names.folded(last).split()]
-    return [*names.folded(last).split(), *behind]
+        return [*behind, *normalise_name(last).split()]
+    return [*normalise_name(last).split(), *behind]
 
 
 def _fits(words: list[str], suffix: str, politician: Politician) -> bool:
@@ -271,13 +271,13 @@ def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician
         # The table has the last term only: which chambers came before it does not say.
         chambers = frozenset({"rep", "sen"})
         middle, full = row.get("middle_name"), row.get("full_name")
-    last = tuple(names.folded(str(name.get("last") or "")).split())
+    last = tuple(normalise_name(str(name.get("last") or "")).split())
     if not served or not last:
         return None
-    first = names.folded(str(name.get("first") or "")).split()
-    middles = names.folded(str(middle or "")).split()
-    nicknames = names.folded(str(name.get("nickname") or "")).split()
-    whole = [word for word in names.folded(str(full or "")).split() if word not in _SUFFIXES]
+    first = normalise_name(str(name.get("first") or "")).split()
+    middles = normalise_name(str(middle or "")).split()
+    nicknames = normalise_name(str(name.get("nickname") or "")).split()
+    whole = [word for word in normalise_name(str(full or "")).split() if word not in _SUFFIXES]
     called = whole[: -len(last)] if tuple(whole[-len(last) :]) == last else []
     leads = {*first[:1], *nicknames, *called[:1]}
     if len("".join(first[:1])) == 1:  # C. Scott Franklin is called Scott
@@ -290,6 +290,6 @@ def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician
         given=frozenset({*first, *middles, *nicknames, *called}),
         leads=frozenset(leads),
         has_middle=bool(middle),
-        suffix=names.folded(str(name.get("suffix") or "")),
+        suffix=normalise_name(str(name.get("suffix") or "")),
         chambers=chambers,
     )

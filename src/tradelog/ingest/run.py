@@ -26,7 +26,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
-from tradelog import clock, ids
+from tradelog.domain import clock, ids
 from tradelog.errors import (
     EmptyAnswer,
     RunInProgress,

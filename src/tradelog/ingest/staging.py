@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.ingest.identity import BadRow, Record, digest, whole
 from tradelog.ingest.pairing import Counts, Known, Row, Write, pair
 from tradelog.store.run_digest import RunDigest

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tradelog import clock
 from tradelog.config import Task
+from tradelog.domain import clock
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Writer
 

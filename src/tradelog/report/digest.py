@@ -6,7 +6,7 @@ from collections import Counter
 from decimal import Decimal, localcontext
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.report import decisions, failures, fifo, runs, trades
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.report import fifo, lots
 from tradelog.report.period import Period
 from tradelog.store import figures

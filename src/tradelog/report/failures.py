@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal, localcontext
 
-from tradelog import money
+from tradelog.domain import money
 
 # Products of any prices and quantities that `money` lets in have fewer digits.
 DIGITS = 80

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from tradelog import clock, names
+from tradelog.domain import clock
+from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import NotFound
 from tradelog.store.reader import Reader, Row
 
@@ -70,7 +71,7 @@ class Known:
 def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, limit: int = NEWEST) -> Known:
     """Newest first, at most ``limit`` rows (-1: all). Raises NotFound for a symbol never seen at all."""
     asked = {
-        "symbol": names.ticker(symbol),
+        "symbol": normalise_ticker(symbol),
         "at": clock.to_text(at),
         # Who a name is and what amends what: as we knew it then, or where that does not matter, now.
         "linked": clock.now_text() if as_filed else clock.to_text(at),

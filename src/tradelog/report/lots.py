@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
+from tradelog.domain.symbols import position_symbol
 from tradelog.report import fifo
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
-from tradelog.symbols import folded
 
 NOTICE = "No tax advice: first in, first out, of this account alone, without wash sales."
 FEES = ("FEE", "CFEE")
@@ -85,10 +85,10 @@ def closed_by_symbol(
     events: dict[str, list[tuple[str, int, str, fifo.Trade | fifo.Split]]] = {}
 
     def add(symbol: str, at: str, rank: int, key: str, event: fifo.Trade | fifo.Split) -> None:
-        events.setdefault(folded(symbol), []).append((at, rank, key, event))
+        events.setdefault(position_symbol(symbol), []).append((at, rank, key, event))
 
     asked = _asked(account, period)
-    asked |= {"symbol": symbol, "folded": None if symbol is None else folded(symbol)}
+    asked |= {"symbol": symbol, "folded": None if symbol is None else position_symbol(symbol)}
     for row in reader.rows(_ENTRIES + named, asked):
         # What was held when the log began came before all that the log knows of.
         at = None if row["kind"] == "opening" else row["recorded_at"]

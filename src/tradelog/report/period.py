@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import UsageError
 
 

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.report.status import breaks
 from tradelog.store.reader import Reader
 

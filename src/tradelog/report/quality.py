@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.prices import STALE_AFTER, Bar, Prices
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader

@@ -75,8 +75,8 @@ def run(reader: Reader, run_id: str, *, limit: int = RECORDS) -> dict[str, Any]:
     row = reader.one("SELECT * FROM data_ingestion_runs WHERE run_id = ?", (run_id,))
     assert row is not None
     found = _plain(row)
-    visible = found["status"] == "completed"
-    found["records"] = reader.rows(_RECORDS, (row["id"], limit)) if visible else []
+    escape_controls = found["status"] == "completed"
+    found["records"] = reader.rows(_RECORDS, (row["id"], limit)) if escape_controls else []
     for record in found["records"]:
         record["flags"] = json.loads(record["flags"]) if record["flags"] else []
     found["quarantined"] = reader.rows(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from tradelog import clock
 from tradelog.config import Config
+from tradelog.domain import clock
 from tradelog.report import limits
 from tradelog.store import controls
 from tradelog.store.process import boot_id, is_alive

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money, names
+from tradelog.domain import money
+from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import NotFound
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
@@ -122,7 +123,7 @@ def report(
 ) -> SymbolReport:
     """Newest first, at most ``limit`` rows a list (-1: all). Raises NotFound for an unknown symbol."""
     broker, environment, name = account
-    wanted = names.ticker(symbol)
+    wanted = normalise_ticker(symbol)
     asked = {
         "symbol": wanted,
         "broker": broker,

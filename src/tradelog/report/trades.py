@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.store.writer import Transaction
 
 _HALF_SECOND = 500

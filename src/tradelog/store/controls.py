@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tradelog import symbols
+from tradelog.domain import symbols
 
 Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[dict[str, Any]]]
 Account = tuple[str, str, str]
@@ -25,7 +25,7 @@ class Halts:
     symbols: frozenset[str]
 
     def covers(self, strategy: str, symbol: str) -> bool:
-        return self.everything or strategy in self.strategies or symbols.bare(symbol) in self.symbols
+        return self.everything or strategy in self.strategies or symbols.normalise(symbol) in self.symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def halts(rows: Rows, account: Account) -> Halts:
     return Halts(
         any(row["scope"] == "all" for row in found),
         frozenset(row["subject"] for row in found if row["scope"] == "strategy"),
-        frozenset(symbols.bare(row["subject"]) for row in found if row["scope"] == "symbol"),
+        frozenset(symbols.normalise(row["subject"]) for row in found if row["scope"] == "symbol"),
     )
 
 

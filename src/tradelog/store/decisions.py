@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from tradelog import ids
+from tradelog.domain import ids
 from tradelog.store.journal import canonical
 from tradelog.store.writer import Transaction
 

@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 
 if TYPE_CHECKING:
     from tradelog.store.writer import Writer

@@ -7,7 +7,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from tradelog.clock import from_text
+from tradelog.domain.clock import from_text
 
 
 @lru_cache(maxsize=1)

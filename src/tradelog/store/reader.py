@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tradelog.clock import from_text, now
+from tradelog.domain.clock import from_text, now
 from tradelog.errors import NotFound, UsageError
 from tradelog.store import engine
 from tradelog.store.process import boot_id, is_alive

@@ -13,7 +13,7 @@ from sqlalchemy import BLOB, INTEGER, TEXT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 
 
 class Moment(TypeDecorator[datetime]):

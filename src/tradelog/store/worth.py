@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tradelog import money
+from tradelog.domain import money
 
 # What `of` reads, from trade_executions e and its decision d.
 COLUMNS = """coalesce(e.quantity, d.quantity) AS quantity, d.notional, e.order_value, e.filled_quantity,

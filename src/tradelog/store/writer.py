@@ -24,7 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import StoreError
 from tradelog.store import engine, journal
 

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from tradelog import money, names
 from tradelog.decide.strategies.base import Context, Disclosure, Signal
+from tradelog.domain import money
+from tradelog.domain.text import normalise_name
 from tradelog.parameters import CongressParameters
 
 
@@ -148,7 +149,7 @@ def _inputs(found: Iterable[Disclosure]) -> tuple[int, ...]:
 
 def _members(found: Iterable[Disclosure]) -> dict[str, str]:
     """BioGuide id, or folded name where there is none -> name as given, one entry a person."""
-    return {item.person or names.folded(item.member): item.member for item in found}
+    return {item.person or normalise_name(item.member): item.member for item in found}
 
 
 def _share(part: int, whole: int) -> str:

@@ -21,8 +21,8 @@ from alpaca.common.rest import RESTClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
-from tradelog import clock
 from tradelog.config import Config, secret
+from tradelog.domain import clock
 from tradelog.errors import ConfigError, CredentialsMissing
 from tradelog.execute.brokers.base import (
     FILLS_PAGE,

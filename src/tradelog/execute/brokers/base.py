@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
-from tradelog import money
+from tradelog.domain import money
 
 # What is kept of an answer's headers. An allow-list: a secret can only leak through a block-list.
 KEPT_HEADERS = (

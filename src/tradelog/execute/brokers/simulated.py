@@ -15,7 +15,7 @@ from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.execute import sessions
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Change, Exchange, WireOrder
 from tradelog.prices import Prices

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Protocol
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.ingest.run import IngestionRun
 from tradelog.store.writer import Writer
 

@@ -17,7 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tradelog import clock, money, names
+from tradelog.domain import clock, money
+from tradelog.domain.text import normalise_name
 from tradelog.ingest import fields
 from tradelog.ingest.identity import BadRow, Record
 from tradelog.ingest.run import IngestionRun
@@ -171,7 +172,7 @@ def _quiver(name: str, traded: str, filed: str, side: str, amounts: tuple[str, .
             position,
             payload,
             identity=(
-                names.folded(member),
+                normalise_name(member),
                 fields.folded_ticker(symbol),
                 dates.event_given,
                 kind.strip().lower(),
@@ -250,7 +251,7 @@ def _senate_filing(position: int, row: Row, payload: str, latest: date) -> Recor
     filed, time = forms.text(row, "filed-date"), forms.text(row, "filed-time")
     day = fields.day(filed, latest)
     is_amendment = _AMENDMENT.search(title) is not None
-    base = f"{names.folded(filer)}: {_AMENDMENT.sub('', title).strip()}"
+    base = f"{normalise_name(filer)}: {_AMENDMENT.sub('', title).strip()}"
     return Record(
         kind=FILING,
         position=position,

@@ -12,8 +12,8 @@ from datetime import date, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from tradelog import clock
 from tradelog.config import EdgarConfig
+from tradelog.domain import clock
 from tradelog.errors import (
     ConfigError,
     EmptyAnswer,

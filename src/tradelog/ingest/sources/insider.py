@@ -12,7 +12,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
-from tradelog import clock, money, names
+from tradelog.domain import clock, money
+from tradelog.domain.text import normalise_name
 from tradelog.errors import SchemaMismatch
 from tradelog.ingest import fields
 from tradelog.ingest.identity import Record
@@ -105,7 +106,7 @@ def _form4_entry(position: int, row: Row, payload: str, latest: date) -> Record:
         position=position,
         identity=(
             fields.folded_ticker(forms.text(row, "Ticker")),
-            names.folded(name),
+            normalise_name(name),
             traded,
             code,
             forms.text(row, "AcquiredDisposedCode").strip().upper(),

@@ -16,8 +16,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tradelog import clock
 from tradelog.config import LegislatorsConfig
+from tradelog.domain import clock
 from tradelog.errors import SchemaMismatch, ShrunkenAnswer, UnexpectedType
 from tradelog.ingest import http, people
 from tradelog.ingest.identity import BadRow, Record

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tradelog import clock
+from tradelog.domain import clock
 from tradelog.errors import SchemaMismatch
 from tradelog.ingest import fields, xml
 from tradelog.ingest.identity import BadRow, Record

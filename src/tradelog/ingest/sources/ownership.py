@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from tradelog import clock, money
+from tradelog.domain import clock, money
 from tradelog.errors import SchemaMismatch
 from tradelog.ingest import fields, xml
 from tradelog.ingest.identity import Record

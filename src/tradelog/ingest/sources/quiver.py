@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from tradelog import clock, names
 from tradelog.config import QuiverConfig
+from tradelog.domain import clock
+from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import VendorFault
 from tradelog.ingest import http
 from tradelog.ingest.identity import BadRow, Record
@@ -71,7 +72,7 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
 
 def _is_of(request: Request, row: Record) -> bool:
     """Whether a row is of the ticker that was asked for: a parameter that is not known is ignored."""
-    return request.symbol is None or row.symbol == names.ticker(request.symbol)
+    return request.symbol is None or row.symbol == normalise_ticker(request.symbol)
 
 
 def _filed_day(row: Record) -> str | None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from alembic import op
 
-from tradelog.money import to_text
+from tradelog.domain.money import to_text
 from tradelog.store.types import Exact, Integer, Moment, Text, Written
 
 revision = "0003"
