@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks import outbox
-from tradelog import config
+from tradelog.config.load import load_config
 from tradelog.decide import record
 from tradelog.evidence import verify
 from tradelog.execute.worker import Worker
@@ -31,7 +31,7 @@ def speed(home: Path) -> tuple[int, float, float]:
     folder = home / "verified"
     folder.mkdir()
     (folder / "tradelog.toml").write_text('[store]\nurl = "sqlite:///log.db"\n[broker]\nname = "alpaca"\n')
-    settings = config.load(folder / "tradelog.toml")
+    settings = load_config(folder / "tradelog.toml")
     writer = open_writer(settings.store_path)
     # How long the disk takes is no matter here.
     writer.connection.execute("PRAGMA synchronous=OFF")

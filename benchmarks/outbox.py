@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tradelog import config
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.execute.brokers.base import Change, Exchange, WireOrder
@@ -151,11 +152,11 @@ def beside_huey(home: Path) -> Pair:
     return Pair(ours, theirs)
 
 
-def _settings(home: Path) -> config.Config:
+def _settings(home: Path) -> Config:
     folder = home / "outbox"
     folder.mkdir(exist_ok=True)
     (folder / "tradelog.toml").write_text('[broker]\nname = "alpaca"\n[risk]\nmax_order_notional = 100000\n')
-    return config.load(folder / "tradelog.toml")
+    return load_config(folder / "tradelog.toml")
 
 
 def _ours(writer: Any, worker: Worker) -> None:

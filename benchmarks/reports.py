@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import million, outbox
-from tradelog import config
+from tradelog.config.load import load_config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.execute.worker import Worker
@@ -124,7 +124,7 @@ def a_year(home: Path, *, days: int = 365, decisions: int = 50, new: int = 40, s
     folder = home / "year"
     folder.mkdir()
     (folder / "tradelog.toml").write_text(CONFIG)
-    settings = config.load(folder / "tradelog.toml")
+    settings = load_config(folder / "tradelog.toml")
     writer = open_writer(settings.store_path)
     # How long the disk takes is no matter here.
     writer.connection.execute("PRAGMA synchronous=OFF")

@@ -18,7 +18,8 @@ import freezegun
 import pytest
 
 from tests import wall_clock
-from tradelog import config as config_module
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import NotFound, StoreError
 from tradelog.evidence import bundle, standalone, verify
@@ -123,8 +124,8 @@ def furnished(folder: Path) -> Path:
 
 
 @pytest.fixture
-def config(home: Path) -> config_module.Config:
-    return config_module.load(home / "tradelog.toml")
+def config(home: Path) -> Config:
+    return load_config(home / "tradelog.toml")
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +142,7 @@ def make_empty_store() -> bytes:
 
 
 @pytest.fixture
-def writer(config: config_module.Config) -> Iterator[Writer]:
+def writer(config: Config) -> Iterator[Writer]:
     path = config.store_path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_bytes(make_empty_store())

@@ -2,8 +2,8 @@
 
 ``TEST_CLOCK`` names the moment at which the suite begins (ISO 8601 with a zone); `make test-clocks` sets it.
 The shift applies to `tradelog.domain.clock.now` in this process and, through
-``tests/shifted/sitecustomize.py``, in every process that a test starts. Elapsed time (CLOCK_BOOTTIME) is never shifted. Tests and stand-ins read the
-time here or through ``tradelog.domain.clock``, nowhere else.
+``tests/shifted/sitecustomize.py``, in every process that a test starts. Elapsed time (CLOCK_BOOTTIME) is
+never shifted. Tests and stand-ins read the time here or through ``tradelog.domain.clock``, nowhere else.
 """
 
 from __future__ import annotations

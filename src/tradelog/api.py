@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tradelog import config
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class TradeLog:
     """An open store and its configuration. Threads may share it; close it when none needs it any more."""
 
-    def __init__(self, settings: config.Config, writer: Writer) -> None:
+    def __init__(self, settings: Config, writer: Writer) -> None:
         self.config = settings
         self._writer = writer
 
@@ -85,5 +86,5 @@ def open_log(path: Path | str | None = None, *, actor: str | None = None) -> Tra
 
     ``actor`` names who acts, by default user@host. Raises ConfigError, StoreError.
     """
-    settings = config.load(None if path is None else Path(path))
+    settings = load_config(None if path is None else Path(path))
     return TradeLog(settings, open_writer(settings.store_path, actor=actor, check_same_thread=False))

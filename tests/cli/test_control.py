@@ -14,10 +14,10 @@ from tests.cli.test_orders import decide, one_line, resting
 from tests.conftest import Cli, scalar
 from tests.execute.driving import ENVIRONMENT
 from tests.fakes.alpaca import FakeAlpaca, Fault
-from tradelog import config as config_module
+from tradelog.config.load import load_config
+from tradelog.config.parameters import PARAMETERS
+from tradelog.config.risk import RiskConfig
 from tradelog.errors import ConfigError
-from tradelog.limits import RiskConfig
-from tradelog.parameters import PARAMETERS
 from tradelog.store.writer import Writer
 
 DAY = '"2999-01-01 16:00"'
@@ -163,7 +163,7 @@ def test_a_gate_that_is_not_there_is_an_error(text: str, message: str, home: Pat
     """What a typing error switches off in silence, nobody misses until it costs."""
     ruled(home, text)
     with pytest.raises(ConfigError, match=message):
-        config_module.load(home / "tradelog.toml")
+        load_config(home / "tradelog.toml")
 
 
 def test_the_parameters_of_our_strategies_are_known() -> None:
@@ -395,10 +395,10 @@ def test_live_trading_takes_a_number_and_a_limit(
     text = "".join(f"[{name}]\n{body}" for name, body in (LIVE | changes).items())
     (home / "tradelog.toml").write_text(text)
     if message is None:
-        assert config_module.load(home / "tradelog.toml").broker.environment == "live"
+        assert load_config(home / "tradelog.toml").broker.environment == "live"
         return
     with pytest.raises(ConfigError, match=message):
-        config_module.load(home / "tradelog.toml")
+        load_config(home / "tradelog.toml")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from tests import disclosures as d
 from tests import filings as f
 from tests.conftest import ROOT, Cli, process_environment
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.store.reader import Reader
 
 

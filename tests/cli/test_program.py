@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli, process_environment
-from tradelog import config, prices
+from tradelog import prices
 from tradelog.cli.app import COMMANDS
 from tradelog.cli.init import template
+from tradelog.config import schema
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.domain import ids
 from tradelog.errors import ConfigError
 
@@ -170,9 +173,9 @@ def test_init_writes_what_can_be_read_and_replaces_nothing(cli: Cli, home: Path)
     assert ended.code == 0, ended.err
     assert "QUIVER_API_KEY" in ended.out
     written = home / "sub" / "tradelog.toml"
-    loaded = config.load(written)
+    loaded = load_config(written)
     assert loaded.store_path == home / "sub" / "data" / "tradelog.db"
-    assert loaded.sources.use == config.DEFAULT_SOURCES
+    assert loaded.sources.use == schema.DEFAULT_SOURCES
     assert written.read_text() == template() == (ROOT / "tradelog.toml").read_text()
     again = cli("init", "sub/tradelog.toml")
     assert again.code == 2
@@ -189,16 +192,16 @@ def test_every_commented_key_of_the_template_is_a_default() -> None:
         shows = line.startswith("# ") and (" = " in body or body.startswith("["))
         lines.append(body if shows and not body.startswith(("account_number", "prices", "contact")) else line)
     shown = tomllib.loads("\n".join(lines))
-    plain = config.Config.__dataclass_fields__
+    plain = Config.__dataclass_fields__
     for section in ("broker", "worker", "report"):
-        kind = {"broker": config.BrokerConfig, "worker": config.WorkerConfig, "report": config.ReportConfig}[
+        kind = {"broker": schema.BrokerConfig, "worker": schema.WorkerConfig, "report": schema.ReportConfig}[
             section
         ]
         assert section in plain
-        assert config.section(kind, shown[section], section, Path()) == kind()
-    for name, kind in config.SOURCE_SECTIONS.items():
-        assert config.section(kind, shown["sources"][name], name, Path()) == kind()
-    assert {name: shown["sources"][name]["use"] for name in config.DEFAULT_SOURCES} == config.DEFAULT_SOURCES
+        assert from_table(kind, shown[section], section, Path()) == kind()
+    for name, kind in schema.SOURCE_SECTIONS.items():
+        assert from_table(kind, shown["sources"][name], name, Path()) == kind()
+    assert {name: shown["sources"][name]["use"] for name in schema.DEFAULT_SOURCES} == schema.DEFAULT_SOURCES
 
 
 def test_the_demonstration_runs_the_whole_chain(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from tests.conftest import process_environment
 from tests.execute.driving import ENVIRONMENT
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog import config as config_module
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.execute import changes
 from tradelog.store.opening import open_writer
@@ -63,7 +64,7 @@ def run(home: Path, *, decisions: int, kills: int, seed: int, faults: int) -> Ou
         fake.close()
 
 
-def _configure(home: Path, fake: FakeAlpaca) -> config_module.Config:
+def _configure(home: Path, fake: FakeAlpaca) -> Config:
     (home / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n'
         f'[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
@@ -71,10 +72,10 @@ def _configure(home: Path, fake: FakeAlpaca) -> config_module.Config:
         "drain_seconds = 0.05\npoll_seconds = 0.1\nunknown_grace_seconds = 0.4\nreconcile_seconds = 1\n"
         "once_seconds = 20\n"
     )
-    return config_module.load(home / "tradelog.toml")
+    return load_config(home / "tradelog.toml")
 
 
-def _decide(config: config_module.Config, decisions: int, chance: random.Random) -> list[str]:
+def _decide(config: Config, decisions: int, chance: random.Random) -> list[str]:
     writer = open_writer(config.store_path, actor="test")
     made = []
     for _ in range(decisions):
@@ -127,7 +128,7 @@ def _run_and_kill(home: Path, fake: FakeAlpaca, chance: random.Random) -> bool:
     return True
 
 
-def _change_something(config: config_module.Config, chance: random.Random) -> None:
+def _change_something(config: Config, chance: random.Random) -> None:
     """Ask for one decision to be cancelled, as a person would between two workers."""
     from tradelog.errors import UsageError
 
@@ -144,7 +145,7 @@ def _change_something(config: config_module.Config, chance: random.Random) -> No
     writer.close()
 
 
-def _finish(home: Path, fake: FakeAlpaca, config: config_module.Config) -> None:
+def _finish(home: Path, fake: FakeAlpaca, config: Config) -> None:
     """One worker more, until every decision has ended; then it is asked to stop, which it must do well."""
     fake.faults.clear()
     process = _worker(home)
@@ -165,9 +166,7 @@ def _finish(home: Path, fake: FakeAlpaca, config: config_module.Config) -> None:
     assert process.returncode == 0, said.decode()
 
 
-def _count(
-    config: config_module.Config, fake: FakeAlpaca, made: list[str], kills: int, faults: int
-) -> Outcome:
+def _count(config: Config, fake: FakeAlpaca, made: list[str], kills: int, faults: int) -> Outcome:
     with Reader(config.store_path) as reader:
         check_complete(reader)
         decisions = {row["decision_id"]: row for row in reader.rows("SELECT * FROM trade_decisions")}

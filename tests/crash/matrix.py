@@ -16,7 +16,7 @@ from tests.execute.driving import go
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker, Fault
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.execute import changes
 from tradelog.execute.sending import LOOKUPS

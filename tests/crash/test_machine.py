@@ -26,7 +26,7 @@ from tests.crash.matrix import Crash, Fuse, Life, check, check_wire, recover
 from tests.execute import driving
 from tests.fakes.books import Books
 from tests.fakes.direct import Fault
-from tradelog import config as config_module
+from tradelog.config.load import load_config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.store.opening import open_writer
@@ -60,7 +60,7 @@ class Trading(RuleBasedStateMachine):
             '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
             "[worker]\nunknown_grace_seconds = 4\n[risk]\nlong_only = false\n"
         )
-        self.config = config_module.load(self.home / "tradelog.toml")
+        self.config = load_config(self.home / "tradelog.toml")
         (self.home / "store").mkdir(mode=0o700)
         if not TEMPLATE.exists():
             open_writer(TEMPLATE).close()

@@ -16,20 +16,21 @@ from tests.crash.matrix import Life, crash_everywhere
 from tests.execute.driving import go
 from tests.fakes.books import Books
 from tests.fakes.direct import Fault
-from tradelog import config as config_module
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 
 LIMIT = {"order_type": "limit", "limit_price": "100", "time_in_force": "gtc"}
 STEP = 1 if os.environ.get("TRADELOG_SOAK") else 9
 
 
 @pytest.fixture
-def config(home: Path) -> config_module.Config:
+def config(home: Path) -> Config:
     (home / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
         "[worker]\nunknown_grace_seconds = 4\n"
     )
     (home / "store").mkdir(mode=0o700)
-    return config_module.load(home / "tradelog.toml")
+    return load_config(home / "tradelog.toml")
 
 
 def resting() -> Books:
@@ -119,7 +120,7 @@ SCENARIOS: dict[
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_crash_anywhere_ends_the_same(name: str, tmp_path: Path, config: config_module.Config) -> None:
+def test_a_crash_anywhere_ends_the_same(name: str, tmp_path: Path, config: Config) -> None:
     prepare, act, faults, books = SCENARIOS[name]
     start = 1 + list(SCENARIOS).index(name) % STEP
     points = crash_everywhere(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests import disclosures as d
 from tests.conftest import Cli, scalar
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio
 from tradelog.decide.strategies.congress import CongressionalTradingStrategy, CongressParameters
 from tradelog.errors import ConfigError

@@ -12,7 +12,7 @@ import pytest
 
 import tradelog
 from tests.conftest import Cli, process_environment, scalar
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.errors import InvalidDecision
 from tradelog.store.writer import Writer

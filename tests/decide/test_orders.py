@@ -13,7 +13,7 @@ from tests.conftest import Cli, scalar
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
 from tradelog import prices
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import order, record
 from tradelog.errors import InvalidDecision
 from tradelog.execute.brokers.base import WireOrder

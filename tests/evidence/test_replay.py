@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.evidence.conftest import Change, run
-from tradelog import config as config_module
 from tradelog import prices
+from tradelog.config.load import load_config
 from tradelog.decide import context
 from tradelog.decide import run as running
 from tradelog.decide.strategies.base import Signal
@@ -39,9 +39,7 @@ def signal_of(store: Path, symbol: str) -> str:
 
 def again(home: Path, store: Path, symbol: str, **asked: bool) -> replay.Replayed:
     with Reader(store) as reader:
-        return replay.replay(
-            reader, config_module.load(home / "tradelog.toml"), signal_of(store, symbol), **asked
-        )
+        return replay.replay(reader, load_config(home / "tradelog.toml"), signal_of(store, symbol), **asked)
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "LMT", "V"])
@@ -173,7 +171,7 @@ def test_a_context_is_read_back_as_it_was_written_down(home: Path, store: Path) 
     """With names that two feeds share, resolved in one of them only."""
     from tests import filings as f
 
-    config = config_module.load(home / "tradelog.toml")
+    config = load_config(home / "tradelog.toml")
     people = [f.legislator("P000197", "Nancy", "Pelosi"), f.legislator("G000583", "Josh", "Gottheimer")]
     (home / "people.json").write_text(f.as_json(people))
     assert run(home, "fetch", "committees", "--file", "people.json").code == 0

@@ -14,7 +14,8 @@ from tests.execute import driving
 from tests.execute import stage as stage_module
 from tests.execute.stage import Stage
 from tests.fakes.alpaca import KEYS, FakeAlpaca
-from tradelog import config as config_module
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.execute.brokers.alpaca import AlpacaBroker
@@ -39,14 +40,14 @@ def fake() -> Iterator[FakeAlpaca]:
 
 
 @pytest.fixture
-def config(home: Path, fake: FakeAlpaca) -> config_module.Config:
+def config(home: Path, fake: FakeAlpaca) -> Config:
     (home / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n'
         f'[broker]\nname = "alpaca"\nbase_url = "{fake.url}"\n'
         "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 0.5\nlease_seconds = 5\n"
         "unknown_grace_seconds = 0.4\n"
     )
-    return config_module.load(home / "tradelog.toml")
+    return load_config(home / "tradelog.toml")
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def broker(fake: FakeAlpaca) -> AlpacaBroker:
 
 
 @pytest.fixture
-def worker(writer: Writer, broker: AlpacaBroker, config: config_module.Config) -> Worker:
+def worker(writer: Writer, broker: AlpacaBroker, config: Config) -> Worker:
     made = Worker(writer, broker, config)
     made.start()
     return made
@@ -73,11 +74,11 @@ def stage(writer: Writer, home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
         "[worker]\nconnect_timeout_seconds = 1\nread_timeout_seconds = 1\nlease_seconds = 5\n"
         "unknown_grace_seconds = 40\n"
     )
-    return Stage(writer, config_module.load(path))
+    return Stage(writer, load_config(path))
 
 
 @pytest.fixture
-def decide(writer: Writer, config: config_module.Config) -> Callable[..., str]:
+def decide(writer: Writer, config: Config) -> Callable[..., str]:
     def decide(**changes: Any) -> str:
         values = {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "x"}} | changes
         return record.record(writer, config.account, record.parse(values)).decision_id

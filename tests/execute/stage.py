@@ -12,7 +12,7 @@ from typing import Any
 from tests.execute import driving
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.execute import outbox

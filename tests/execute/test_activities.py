@@ -14,7 +14,7 @@ from tests.execute.driving import go, settle
 from tests.fakes import books
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.execute import activities
 from tradelog.execute.worker import Worker

@@ -13,7 +13,7 @@ from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import UsageError
 from tradelog.execute import changes
 from tradelog.execute.worker import Worker

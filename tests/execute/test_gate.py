@@ -15,13 +15,13 @@ from tests import wall_clock
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
-from tradelog.config import Config
+from tradelog.config.risk import ControlConfig
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
-from tradelog.limits import ControlConfig
 from tradelog.store.writer import Writer
 
 Decide = Callable[..., str]

@@ -16,15 +16,15 @@ from tests.execute.driving import go, settle, state
 from tests.execute.test_gate import LIMIT, Decide, Limited, limited
 from tests.execute.test_risk import dollars, order
 from tests.fakes.alpaca import FakeAlpaca, Fault
-from tradelog import config as config_module
-from tradelog.config import Config
+from tradelog.config.load import load_config
+from tradelog.config.risk import ControlConfig, RiskConfig
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.execute import changes, control, risk
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
-from tradelog.limits import ControlConfig, RiskConfig
 from tradelog.store import controls
 from tradelog.store.writer import Writer
 
@@ -70,14 +70,14 @@ def test_a_limit_sell_is_worth_what_the_market_pays(
 def test_the_age_of_the_file_holds_for_every_strategy(home: Any) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write("[risk]\nmax_age_seconds = 60\n[strategies.bot]\napproval_hours = 2\n")
-    found = config_module.load(home / "tradelog.toml")
+    found = load_config(home / "tradelog.toml")
     assert found.control("bot").max_age_seconds == found.control("unnamed").max_age_seconds == 60
 
 
 def test_restricted_symbols_are_read_in_any_case(home: Any) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write('[risk]\nrestricted_symbols = ["ibm", "brk.b"]\n')
-    found = config_module.load(home / "tradelog.toml").risk
+    found = load_config(home / "tradelog.toml").risk
     assert found.restricted_symbols == ("IBM", "BRK.B")
     checks = risk.judge(found, risk.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
     assert checks[0].code == "restricted_symbol"
@@ -377,7 +377,7 @@ def test_the_default_limit_means_the_same_written_out_or_not(
     path = home / "tradelog.toml"
     number = f'environment = "{environment}"\naccount_number = "{fake.account_number}"\n'
     path.write_text(path.read_text().replace('name = "alpaca"\n', f'name = "alpaca"\n{number}') + written)
-    config = config_module.load(path)
+    config = load_config(path)
     fake.faults.append(Fault("GET", status=404, body=b'{"message": "none"}', path="quotes", times=99))
     values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
     decision_id = record.record(writer, config.account, record.parse(values)).decision_id

@@ -11,13 +11,13 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import RUNNING, Stage, moment
 from tests.fakes.direct import Fault
+from tradelog.config.risk import ControlConfig, RiskConfig
 from tradelog.domain import clock
 from tradelog.execute import gate as gate_module
 from tradelog.execute import outbox, risk
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.gate import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
 from tradelog.execute.snapshots import Snapshot
-from tradelog.limits import ControlConfig, RiskConfig
 
 D = Decimal
 

@@ -21,7 +21,8 @@ import pytest
 from tests.conftest import Cli, process_environment, scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
-from tradelog.config import Config
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.errors import StoreError, StoreLocked, StoreUnwritable
 from tradelog.execute import outbox
 from tradelog.execute.brokers.alpaca import AlpacaBroker
@@ -309,10 +310,9 @@ def test_a_command_that_hangs_or_fails_blocks_nothing(
 ) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write(f'[alerts]\ncommand = "{command}"\n')
-    from tradelog.config import load
 
     worker = Worker(
-        writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), load(home / "tradelog.toml")
+        writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), load_config(home / "tradelog.toml")
     )
     worker.start()
     decide(symbol="NOPE")

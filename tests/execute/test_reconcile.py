@@ -13,7 +13,7 @@ from tests.conftest import scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.execute import changes, positions
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker

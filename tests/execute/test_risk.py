@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tradelog.config.risk import RiskConfig
 from tradelog.execute import risk
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.limits import RiskConfig
 
 OFF = RiskConfig(max_order_notional=None, long_only=False)
 

@@ -20,7 +20,7 @@ from tests.conftest import Cli, process_environment, scalar
 from tests.execute.driving import ENVIRONMENT, go, settle, state
 from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.journaled import check_complete
-from tradelog import config as config_module
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.errors import BrokerRefusesUs
@@ -33,7 +33,7 @@ from tradelog.store.writer import Writer
 
 
 def test_sends_once_and_follows_to_the_fill(
-    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: Config
 ) -> None:
     decision_id = decide()
     assert settle(worker, writer, decision_id) == ("executed", "filled", None)
@@ -195,7 +195,7 @@ def test_another_order_under_our_id_is_never_adopted(
 
 
 def test_no_commit_no_request(
-    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: Config
 ) -> None:
     """Invariant 1: while the store cannot be written, nothing leaves the process."""
     decide()
@@ -214,7 +214,7 @@ def test_no_commit_no_request(
 
 
 def test_the_attempt_is_on_disk_before_the_request(
-    worker: Worker, writer: Writer, decide: Callable[..., str], config: config_module.Config
+    worker: Worker, writer: Writer, decide: Callable[..., str], config: Config
 ) -> None:
     """Invariant 1: another process can read the intent at the moment the broker is called."""
     decision_id = decide()
@@ -339,7 +339,7 @@ def test_a_status_that_nobody_knows_is_kept_and_alerted(
 
 
 def test_the_account_number_is_bound_at_first_sight(
-    worker: Worker, writer: Writer, fake: FakeAlpaca, broker: AlpacaBroker, config: config_module.Config
+    worker: Worker, writer: Writer, fake: FakeAlpaca, broker: AlpacaBroker, config: Config
 ) -> None:
     fake.account_number = "PA999999999"
     with pytest.raises(BrokerRefusesUs, match="PA999999999") as caught:
@@ -349,7 +349,7 @@ def test_the_account_number_is_bound_at_first_sight(
 
 def test_killed_between_send_and_answer_it_finds_its_order_again(
     home: Path,
-    config: config_module.Config,
+    config: Config,
     fake: FakeAlpaca,
     cli: Cli,
     writer: Writer,
@@ -379,7 +379,7 @@ def test_killed_between_send_and_answer_it_finds_its_order_again(
 
 @pytest.mark.slow
 def test_sigterm_ends_a_worker_in_good_order(
-    home: Path, config: config_module.Config, fake: FakeAlpaca, writer: Writer, decide: Callable[..., str]
+    home: Path, config: Config, fake: FakeAlpaca, writer: Writer, decide: Callable[..., str]
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tradelog", "run-worker"],
@@ -405,15 +405,13 @@ def test_live_is_refused_until_there_are_limits(cli: Cli, home: Path) -> None:
     assert "live trading" in ended.err
 
 
-def test_alpaca_needs_its_keys(cli: Cli, config: config_module.Config) -> None:
+def test_alpaca_needs_its_keys(cli: Cli, config: Config) -> None:
     ended = cli("run-worker", "--once")
     assert ended.code == 4
     assert "APCA_API_KEY_ID" in ended.err
 
 
-def test_lease_tokens_only_grow(
-    writer: Writer, config: config_module.Config, decide: Callable[..., str]
-) -> None:
+def test_lease_tokens_only_grow(writer: Writer, config: Config, decide: Callable[..., str]) -> None:
     decide()
     with writer.transaction() as tx:
         decision = outbox.due(tx.dicts, config.account, tx.now)
@@ -428,7 +426,7 @@ def test_lease_tokens_only_grow(
 
 
 def test_a_broker_out_of_reach_leaves_decisions_pending_and_is_said_so(
-    home: Path, cli: Cli, config: config_module.Config, writer: Writer, decide: Callable[..., str]
+    home: Path, cli: Cli, config: Config, writer: Writer, decide: Callable[..., str]
 ) -> None:
     """Invariant 11: provably not sent, pending as before, tried less and less often."""
     text = (home / "tradelog.toml").read_text().replace(config.broker.base_url or "", "http://127.0.0.1:9")
@@ -503,7 +501,7 @@ def test_fills_that_show_up_late_are_still_fetched(
     fake: FakeAlpaca,
     decide: Callable[..., str],
     broker: AlpacaBroker,
-    config: config_module.Config,
+    config: Config,
 ) -> None:
     decide()
     fake.late_activities = 1
@@ -552,7 +550,7 @@ def test_an_order_replaced_at_the_broker_is_followed_to_its_successor(
 
 @pytest.mark.slow
 def test_the_answer_is_recorded_however_long_the_store_is_locked(
-    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: config_module.Config
+    worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], config: Config
 ) -> None:
     """Invariant 4: an answer that came while the store could not take it is not lost."""
     decision_id = decide()
@@ -577,7 +575,7 @@ def test_nothing_is_sent_before_the_account_has_been_checked(
     writer: Writer,
     fake: FakeAlpaca,
     broker: AlpacaBroker,
-    config: config_module.Config,
+    config: Config,
     worker: Worker,
     decide: Callable[..., str],
 ) -> None:

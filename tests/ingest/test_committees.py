@@ -16,7 +16,7 @@ from tests import filings as f
 from tests.conftest import Cli, scalar
 from tests.disclosures import write
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.ingest import people as people_
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun

@@ -20,7 +20,8 @@ from werkzeug import Request, Response
 from tests import filings as f
 from tests.conftest import Cli
 from tests.disclosures import write
-from tradelog.config import Config, EdgarConfig, load
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config, EdgarConfig
 from tradelog.errors import SchemaMismatch, SourceError, UnexpectedType
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources import edgar as source
@@ -290,7 +291,7 @@ def edgar(home: Path, httpserver: HTTPServer) -> Edgar:
 
 def fetch_live(config: Config, symbol: str | None = None) -> int:
     """How much a plain fetch creates, in this process, whose clock a test can hold."""
-    settings = load(config.path).sources.settings("sec-edgar", EdgarConfig)
+    settings = load_config(config.path).sources.settings("sec-edgar", EdgarConfig)
     writer = open_writer(config.store_path)
     total = 0
     for part in source.parts(writer, Asked("insider", settings, symbol=symbol)):

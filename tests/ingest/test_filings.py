@@ -13,7 +13,7 @@ import pytest
 
 from tests import disclosures as d
 from tests.conftest import Cli
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun

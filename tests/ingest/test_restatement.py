@@ -11,7 +11,7 @@ from tests import disclosures as d
 from tests.conftest import Cli
 from tests.ingest.test_run import record
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import ShrunkenAnswer
 from tradelog.ingest.identity import BadRow
 from tradelog.ingest.run import IngestionRun

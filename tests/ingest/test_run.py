@@ -17,7 +17,7 @@ import tradelog
 from tests import disclosures as d
 from tests.conftest import Cli, process_environment, scalar
 from tests.journaled import check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import EmptyAnswer, RunInProgress
 from tradelog.ingest import pairing
 from tradelog.ingest import run as run_module

@@ -10,8 +10,8 @@ import pytest
 from freezegun import freeze_time
 
 from tests.conftest import Cli, scalar
-from tradelog import config as config_module
-from tradelog.config import Task
+from tradelog.config.load import load_config
+from tradelog.config.schema import Task
 from tradelog.operate.schedule import Timetable
 from tradelog.store.writer import Writer
 
@@ -88,7 +88,7 @@ def test_a_task_of_its_own_process_knows_the_configuration(cli: Cli, home: Path)
         assert ended.code == 4, section
         assert said in ended.err, (section, ended.err)
     (home / "tradelog.toml").write_text(text + '[schedule.heads]\nat = "17:30"\nrun = "verify --head"\n')
-    found = config_module.load(home / "tradelog.toml")
+    found = load_config(home / "tradelog.toml")
     assert found.schedule == (Task("heads", "17:30", "verify --head"),)
     assert cli("run-worker", "--once").code == 0
 

@@ -9,7 +9,7 @@ from freezegun import freeze_time
 
 from tests.conftest import Cli
 from tests.ingest.test_run import record
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.ingest.run import IngestionRun
 from tradelog.report.known import known

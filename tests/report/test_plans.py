@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.report import made_up
-from tradelog import config as config_module
+from tradelog.config.load import load_config
 from tradelog.domain import clock
 from tradelog.prices import Bar, Prices
 from tradelog.report import (
@@ -40,7 +40,7 @@ ACCOUNT = made_up.ACCOUNTS[0]
 YEAR = period.of(2025, None, None, "America/New_York")
 ALWAYS = period.of(None, None, None, "America/New_York")
 PRICES = Prices({"AAPL": (Bar(date(2025, 1, 2), Decimal(1), None),)})
-CONFIG = config_module.load(Path(__file__).parents[2] / "tradelog.toml")
+CONFIG = load_config(Path(__file__).parents[2] / "tradelog.toml")
 # Indexes of the few rows that something is the matter with: to read all of one is to read little. Of breaks
 # and alerts as well, there are few.
 FEW = (

@@ -15,7 +15,7 @@ from freezegun import freeze_time
 from tests import disclosures as d
 from tests.conftest import Cli, cli_in, furnished
 from tests.ingest.test_run import record as row_of
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.ingest.run import IngestionRun
 from tradelog.prices import Bar, Prices

@@ -12,7 +12,7 @@ from freezegun import freeze_time
 
 from tests import disclosures as d
 from tests.conftest import Cli, cli_in, furnished
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.errors import UsageError

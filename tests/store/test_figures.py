@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
-from tradelog import config as config_module
-from tradelog.config import Config
+from tradelog.config.load import load_config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.evidence import verify
 from tradelog.execute.worker import Worker
@@ -28,12 +30,12 @@ ALL = ("", "~")
 
 
 @pytest.fixture
-def config(home: config_module.Path) -> Config:
+def config(home: Path) -> Config:
     (home / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///store/log.db"\n[broker]\nname = "alpaca"\n'
         '[risk]\nmax_age_seconds = "off"\n'
     )
-    return config_module.load(home / "tradelog.toml")
+    return load_config(home / "tradelog.toml")
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_days_and_what_they_make_up_are_kept_and_hours_of_earlier_days_are_not(
     }
 
 
-def clock_of(text: str) -> config_module.Any:
+def clock_of(text: str) -> Any:
     from tradelog.domain import clock
 
     return clock.from_text(text)
@@ -192,7 +194,7 @@ def test_what_is_written_meanwhile_is_not_missed(
     moving.tick(timedelta(days=1))
     counted = figures.count
 
-    def overtaken(*given: config_module.Any) -> figures.ByStrategy:
+    def overtaken(*given: Any) -> figures.ByStrategy:
         found = counted(*given)
         monkeypatch.setattr(figures, "count", counted)
         with writer.transaction() as tx:

@@ -14,7 +14,7 @@ from tests import disclosures as d
 from tests import filings as f
 from tests.conftest import Cli
 from tests.journaled import check_chain
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.ingest.identity import digest
 from tradelog.store import engine, journal, run_digest, upgrade
 from tradelog.store.reader import Reader

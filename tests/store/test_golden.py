@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tradelog import config as config_module
+from tradelog.config.load import load_config
 from tradelog.decide import record
 from tradelog.domain import clock, ids
 from tradelog.evidence import bundle
@@ -141,7 +141,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tradelog.toml").write_text(
         '[store]\nurl = "sqlite:///log.db"\n[market]\nprices = "prices.csv"\n'
     )
-    config = config_module.load(tmp_path / "tradelog.toml")
+    config = load_config(tmp_path / "tradelog.toml")
     writer = open_writer(config.store_path, actor="golden@golden")
     with IngestionRun(writer, "data_fetch:notes", "notes") as run:
         for number in range(3):

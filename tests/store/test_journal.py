@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests import disclosures as d
 from tests.conftest import Cli, scalar
 from tests.journaled import check_chain, check_complete
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.store import journal
 from tradelog.store.opening import open_writer

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from tests.conftest import scalar
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.store import engine, journal, run_digest
 from tradelog.store.models import SQLModel
 from tradelog.store.opening import open_writer

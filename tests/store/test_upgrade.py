@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, scalar
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import StoreNewer, StoreOlder, UpgradeFailed
 from tradelog.store import engine, upgrade
 from tradelog.store.opening import open_writer

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tradelog import config
+from tradelog.config import load
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.report import period
 from tradelog.store.reader import Reader
 
 
-def load_config() -> config.Config:
+def load_config() -> Config:
     named = os.environ.get("TRADELOG_CONFIG")
-    return config.load(Path(named) if named else None)
+    return load.load_config(Path(named) if named else None)
 
 
-def open_reader(loaded: config.Config) -> Reader:
+def open_reader(loaded: Config) -> Reader:
     return Reader(loaded.store_path)
 
 
 def covered(
-    loaded: config.Config,
+    loaded: Config,
     year: int | None,
     first: str | None,
     last: str | None,

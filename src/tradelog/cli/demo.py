@@ -15,6 +15,7 @@ import typer
 
 from tradelog.cli.init import template
 from tradelog.cli.render import line
+from tradelog.config.load import load_config
 from tradelog.errors import NotFound, TradelogError
 
 # The bundled disclosures end here; a decision on them is one of that day.
@@ -83,10 +84,9 @@ def _step(config: Path, *arguments: str) -> None:
 
 def _decision(config: Path) -> str:
     """The decision that the report has just shown."""
-    from tradelog.config import load
     from tradelog.store.reader import Reader
 
-    with Reader(load(config).store_path) as reader:
+    with Reader(load_config(config).store_path) as reader:
         return str(reader.value("SELECT decision_id FROM trade_decisions WHERE symbol = ?", (SYMBOL,)))
 
 

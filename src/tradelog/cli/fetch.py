@@ -16,7 +16,8 @@ import typer
 
 from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line, note
-from tradelog.config import DEFAULT_SOURCES, Config, secret
+from tradelog.config.load import secret
+from tradelog.config.schema import DEFAULT_SOURCES, Config
 from tradelog.domain import clock
 from tradelog.domain.text import counted
 from tradelog.errors import CredentialsMissing, UsageError

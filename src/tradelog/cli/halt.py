@@ -10,7 +10,7 @@ import typer
 from tradelog.cli.context import load_config
 from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.cli.speaking import filled, insist_on_why, named, request, speaking, until, writing
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import symbols
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, UsageError

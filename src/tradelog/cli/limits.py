@@ -10,10 +10,10 @@ import typer
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.speaking import insist_on_why, named, writing
-from tradelog.config import Config
+from tradelog.config.risk import RiskConfig
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import ConfigError, UsageError
-from tradelog.limits import RiskConfig
 
 COLUMNS = (
     Column("name", "limit"),

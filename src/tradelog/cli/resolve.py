@@ -9,7 +9,7 @@ import typer
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
 from tradelog.cli.speaking import decision_of, insist_on_id, speaking, writing
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import NeedsAttention, UsageError
 

@@ -11,11 +11,11 @@ import typer
 
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
-from tradelog.config import Config
+from tradelog.config.risk import as_text, with_lifts
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
-from tradelog.limits import as_text, with_lifts
 from tradelog.store import controls
 from tradelog.store.writer import Writer
 

@@ -8,7 +8,8 @@ import typer
 
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, is_terminal, note, pairs, table
-from tradelog.config import Config, secret
+from tradelog.config.load import secret
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import StoreMissing
 

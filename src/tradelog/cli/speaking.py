@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tradelog.cli.render import note
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import UsageError
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer

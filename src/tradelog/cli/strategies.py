@@ -12,7 +12,7 @@ from tradelog.cli import options, render
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, heading, line, note, percent, table
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.errors import UsageError
 from tradelog.report.period import Period
 from tradelog.store.figures import STEPS

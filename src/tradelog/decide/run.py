@@ -11,14 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
+from tradelog.config.values import from_table
 from tradelog.decide import context, order, record, strategies
 from tradelog.decide.context import Account
 from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.domain import clock, ids, money
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
-from tradelog.settings import section
 from tradelog.store.writer import Transaction, Writer
 
 
@@ -72,7 +72,7 @@ def run_strategy(
     ConfigError, InvalidDecision (nothing recorded), StoreError.
     """
     kind = strategies.load(name)
-    parameters = section(
+    parameters = from_table(
         kind.Parameters, config.strategies.get(name, {}), f"strategies.{name}", config.path.parent
     )
     strategy = kind(parameters)

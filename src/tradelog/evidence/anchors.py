@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import money
 from tradelog.errors import EvidenceBroken, TradelogError, UsageError
 from tradelog.evidence import chain

@@ -187,6 +187,5 @@ def _joined(*texts: Any) -> str:
 
 def _text(value: Any) -> str:
     """Text as text: it can neither be markup nor turn the direction of what stands around it."""
-    return (
-        "" if value is None else "\n".join(escape(escape_controls(line)) for line in str(value).split("\n"))
-    )
+    lines = [] if value is None else str(value).split("\n")
+    return "\n".join(escape(escape_controls(line)) for line in lines)

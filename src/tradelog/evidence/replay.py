@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
+from tradelog.config.values import section
 from tradelog.decide import context, run, strategies
 from tradelog.decide.strategies.base import Signal, Strategy
 from tradelog.domain import money
 from tradelog.errors import ConfigError, NotFound
-from tradelog.settings import section
 from tradelog.store.reader import Reader, Row
 
 SAME = "same"

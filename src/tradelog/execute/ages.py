@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from tradelog.config.risk import RiskConfig
 from tradelog.domain import clock, money
 from tradelog.execute import control, risk, sessions
 from tradelog.execute.line import Line
-from tradelog.limits import RiskConfig
 
 
 class Ages:

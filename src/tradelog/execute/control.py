@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.risk import RiskConfig, as_text, as_toml, check_risk, limit_from, with_lifts
+from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute import settle
 from tradelog.execute.outbox import Account
-from tradelog.limits import RiskConfig, as_text, as_toml, check_risk, limit_from, with_lifts
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import controls
 from tradelog.store.writer import Transaction

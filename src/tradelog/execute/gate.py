@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog import prices
+from tradelog.config.risk import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.domain import clock, money, symbols
 from tradelog.execute import control, outbox, risk, settle, spending
 from tradelog.execute.ages import Ages
@@ -24,7 +25,6 @@ from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.line import Line, Patience, wait_asked
 from tradelog.execute.outcome import Kind, of_lookup
 from tradelog.execute.snapshots import Snapshot, Snapshots, quote_age, quoted
-from tradelog.limits import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import controls

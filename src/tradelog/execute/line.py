@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock, ids
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
 from tradelog.execute import outcome, snapshots

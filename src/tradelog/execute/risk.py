@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from tradelog.config.risk import RiskConfig
 from tradelog.domain import money, symbols
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.limits import RiskConfig
 
 STALE = "stale_data"
 # Orders that are meant for the time between sessions.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute import settle

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import StoreLocked, StoreUnwritable
 from tradelog.execute import snapshots

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tradelog.config import Task
+from tradelog.config.schema import Task
 from tradelog.domain import clock
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Writer

@@ -7,9 +7,9 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.risk import RiskConfig, as_text, with_lifts
+from tradelog.config.schema import Config
 from tradelog.domain import clock, money
-from tradelog.limits import RiskConfig, as_text, with_lifts
 from tradelog.store import controls, worth
 from tradelog.store.reader import Reader, Row
 

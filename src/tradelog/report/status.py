@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.report import limits
 from tradelog.store import controls

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-from tradelog.config import Config
+from tradelog.config.parameters import PARAMETERS
+from tradelog.config.schema import Config
 from tradelog.errors import NotFound
-from tradelog.parameters import PARAMETERS
 from tradelog.store.reader import Reader
 
 _STRATEGIES = """

@@ -7,10 +7,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from tradelog.config.parameters import CongressParameters
 from tradelog.decide.strategies.base import Context, Disclosure, Signal
 from tradelog.domain import money
 from tradelog.domain.text import normalise_name
-from tradelog.parameters import CongressParameters
 
 
 class CongressionalTradingStrategy:

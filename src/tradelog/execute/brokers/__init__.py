@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tradelog.config import Config
+from tradelog.config.schema import Config
 from tradelog.execute.brokers.base import Broker
 
 

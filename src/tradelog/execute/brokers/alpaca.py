@@ -21,7 +21,8 @@ from alpaca.common.rest import RESTClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
-from tradelog.config import Config, secret
+from tradelog.config.load import secret
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import ConfigError, CredentialsMissing
 from tradelog.execute.brokers.base import (

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from tradelog.config import SourcesConfig
+from tradelog.config.schema import SourcesConfig
 from tradelog.errors import ConfigError
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources.base import Source

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from tradelog.config import EdgarConfig
+from tradelog.config.schema import EdgarConfig
 from tradelog.domain import clock
 from tradelog.errors import (
     ConfigError,

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tradelog.config import LegislatorsConfig
+from tradelog.config.schema import LegislatorsConfig
 from tradelog.domain import clock
 from tradelog.errors import SchemaMismatch, ShrunkenAnswer, UnexpectedType
 from tradelog.ingest import http, people

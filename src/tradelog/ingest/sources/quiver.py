@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from tradelog.config import QuiverConfig
+from tradelog.config.schema import QuiverConfig
 from tradelog.domain import clock
 from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import VendorFault

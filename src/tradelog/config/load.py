@@ -12,168 +12,31 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from decimal import Decimal
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tradelog.config.parameters import PARAMETERS
+from tradelog.config.risk import ControlConfig, RiskConfig, check_duration, check_risk
+from tradelog.config.schema import (
+    DEFAULT_SOURCES,
+    SOURCE_SECTIONS,
+    AlertsConfig,
+    BrokerConfig,
+    Config,
+    MarketConfig,
+    ReportConfig,
+    SourcesConfig,
+    StoreConfig,
+    Task,
+    WorkerConfig,
+)
+from tradelog.config.values import check_keys, check_url, coerce, from_table, one_of
 from tradelog.domain import clock
 from tradelog.errors import ConfigError, CredentialsMissing, UsageError
-from tradelog.limits import ControlConfig, RiskConfig, check_duration, check_risk
-from tradelog.parameters import PARAMETERS
-from tradelog.settings import T, coerce, known, one_of, section
 
 FILE_NAME = "tradelog.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    url: str = "sqlite:///tradelog.db"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerConfig:
-    """``base_url`` is https, or http on loopback for tests. ``cash`` starts a simulated account.
-
-    ``data_url`` is where quotes are asked for: by default Alpaca's, or ``base_url`` where that is loopback.
-    """
-
-    name: str = "simulated"
-    environment: str = "paper"
-    account: str = "default"
-    account_number: str | None = None
-    base_url: str | None = None
-    data_url: str | None = None
-    cash: Decimal = Decimal(100_000)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """All in seconds. A lease outlives the longest call by far, so that a live send keeps it."""
-
-    drain_seconds: Decimal = Decimal("0.25")
-    poll_seconds: Decimal = Decimal(2)
-    connect_timeout_seconds: Decimal = Decimal(5)
-    read_timeout_seconds: Decimal = Decimal(15)
-    unknown_grace_seconds: Decimal = Decimal(30)
-    lease_seconds: Decimal = Decimal(60)
-    reconcile_seconds: Decimal = Decimal(900)
-    once_seconds: Decimal = Decimal(10)
-
-
-@dataclass(frozen=True, slots=True)
-class AlertsConfig:
-    """``command`` is run once for each new alert, without a shell; the alert is JSON on its input."""
-
-    command: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a running worker starts once a day: ``tradelog RUN`` at ``at`` (HH:MM) in the market's time."""
-
-    name: str
-    at: str
-    run: str
-
-
-@dataclass(frozen=True, slots=True)
-class MarketConfig:
-    """``prices`` is a CSV of daily closes: symbol, date, close, volume."""
-
-    prices: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportConfig:
-    timezone: str = clock.MARKET_ZONE
-
-
-@dataclass(frozen=True, slots=True)
-class QuiverConfig:
-    base_url: str = "https://api.quiverquant.com"
-    timeout_seconds: Decimal = Decimal(60)
-
-
-@dataclass(frozen=True, slots=True)
-class EdgarConfig:
-    """``contact`` is what the SEC asks for in the User-Agent: a name and a mail address."""
-
-    contact: str | None = None
-    base_url: str = "https://www.sec.gov"
-    data_url: str = "https://data.sec.gov"
-    timeout_seconds: Decimal = Decimal(30)
-
-
-@dataclass(frozen=True, slots=True)
-class LegislatorsConfig:
-    base_url: str = "https://unitedstates.github.io/congress-legislators"
-    timeout_seconds: Decimal = Decimal(60)
-
-
-# The source of each fetch command where none is configured; only that of congress needs a key.
-DEFAULT_SOURCES = {"congress": "quiver", "insider": "sec-edgar", "committees": "congress-legislators"}
-SOURCE_SECTIONS: Mapping[str, type[Any]] = {
-    "quiver": QuiverConfig,
-    "sec-edgar": EdgarConfig,
-    "congress-legislators": LegislatorsConfig,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SourcesConfig:
-    """Which source each fetch command uses, and ``[sources.NAME]`` of each source as written."""
-
-    use: Mapping[str, str]
-    tables: Mapping[str, Mapping[str, Any]]
-    base: Path
-
-    def settings(self, name: str, cls: type[T]) -> T:
-        """A source's own settings. Raises ConfigError for an unknown key, a wrong type or an unsafe URL."""
-        found = section(cls, self.tables.get(name, {}), f"sources.{name}", self.base)
-        for item in fields(cls):  # type: ignore[arg-type]
-            if item.name.endswith("_url"):
-                _check_url(getattr(found, item.name), f"[sources.{name}] {item.name}")
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """``path`` is the file all this came from; ``strategies`` is checked by each strategy itself."""
-
-    path: Path
-    store: StoreConfig
-    broker: BrokerConfig
-    worker: WorkerConfig
-    risk: RiskConfig
-    alerts: AlertsConfig
-    market: MarketConfig
-    report: ReportConfig
-    sources: SourcesConfig
-    strategies: Mapping[str, Mapping[str, Any]]
-    controls: Mapping[str, ControlConfig]
-    schedule: tuple[Task, ...] = ()
-
-    def control(self, strategy: str) -> ControlConfig:
-        """What holds for a strategy, named in the file or not."""
-        return self.controls.get(strategy) or ControlConfig(max_age_seconds=self.risk.max_age_seconds)
-
-    @property
-    def store_path(self) -> Path:
-        """Where the SQLite file is. Raises ConfigError for a URL that is none of SQLite."""
-        prefix = "sqlite:///"
-        if not self.store.url.startswith(prefix) or self.store.url == prefix:
-            raise ConfigError(
-                f"[store] url = {self.store.url!r} is not supported",
-                hint='write url = "sqlite:///tradelog.db"; the path is relative to tradelog.toml',
-            )
-        return self.path.parent / self.store.url.removeprefix(prefix)
-
-    @property
-    def account(self) -> tuple[str, str, str]:
-        """(broker, environment, account): what a decision is fixed to, and a worker claims."""
-        return self.broker.name, self.broker.environment, self.broker.account
 
 
 SECTIONS = (
@@ -190,7 +53,7 @@ SECTIONS = (
 )
 
 
-def find(explicit: Path | None = None) -> Path:
+def find_config(explicit: Path | None = None) -> Path:
     """The configuration file. Raises ConfigError where there is none."""
     named = explicit or (Path(os.environ["TRADELOG_CONFIG"]) if os.environ.get("TRADELOG_CONFIG") else None)
     if named is not None:
@@ -217,26 +80,26 @@ def find(explicit: Path | None = None) -> Path:
     )
 
 
-def load(explicit: Path | None = None) -> Config:
+def load_config(explicit: Path | None = None) -> Config:
     """Read and check the configuration. Raises ConfigError that names the key."""
-    path = find(explicit)
+    path = find_config(explicit)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    known(table, SECTIONS, str(path))
-    risk = section(RiskConfig, table.get("risk", {}), "risk", path.parent)
+    check_keys(table, SECTIONS, str(path))
+    risk = from_table(RiskConfig, table.get("risk", {}), "risk", path.parent)
     strategies, controls = _strategies(_tables(table.get("strategies", {}), "strategies"), risk, path.parent)
     config = Config(
         path=path,
-        store=section(StoreConfig, table.get("store", {}), "store", path.parent),
-        broker=section(BrokerConfig, table.get("broker", {}), "broker", path.parent),
-        worker=section(WorkerConfig, table.get("worker", {}), "worker", path.parent),
-        alerts=section(AlertsConfig, table.get("alerts", {}), "alerts", path.parent),
-        market=section(MarketConfig, table.get("market", {}), "market", path.parent),
-        report=section(ReportConfig, table.get("report", {}), "report", path.parent),
+        store=from_table(StoreConfig, table.get("store", {}), "store", path.parent),
+        broker=from_table(BrokerConfig, table.get("broker", {}), "broker", path.parent),
+        worker=from_table(WorkerConfig, table.get("worker", {}), "worker", path.parent),
+        alerts=from_table(AlertsConfig, table.get("alerts", {}), "alerts", path.parent),
+        market=from_table(MarketConfig, table.get("market", {}), "market", path.parent),
+        report=from_table(ReportConfig, table.get("report", {}), "report", path.parent),
         sources=_sources(table.get("sources", {}), path.parent),
         risk=risk,
         strategies=strategies,
@@ -273,7 +136,7 @@ def _sources(table: Any, base: Path) -> SourcesConfig:
     use = {}
     for command, default in DEFAULT_SOURCES.items():
         given = tables.get(command, {})
-        known(given, ("use",), f"[sources.{command}]")
+        check_keys(given, ("use",), f"[sources.{command}]")
         use[command] = str(coerce(given.get("use", default), str, f"[sources.{command}] use", base))
     found = SourcesConfig(use=use, tables=tables, base=base)
     for name, cls in SOURCE_SECTIONS.items():
@@ -291,7 +154,7 @@ def _strategies(
         _check_strategy(name, table, ours, base)
         parameters[name] = {key: value for key, value in table.items() if key not in ours}
         given = {key: value for key, value in table.items() if key in ours}
-        found = section(ControlConfig, given, f"strategies.{name}", base)
+        found = from_table(ControlConfig, given, f"strategies.{name}", base)
         if "max_age_seconds" in given:
             check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
         else:
@@ -308,7 +171,7 @@ def _schedule(tables: Mapping[str, dict[str, Any]], base: Path) -> tuple[Task, .
         for key in ("at", "run"):
             if key not in table:
                 raise ConfigError(f"{where} {key} is missing", hint='at = "17:30", run = "verify --head"')
-        task = section(Task, {**table, "name": name}, f"schedule.{name}", base)
+        task = from_table(Task, {**table, "name": name}, f"schedule.{name}", base)
         if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", task.at):
             raise ConfigError(f"{where} at = {task.at!r} is no time of day", hint='write "17:30"')
         _check_words(task.run, f"{where} run")
@@ -334,10 +197,10 @@ def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str], base: P
         )
     kind = PARAMETERS.get(name)
     names = () if kind is None else tuple(item.name for item in fields(kind))
-    known(table, (*names, *sorted(ours)), f"[strategies.{name}]")
+    check_keys(table, (*names, *sorted(ours)), f"[strategies.{name}]")
     if kind is not None:
         own = {key: value for key, value in table.items() if key not in ours}
-        section(kind, own, f"strategies.{name}", base)
+        from_table(kind, own, f"strategies.{name}", base)
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:
@@ -354,7 +217,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"[broker] account = {broker.account!r}: letters, digits, '.', '_' and '-' only")
     for name in ("base_url", "data_url"):
         if getattr(broker, name) is not None:
-            _check_url(getattr(broker, name), f"[broker] {name}")
+            check_url(getattr(broker, name), f"[broker] {name}")
             _check_bare(getattr(broker, name), f"[broker] {name}")
     longest = config.worker.connect_timeout_seconds + config.worker.read_timeout_seconds
     if config.worker.lease_seconds < 2 * longest:
@@ -398,16 +261,3 @@ def _check_bare(url: str, where: str) -> None:
     parts = urlsplit(url)
     if parts.path not in ("", "/") or parts.query or parts.fragment or url != url.strip():
         raise ConfigError(f"{where} = {url!r} must be scheme and host only")
-
-
-def _check_url(url: str, where: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigError(f"{where} = {url!r} is no URL: {error}") from error
-    if parts.username or parts.password:
-        raise ConfigError(f"{where} must hold no user or password: URLs are logged")
-    loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme == "https" or (parts.scheme == "http" and loopback):
-        return
-    raise ConfigError(f"{where} = {url!r} must be https: keys travel with every request")

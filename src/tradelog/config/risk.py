@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from tradelog.config.values import coerce, one_of
 from tradelog.domain import money
 from tradelog.errors import ConfigError
-from tradelog.settings import coerce, one_of
 
 # Dollars of one order, where nobody says otherwise: it catches a zero too many.
 MAX_ORDER_NOTIONAL = Decimal(1_000_000)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 from tradelog.domain import money, symbols
 from tradelog.errors import ConfigError
@@ -18,19 +19,19 @@ _SECRET = ("api_key", "apikey", "key_id", "secret", "password", "token")
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a path"}
 
 
-def section(cls: type[T], table: Any, where: str, base: Path) -> T:
+def from_table(cls: type[T], table: Any, where: str, base: Path) -> T:
     """A dataclass from a TOML table; raises ConfigError for an unknown key or a wrong type."""
     if not isinstance(table, dict):
         raise ConfigError(f"[{where}] must be a table")
     names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
-    known(table, names, f"[{where}]")
+    check_keys(table, names, f"[{where}]")
     hints = get_type_hints(cls)
     return cls(
         **{name: coerce(value, hints[name], f"[{where}] {name}", base) for name, value in table.items()}
     )
 
 
-def known(table: Mapping[str, Any], names: Any, where: str) -> None:
+def check_keys(table: Mapping[str, Any], names: Any, where: str) -> None:
     for key in table:
         if key not in names:
             if any(word in key.lower() for word in _SECRET):
@@ -80,3 +81,16 @@ def one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
         raise ConfigError(
             f"{where} = {value!r} is not known", hint=f"one of: {', '.join(map(repr, allowed))}"
         )
+
+
+def check_url(url: str, where: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{where} = {url!r} is no URL: {error}") from error
+    if parts.username or parts.password:
+        raise ConfigError(f"{where} must hold no user or password: URLs are logged")
+    loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback):
+        return
+    raise ConfigError(f"{where} = {url!r} must be https: keys travel with every request")

@@ -1,0 +1,1 @@
+"""tradelog.toml and the environment: read, checked, and handed out as frozen dataclasses."""
