@@ -19,6 +19,7 @@ from tradelog.cli.init import template
 from tradelog.config import schema
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
+from tradelog.config.values import from_table
 from tradelog.domain import ids
 from tradelog.errors import ConfigError
 

@@ -18,8 +18,8 @@ from tests.fakes.direct import DirectBroker, Fault
 from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.decide import record
-from tradelog.execute import changes
-from tradelog.execute.sending import LOOKUPS
+from tradelog.execute.amend import cancel_replace
+from tradelog.execute.submission import LOOKUPS
 from tradelog.execute.worker import Worker
 from tradelog.store import engine
 from tradelog.store.reader import Reader
@@ -119,11 +119,11 @@ class Life:
 
     def cancel(self, decision_id: str) -> None:
         with self.writer.transaction() as tx:
-            changes.ask_cancel(tx, decision_id, "test", "test")
+            cancel_replace.ask_cancel(tx, decision_id, "test", "test")
 
     def replace(self, decision_id: str, **terms: Any) -> None:
         with self.writer.transaction() as tx:
-            changes.ask_replace(tx, decision_id, terms, "test", "test")
+            cancel_replace.ask_replace(tx, decision_id, terms, "test", "test")
 
     def decision(self) -> str:
         with self.writer.reading() as connection:

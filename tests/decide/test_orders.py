@@ -76,7 +76,7 @@ ORDERS: list[tuple[list[str], dict[str, Any], dict[str, Any]]] = [
 def test_an_order_by_flags_and_by_ndjson_is_the_same(
     flags: list[str], line: dict[str, Any], body: dict[str, Any], cli: Cli, writer: Writer
 ) -> None:
-    from tradelog.execute.outbox import wire_order
+    from tradelog.execute.outbox.claims import wire_order
 
     assert cli("decide", *flags, "--why", "x").code == 0
     text = json.dumps({"symbol": "AAPL", "side": "buy", "rationale": {"why": "x"}} | line)

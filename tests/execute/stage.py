@@ -15,9 +15,9 @@ from tests.fakes.direct import DirectBroker
 from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
-from tradelog.execute import outbox
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.outbox import Claim
+from tradelog.execute.outbox import claims
+from tradelog.execute.outbox.claims import Claim
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Transaction, Writer
 
@@ -66,7 +66,7 @@ class Stage:
         decision = self.row("trade_decisions", decision_id)
         with self.tx() as tx:
             own = columns.pop("client_order_id", decision["client_order_id"])
-            execution_id, _ = outbox.new_execution(tx, decision, own, status=status, **columns)
+            execution_id, _ = claims.new_execution(tx, decision, own, status=status, **columns)
         self.set("trade_decisions", decision_id, status="executing")
         return execution_id
 
@@ -98,16 +98,16 @@ class Stage:
     def claim(self, decision_id: str, worker_id: str = "wrk_me") -> Claim:
         with self.tx() as tx:
             decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-            return outbox.claim(tx, decision, worker_id, LEASE, Decimal(1000))
+            return claims.claim(tx, decision, worker_id, LEASE, Decimal(1000))
 
     def call(self, execution_id: str | None, purpose: str, **more: Any) -> None:
         """An exchange of an attempt, kept as the worker keeps it."""
-        from tradelog.execute import settle
+        from tradelog.execute.outbox import transitions
 
         values = {"method": "GET", "url": "u", "request_body": None, "status": 200, "body": b"{}"}
         values |= {"started_at": moment(), "ended_at": moment()} | more
         with self.tx() as tx:
-            settle.log_call(tx, Exchange(**values), purpose, execution_id)
+            transitions.log_call(tx, Exchange(**values), purpose, execution_id)
 
     def worker(self, **risk: Any) -> Worker:
         config = replace(self.config, risk=replace(self.config.risk, **risk))

@@ -16,7 +16,7 @@ from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.domain import clock
-from tradelog.execute import activities
+from tradelog.execute.account import activities
 from tradelog.execute.worker import Worker
 from tradelog.report import lots, period
 from tradelog.store.reader import Reader

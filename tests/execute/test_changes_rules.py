@@ -13,8 +13,9 @@ from tests.execute.stage import OTHERS, Stage, moment
 from tests.execute.test_outbox import worker_row
 from tests.fakes.direct import Fault
 from tradelog.errors import UsageError
-from tradelog.execute import changes, control
-from tradelog.execute.sending import MOST_SENDS, SLICE_SECONDS
+from tradelog.execute.amend import cancel_replace
+from tradelog.execute.risk import controls
+from tradelog.execute.submission import MOST_SENDS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
 D = Decimal
@@ -39,12 +40,12 @@ def order_of(stage: Stage, decision_id: str) -> str:
 
 def cancel(stage: Stage, decision_id: str) -> str:
     with stage.tx() as tx:
-        return changes.ask_cancel(tx, decision_id, "no more", "ann")
+        return cancel_replace.ask_cancel(tx, decision_id, "no more", "ann")
 
 
 def replace(stage: Stage, decision_id: str, **terms: Any) -> str:
     with stage.tx() as tx:
-        return changes.ask_replace(tx, decision_id, terms, "other terms", "ann")
+        return cancel_replace.ask_replace(tx, decision_id, terms, "other terms", "ann")
 
 
 def sent(stage: Stage, method: str) -> list[tuple[str, str]]:
@@ -181,8 +182,8 @@ def test_terms_of_a_replacement(
     decision = stage.row("trade_decisions", decision_id)
     target = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        found = changes.new_terms(tx, decision, target, terms)
-    assert tuple(found[name] for name in changes.TERMS) == own
+        found = cancel_replace.new_terms(tx, decision, target, terms)
+    assert tuple(found[name] for name in cancel_replace.TERMS) == own
 
 
 @pytest.mark.parametrize(
@@ -200,9 +201,9 @@ def test_a_replacement_is_of_what_remains(
     with stage.tx() as tx:
         if rest is None:
             with pytest.raises(UsageError, match="are filled already"):
-                changes.new_terms(tx, decision, target, terms)
+                cancel_replace.new_terms(tx, decision, target, terms)
         else:
-            assert changes.new_terms(tx, decision, target, terms)["quantity"] == rest
+            assert cancel_replace.new_terms(tx, decision, target, terms)["quantity"] == rest
 
 
 # When it is carried out.
@@ -425,7 +426,7 @@ def test_of_two_orders_the_one_that_is_over_is_not_the_request_s_end(stage: Stag
     request_id = cancel(stage, decision_id)
     stage.books.orders["gone"] = {**stage.books.orders[order_id], "id": "gone", "status": "expired"}
     stage.books.orders["gone"]["client_order_id"] = "tl-2"
-    worker.changes._send_cancel(request_id, changes.Owner(second, decision_id), "gone")
+    worker.changes._send_cancel(request_id, cancel_replace.Owner(second, decision_id), "gone")
     row = request(stage, request_id)
     assert (row["status"], row["ended_at"]) == ("pending", None)
     assert "cancel_refused" not in stage.alerts()
@@ -465,7 +466,7 @@ def test_whoever_lost_the_lease_ends_no_request(stage: Stage) -> None:
 def test_a_request_that_ended_meanwhile_is_not_carried_out(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
-    owner = changes.Owner(
+    owner = cancel_replace.Owner(
         stage.rows("SELECT execution_id FROM trade_executions")[0]["execution_id"], decision_id
     )
     stage.set("order_requests", request_id, ended_at=moment(), status="overtaken")
@@ -591,7 +592,7 @@ def test_a_replacement_is_held_against_halts_and_limits(
     request_id = replace(stage, decision_id, quantity=D(12))
     if halted is not None:
         with stage.tx() as tx:
-            control.halt(tx, *halted, "ann", "x", stage.account)
+            controls.halt(tx, *halted, "ann", "x", stage.account)
     worker.changes.carry_out()
     row = request(stage, request_id)
     assert len(sent(stage, "PATCH")) == int(message is None)

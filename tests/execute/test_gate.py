@@ -19,8 +19,9 @@ from tradelog.config.risk import ControlConfig
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
-from tradelog.execute import changes, control
+from tradelog.execute.amend import cancel_replace
 from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.risk import controls
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Writer
 
@@ -139,7 +140,7 @@ def test_what_was_sent_counts_whatever_became_of_it(
     canceled = decide(symbol="AAPL", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        changes.ask_cancel(tx, canceled, None, "test")
+        cancel_replace.ask_cancel(tx, canceled, None, "test")
     settle(worker, writer, canceled)
     fake.faults += [Fault(drop=True), Fault("GET", status=500, path="by_client")]
     unknown = decide(symbol="MSFT", notional="5", quantity=None)
@@ -576,9 +577,9 @@ def test_a_decision_waits_for_its_approval(
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'approval_waiting'") == 3
     go(3700)
     with writer.transaction() as tx:
-        control.approve(tx, ruled, first, "ann", None)
+        controls.approve(tx, ruled, first, "ann", None)
     with writer.transaction() as tx:
-        control.decline(tx, ruled, declined, "ann", "not now")
+        controls.decline(tx, ruled, declined, "ann", "not now")
     assert settle(worker, writer, first)[0] == "executed"
     assert state(writer, declined) == ("cancelled", None, "declined")
     assert failure(writer, declined)[1] == "declined by ann: not now"
@@ -593,7 +594,7 @@ def test_a_decision_waits_for_its_approval(
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE acknowledged_at IS NULL") == 0
     for wrong in (first, declined, other, free):
         with pytest.raises(UsageError), writer.transaction() as tx:
-            control.approve(tx, ruled, wrong, "ann", None)
+            controls.approve(tx, ruled, wrong, "ann", None)
 
 
 def test_an_approved_decision_is_sent_within_its_age_or_never(
@@ -603,7 +604,7 @@ def test_an_approved_decision_is_sent_within_its_age_or_never(
     decision_id = decide(strategy="bot")
     go(7000)
     with writer.transaction() as tx:
-        control.approve(tx, replace(config, controls=rules), decision_id, "ann", None)
+        controls.approve(tx, replace(config, controls=rules), decision_id, "ann", None)
     go(3601)
     limited(rules).drain()
     assert state(writer, decision_id) == ("cancelled", None, "expired_unsent")
@@ -617,15 +618,15 @@ def test_a_halt_stops_its_scope_until_somebody_resumes(
     scope: str, subject: str, stopped: str, worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     with writer.transaction() as tx:
-        assert control.halt(tx, scope, subject, "ann", "odd prices")
+        assert controls.halt(tx, scope, subject, "ann", "odd prices")
     with writer.transaction() as tx:
-        assert not control.halt(tx, scope, subject, "bob", "me too")
+        assert not controls.halt(tx, scope, subject, "bob", "me too")
     ids = {"A": decide(strategy="bot"), "B": decide(symbol="MSFT")}
     worker.drain()
     worker.poll()
     assert "".join(name for name, each in ids.items() if state(writer, each)[0] == "pending") == stopped
     with writer.transaction() as tx:
-        assert control.resume(tx, scope, subject, "ann", "fine again", worker.line.account) == 1
+        assert controls.resume(tx, scope, subject, "ann", "fine again", worker.line.account) == 1
     for each in ids.values():
         assert settle(worker, writer, each)[0] == "executed"
     events = writer.connection.execute(
@@ -652,7 +653,7 @@ def test_a_halt_in_mid_drain_lets_nothing_leave_after_its_commit(
         answer = submit(order)
         if len(fake.posts()) == 4:
             with person.transaction() as tx:
-                control.halt(tx, "all", "", "ann", "stop")
+                controls.halt(tx, "all", "", "ann", "stop")
         return answer
 
     worker.line.broker.submit = halted_meanwhile  # type: ignore[method-assign]
@@ -672,13 +673,13 @@ def test_a_claim_that_a_halt_overtakes_goes_back(
     claim = worker.gate.claim_next()
     assert claim is not None
     with writer.transaction() as tx:
-        control.halt(tx, "all", "", "ann", "stop")
+        controls.halt(tx, "all", "", "ann", "stop")
     worker.sender.send(claim)
     assert fake.posts() == []
     assert state(writer, decision_id) == ("pending", "not_sent", None)
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0
     with writer.transaction() as tx:
-        control.resume(tx, "all", "", "ann", "go", worker.line.account)
+        controls.resume(tx, "all", "", "ann", "go", worker.line.account)
     assert settle(worker, writer, decision_id)[0] == "executed"
 
 
@@ -827,12 +828,12 @@ def test_the_throttle_does_not_count_the_order_against_itself(
 
 
 def test_an_older_lift_does_not_come_back(writer: Writer, config: Config) -> None:
-    from tradelog.store import controls
+    from tradelog.store import control_state
 
     now = clock.now_text()
     for value, hours in (("5000000", 4), ("2000", 2)):
         with writer.transaction() as tx:
-            control.lift(
+            controls.lift(
                 tx,
                 config,
                 "max_order_notional",
@@ -842,8 +843,8 @@ def test_an_older_lift_does_not_come_back(writer: Writer, config: Config) -> Non
                 reason="x",
             )
     account = config.account
-    assert controls.lifts(writer.rows, account, now)["max_order_notional"].value == "2000"
-    assert controls.lifts(writer.rows, account, clock.later(now, 3 * 3600)) == {}
+    assert control_state.lifts(writer.rows, account, now)["max_order_notional"].value == "2000"
+    assert control_state.lifts(writer.rows, account, clock.later(now, 3 * 3600)) == {}
 
 
 def test_a_symbol_of_crypto_has_one_name(
@@ -853,7 +854,7 @@ def test_a_symbol_of_crypto_has_one_name(
         decide(symbol="BTCUSD")
     worker = limited(restricted_symbols=("ETHUSD",))
     with writer.transaction() as tx:
-        control.halt(tx, "symbol", "BTCUSD", "ann", "x")
+        controls.halt(tx, "symbol", "BTCUSD", "ann", "x")
     halted = decide(symbol="BTC/USD", quantity="1")
     refused = decide(symbol="ETH/USD", quantity="1")
     worker.drain()
@@ -872,9 +873,9 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     worker.drain()
     assert state(writer, lost)[1] == "unknown"
     with writer.transaction() as tx:
-        changes.ask_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.ask_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
     with writer.transaction() as tx:
-        control.halt(tx, "all", "", "ann", "stop")
+        controls.halt(tx, "all", "", "ann", "stop")
     sent = fake.count("POST")
     for _ in range(12):
         worker.drain()
@@ -886,11 +887,11 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     assert scalar(writer, "SELECT status || message FROM order_requests").startswith("refusedhalted")
     # A cancel passes.
     with writer.transaction() as tx:
-        changes.ask_cancel(tx, resting, None, "test")
+        cancel_replace.ask_cancel(tx, resting, None, "test")
     settle(worker, writer, resting)
     assert fake.count("DELETE") == 1
     with writer.transaction() as tx:
-        control.resume(tx, "all", "", "ann", "go", worker.line.account)
+        controls.resume(tx, "all", "", "ann", "go", worker.line.account)
     fake.fills = True
     assert settle(worker, writer, lost)[0] == "executed"
 
@@ -910,7 +911,7 @@ def test_a_strategy_that_sends_too_much_halts_itself(
     assert halted == [("strategy", "bot", "tradelog", "default")]
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'strategy_halted'") == 1
     with writer.transaction() as tx:
-        control.resume(tx, "strategy", "bot", "ann", "meant", worker.line.account)
+        controls.resume(tx, "strategy", "bot", "ann", "meant", worker.line.account)
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -928,7 +929,7 @@ def test_a_replacement_is_held_against_the_limits(
 
     def replaced(**terms: Decimal) -> str:
         with writer.transaction() as tx:
-            changes.ask_replace(tx, decision_id, terms, None, "test")
+            cancel_replace.ask_replace(tx, decision_id, terms, None, "test")
         for _ in range(3):
             worker.drain()
             worker.poll()
@@ -958,7 +959,7 @@ def test_a_replacement_may_use_what_the_old_order_holds(
     decision_id = decide(side="sell", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        changes.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -973,7 +974,7 @@ def test_a_lifted_limit_counts_until_its_time(
     ruled = replace(config, risk=replace(config.risk, max_order_notional=Decimal(1000)))
     until = clock.later(clock.now_text(), 100)
     with writer.transaction() as tx:
-        said = control.lift(tx, ruled, "max_order_notional", "2000", until=until, actor="ann", reason="x")
+        said = controls.lift(tx, ruled, "max_order_notional", "2000", until=until, actor="ann", reason="x")
     assert said == ("1000", "2000")
     big = decide(notional="1500", quantity=None)
     assert settle(worker, writer, big)[0] == "executed"
@@ -1001,8 +1002,8 @@ def test_a_changed_configuration_is_an_event(limited: Limited, writer: Writer) -
     assert scalar(writer, "SELECT count(*) FROM control_events") == first + 1
     # A gate before a strategy's orders is a control, too: put up, and taken away with its table.
     rules = {"bot": ControlConfig(approval=True)}
-    for controls in (rules, rules, {"other": ControlConfig()}):
-        limited(controls, max_orders_per_day=7)
+    for table in (rules, rules, {"other": ControlConfig()}):
+        limited(table, max_orders_per_day=7)
     changed = writer.connection.execute(
         "SELECT old_value, new_value FROM control_events WHERE subject = 'bot.approval' ORDER BY event_id"
     ).fetchall()
@@ -1044,7 +1045,7 @@ def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
     assert states == ["pending", "executing", "executing"]
     assert len(fake.posts()) == 2
     with writer.transaction() as tx:
-        control.lift(
+        controls.lift(
             tx,
             worker.line.config,
             "market_hours",
@@ -1059,15 +1060,16 @@ def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
 
 def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> None:
     """At a million executions a claim must cost what it costs at ten."""
-    from tradelog.execute import outbox, spending
+    from tradelog.execute.outbox import claims
+    from tradelog.execute.risk import usage
     from tradelog.store import worth
 
     account = {"broker": "a", "environment": "b", "account": "c"}
-    begun = spending._SENT.format(picked=spending._BEGUN, columns=worth.COLUMNS)
-    untold = spending._SENT.format(picked=spending._UNTOLD, columns=worth.COLUMNS)
+    begun = usage._SENT.format(picked=usage._BEGUN, columns=worth.COLUMNS)
+    untold = usage._SENT.format(picked=usage._UNTOLD, columns=worth.COLUMNS)
     lists = dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")
     asked: dict[str, tuple[str, dict[str, Any]]] = {
-        "due": (outbox._DUE, {**account, **lists, "now": "x", "waits": 1}),
+        "due": (claims._DUE, {**account, **lists, "now": "x", "waits": 1}),
         "begun": (begun, {**account, "own": "x", "since": "x"}),
         "untold": (untold, {**account, "own": "x", "execution": 1, "event": 1}),
         "expiring": (

@@ -22,10 +22,11 @@ from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.errors import UsageError
-from tradelog.execute import changes, control, risk
+from tradelog.execute.amend import cancel_replace
 from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.risk import checks, controls
 from tradelog.execute.worker import Worker
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.writer import Writer
 
 __all__ = ["limited"]
@@ -55,7 +56,7 @@ RESTING = {**LIMIT, "time_in_force": "gtc"}
 )
 def test_what_each_check_asks_for(limits: dict[str, Any], placed: Any, needed: set[str]) -> None:
     off = RiskConfig(max_order_notional=None, long_only=False)
-    assert risk.needs(replace(off, **limits), placed) == needed
+    assert checks.needs(replace(off, **limits), placed) == needed
 
 
 def test_a_limit_sell_is_worth_what_the_market_pays(
@@ -79,8 +80,8 @@ def test_restricted_symbols_are_read_in_any_case(home: Any) -> None:
         stream.write('[risk]\nrestricted_symbols = ["ibm", "brk.b"]\n')
     found = load_config(home / "tradelog.toml").risk
     assert found.restricted_symbols == ("IBM", "BRK.B")
-    checks = risk.judge(found, risk.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
-    assert checks[0].code == "restricted_symbol"
+    results = checks.judge(found, checks.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
+    assert results[0].code == "restricted_symbol"
 
 
 @pytest.mark.parametrize("moment", ["before the claim", "during the question"])
@@ -119,8 +120,8 @@ def test_a_halt_of_a_scope_stops_replacements_too(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        changes.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
-        control.halt(tx, scope, subject, "ann", "stop")
+        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        controls.halt(tx, scope, subject, "ann", "stop")
     for _ in range(3):
         worker.drain()
         go(1)
@@ -131,18 +132,18 @@ def test_a_halt_of_a_scope_stops_replacements_too(
 def test_control_of_one_environment_is_none_of_another_s(writer: Writer, config: Config) -> None:
     paper, live = ("alpaca", "paper", "default"), ("alpaca", "live", "default")
     with writer.transaction() as tx:
-        control.halt(tx, "strategy", "bot", "tradelog", "x", paper)
-    assert not controls.halts(writer.rows, live).covers("bot", "A")
+        controls.halt(tx, "strategy", "bot", "tradelog", "x", paper)
+    assert not control_state.halts(writer.rows, live).covers("bot", "A")
     with writer.transaction() as tx:
-        assert control.resume(tx, "strategy", "bot", "ann", "x", live) == 0
-    assert controls.halts(writer.rows, paper).covers("bot", "A")
+        assert controls.resume(tx, "strategy", "bot", "ann", "x", live) == 0
+    assert control_state.halts(writer.rows, paper).covers("bot", "A")
     with writer.transaction() as tx:
         until = clock.later(tx.now, 60)
-        control.lift(tx, config, "long_only", False, until=until, actor="ann", reason="x")
-        control.halt(tx, "all", "", "ann", "everything")
-    assert set(controls.lifts(writer.rows, paper, clock.now_text())) == {"long_only"}
-    assert controls.lifts(writer.rows, live, clock.now_text()) == {}
-    assert controls.halts(writer.rows, live).everything
+        controls.lift(tx, config, "long_only", False, until=until, actor="ann", reason="x")
+        controls.halt(tx, "all", "", "ann", "everything")
+    assert set(control_state.lifts(writer.rows, paper, clock.now_text())) == {"long_only"}
+    assert control_state.lifts(writer.rows, live, clock.now_text()) == {}
+    assert control_state.halts(writer.rows, live).everything
 
 
 def test_a_halt_that_overtakes_a_second_send_leaves_it_unknown(
@@ -283,7 +284,7 @@ def test_a_replaced_buy_gives_up_what_it_held(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        changes.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -348,7 +349,7 @@ def test_the_default_that_is_lifted_is_somebody_s_word(
 ) -> None:
     with writer.transaction() as tx:
         until = clock.later(tx.now, 9000)
-        control.lift(tx, config, "max_order_notional", "200", until=until, actor="ann", reason="x")
+        controls.lift(tx, config, "max_order_notional", "200", until=until, actor="ann", reason="x")
     fake.faults.append(Fault("GET", status=500, path="quotes", times=99))
     decision_id = decide()
     settle(worker, writer, decision_id)
@@ -394,10 +395,10 @@ def test_too_late_is_too_late_to_approve(writer: Writer, config: Config, decide:
     other = decide(strategy="bot")
     go(61)
     with pytest.raises(UsageError, match="expired"), writer.transaction() as tx:
-        control.approve(tx, ruled, dated, "ann", None)
+        controls.approve(tx, ruled, dated, "ann", None)
     go(3600)
     with pytest.raises(UsageError, match="within 1 h"), writer.transaction() as tx:
-        control.approve(tx, ruled, other, "ann", None)
+        controls.approve(tx, ruled, other, "ann", None)
 
 
 def test_an_approval_that_is_shorter_than_the_age_ends_first(
@@ -449,7 +450,7 @@ def test_a_resumed_strategy_s_alert_is_over(
     open_alerts = "SELECT count(*) FROM alerts WHERE acknowledged_at IS NULL AND kind = 'strategy_halted'"
     assert scalar(writer, open_alerts) == 1
     with writer.transaction() as tx:
-        control.resume(tx, "strategy", "bot", "ann", "x", worker.line.account)
+        controls.resume(tx, "strategy", "bot", "ann", "x", worker.line.account)
     assert scalar(writer, open_alerts) == 0
 
 
@@ -498,7 +499,7 @@ def test_a_replacement_is_asked_about_by_its_own_terms(
     go(61)
     fake.quotes["AAPL"] = "80"
     with writer.transaction() as tx:
-        changes.ask_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
+        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()

@@ -13,11 +13,12 @@ from tests.execute.stage import RUNNING, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.config.risk import ControlConfig, RiskConfig
 from tradelog.domain import clock
-from tradelog.execute import gate as gate_module
-from tradelog.execute import outbox, risk
+from tradelog.execute.account.snapshots import Snapshot
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.execute.gate import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
-from tradelog.execute.snapshots import Snapshot
+from tradelog.execute.outbox import claims
+from tradelog.execute.risk import checks
+from tradelog.execute.risk import pretrade as gate_module
+from tradelog.execute.risk.pretrade import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
 
 D = Decimal
 
@@ -39,14 +40,14 @@ def hours(*, is_open: bool, turns: float) -> dict[str, Any]:
 
 
 def order(stage: Stage, **changes: Any) -> WireOrder:
-    return outbox.wire_order(stage.row("trade_decisions", stage.decide(**changes)))
+    return claims.wire_order(stage.row("trade_decisions", stage.decide(**changes)))
 
 
 def verdict(stage: Stage, gate: Gate, limits: RiskConfig, decision_id: str | None = None) -> dict[str, Any]:
     """Hold a decision against the limits; what was written down of it."""
     decision = stage.row("trade_decisions", decision_id or stage.decide())
     with stage.tx() as tx:
-        gate.judge(tx, decision, outbox.wire_order(decision), limits)
+        gate.judge(tx, decision, claims.wire_order(decision), limits)
     row = stage.rows("SELECT * FROM risk_checks ORDER BY check_id DESC LIMIT 1")[0]
     return {**row, **json.loads(row["checks"])}
 
@@ -340,7 +341,7 @@ def test_what_was_not_sent_in_time_ends(
 
 
 def test_every_check_that_is_on_is_in_a_fixed_order() -> None:
-    names = [check.__name__ for check in risk._CHECKS]
+    names = [check.__name__ for check in checks._CHECKS]
     assert len(names) == len(set(names)) == 15
 
 

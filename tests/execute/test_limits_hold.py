@@ -25,7 +25,7 @@ from tests.fakes.direct import Fault
 from tradelog.config.load import load_config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
-from tradelog.execute import control
+from tradelog.execute.risk import controls
 from tradelog.store.opening import open_writer
 
 pytestmark = pytest.mark.slow
@@ -146,9 +146,9 @@ class Limited(RuleBasedStateMachine):
     def halt(self, stops: bool) -> None:
         with self.lives[0].writer.transaction() as tx:
             if stops:
-                control.halt(tx, "all", "", "ann", "stop")
+                controls.halt(tx, "all", "", "ann", "stop")
             else:
-                control.resume(tx, "all", "", "ann", "go", self.config.account)
+                controls.resume(tx, "all", "", "ann", "go", self.config.account)
         self.halted_at = len(self.books.orders) if stops else None
 
     @invariant()

@@ -12,9 +12,10 @@ from tests.execute.driving import go
 from tests.execute.stage import Stage, moment, now
 from tests.fakes.direct import Fault
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute import changes
+from tradelog.execute.amend import cancel_replace
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.line import (
+from tradelog.execute.outbox.responses import Kind, Verdict
+from tradelog.execute.session import (
     MOST_SECONDS_ASKED,
     MOST_SECONDS_BETWEEN,
     OUTAGE,
@@ -24,7 +25,6 @@ from tradelog.execute.line import (
     Patience,
     wait_asked,
 )
-from tradelog.execute.outcome import Kind, Verdict
 from tradelog.execute.worker import Worker
 
 
@@ -299,9 +299,9 @@ def test_cancel_and_replace_bind_the_account_first(stage: Stage, command: str) -
     stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     with stage.tx() as tx:
         if command == "cancel":
-            changes.ask_cancel(tx, decision_id, None, "ann")
+            cancel_replace.ask_cancel(tx, decision_id, None, "ann")
         else:
-            changes.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+            cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
     stage.books.account_number = "PA2"
     other = Worker(stage.writer, stage.broker, stage.config, "cancel")
     with pytest.raises(BrokerRefusesUs, match="PA1"):

@@ -24,8 +24,8 @@ from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.errors import StoreError, StoreLocked, StoreUnwritable
-from tradelog.execute import outbox
 from tradelog.execute.brokers.alpaca import AlpacaBroker
+from tradelog.execute.outbox import claims
 from tradelog.execute.worker import DEEP, Worker
 from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
@@ -84,7 +84,7 @@ def test_a_worker_that_slept_past_its_lease_sends_nothing(
     other = Worker(writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), config)
     other.line.register()
     with writer.transaction() as tx:
-        taken = outbox.unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
+        taken = claims.unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
     assert taken is not None
     journal = scalar(writer, "SELECT body FROM trade_decisions, journal ORDER BY seq DESC LIMIT 1")
     worker.sender.send(claim)
@@ -108,7 +108,7 @@ def test_a_lost_lease_writes_no_outcome_though_the_broker_answered(
         answer = submit(order)
         with writer.transaction() as tx:
             row = tx.dicts("SELECT * FROM trade_decisions")[0]
-            outbox.take_lease(tx, row, "wrk_other", timedelta(seconds=60))
+            claims.take_lease(tx, row, "wrk_other", timedelta(seconds=60))
         return answer
 
     worker.line.broker.submit = slow  # type: ignore[method-assign]

@@ -12,15 +12,15 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, OTHERS, Stage, moment
 from tradelog.domain import clock, money
-from tradelog.execute import outbox, settle
-from tradelog.execute.outbox import LeaseLost
-from tradelog.execute.outcome import Kind, Verdict
+from tradelog.execute.outbox import claims, transitions
+from tradelog.execute.outbox.claims import LeaseLost
+from tradelog.execute.outbox.responses import Kind, Verdict
 from tradelog.store.process import boot_id
 
 
 def due(stage: Stage, **more: Any) -> str | None:
     """The decision that the outbox would hand out now."""
-    found = outbox.due(stage.writer.rows, stage.account, moment(), **more)
+    found = claims.due(stage.writer.rows, stage.account, moment(), **more)
     return None if found is None else str(found["decision_id"])
 
 
@@ -144,7 +144,7 @@ def test_a_value_beyond_all_measure_is_left_out(stage: Stage, exponent: int, is_
     decision_id = stage.decide()
     with stage.tx() as tx:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-        claim = outbox.claim(tx, decision, "wrk_me", LEASE, Decimal(10) ** exponent)
+        claim = claims.claim(tx, decision, "wrk_me", LEASE, Decimal(10) ** exponent)
     kept = stage.row("trade_executions", claim.execution_id)["order_value"]
     assert (kept is not None) is is_kept
 
@@ -199,7 +199,7 @@ def test_an_attempt_is_taken_over_from_the_dead_alone(
         values["lease_until"] = moment(values["lease_until"])
     stage.set("trade_decisions", decision_id, **values)
     with stage.tx() as tx:
-        claim = outbox.unsettled(tx, stage.account, "wrk_me", LEASE)
+        claim = claims.unsettled(tx, stage.account, "wrk_me", LEASE)
     assert (claim is not None) is is_taken_over
     row = stage.row("trade_decisions", decision_id)
     if claim is None:
@@ -221,7 +221,7 @@ def test_an_unknown_is_asked_about_when_its_time_has_come(
     at = None if seconds is None else moment(seconds)
     stage.set("trade_decisions", decision_id, next_attempt_at=at)
     with stage.tx() as tx:
-        assert (outbox.unsettled(tx, stage.account, "wrk_me", LEASE) is not None) is is_asked
+        assert (claims.unsettled(tx, stage.account, "wrk_me", LEASE) is not None) is is_asked
 
 
 def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Stage) -> None:
@@ -233,20 +233,22 @@ def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Sta
         stage.attempt(stage.decide(account), "unknown")
     asked: set[str] = set()
     with stage.tx() as tx:
-        while (claim := outbox.unsettled(tx, stage.account, "wrk_me", LEASE, asked=asked)) is not None:
+        while (claim := claims.unsettled(tx, stage.account, "wrk_me", LEASE, asked=asked)) is not None:
             asked.add(claim.execution_id)
     assert asked == {ids[0], ids[2]}
 
 
 # Each write of an attempt, a decision or a request that a claim allows.
 WRITES = {
-    "refused": lambda tx, claim: settle.refused(tx, claim, Verdict(Kind.REFUSED, "no", "other")),
-    "returned": lambda tx, claim: settle.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None),
-    "unknown": lambda tx, claim: settle.unknown(tx, claim, "x", moment(1)),
-    "stuck": lambda tx, claim: settle.stuck(tx, claim, "x"),
-    "given up": lambda tx, claim: settle.given_up(tx, claim, "x"),
-    "resend": lambda tx, claim: outbox.resend(tx, claim, 1),
-    "check": outbox.check_lease,
+    "refused": lambda tx, claim: transitions.refused(tx, claim, Verdict(Kind.REFUSED, "no", "other")),
+    "returned": lambda tx, claim: transitions.returned(
+        tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None
+    ),
+    "unknown": lambda tx, claim: transitions.unknown(tx, claim, "x", moment(1)),
+    "stuck": lambda tx, claim: transitions.stuck(tx, claim, "x"),
+    "given up": lambda tx, claim: transitions.given_up(tx, claim, "x"),
+    "resend": lambda tx, claim: claims.resend(tx, claim, 1),
+    "check": claims.check_lease,
 }
 
 
@@ -255,7 +257,7 @@ def test_whoever_lost_the_lease_writes_nothing(stage: Stage, write: str) -> None
     decision_id = stage.decide()
     claim = stage.claim(decision_id)
     with stage.tx() as tx:
-        outbox.take_over(tx, claim.execution_id, "wrk_other", LEASE)
+        claims.take_over(tx, claim.execution_id, "wrk_other", LEASE)
     tables = ("trade_decisions", "trade_executions", "order_requests", "alerts", "journal")
     before = {name: stage.rows(f"SELECT * FROM {name}") for name in tables}
     with pytest.raises(LeaseLost), stage.tx() as tx:
@@ -278,11 +280,11 @@ def test_a_lease_is_handed_back_by_its_holder_alone(stage: Stage) -> None:
     claim = stage.claim(stage.decide())
     other = stage.claim(stage.decide(symbol="MSFT"))
     with stage.tx() as tx:
-        outbox.release(tx, claim.decision_id, claim.token + 1)
-        outbox.release(tx, claim.decision_id, claim.token - 1)
+        claims.release(tx, claim.decision_id, claim.token + 1)
+        claims.release(tx, claim.decision_id, claim.token - 1)
     assert stage.row("trade_decisions", claim.decision_id)["lease_owner"] == "wrk_me"
     with stage.tx() as tx:
-        outbox.release(tx, claim.decision_id, claim.token)
+        claims.release(tx, claim.decision_id, claim.token)
     assert stage.row("trade_decisions", claim.decision_id)["lease_owner"] is None
     assert stage.row("trade_decisions", other.decision_id)["lease_owner"] == "wrk_me"
 
@@ -292,9 +294,9 @@ def test_a_decision_that_is_gone_is_no_one_s_lease(stage: Stage) -> None:
     from dataclasses import replace
 
     with stage.tx() as tx, pytest.raises(LeaseLost):
-        outbox.check_lease(tx, replace(claim, decision_id="dec_gone"))
+        claims.check_lease(tx, replace(claim, decision_id="dec_gone"))
     with stage.tx() as tx:
-        outbox.check_lease(tx, claim)
+        claims.check_lease(tx, claim)
 
 
 # How often an attempt was sent.
@@ -330,7 +332,7 @@ def test_a_send_counts_unless_it_provably_never_left(
     stage.set("trade_executions", claim.execution_id, error_message=message)
     stage.set("trade_decisions", claim.decision_id, retry_count=resent)
     with stage.tx() as tx:
-        assert outbox.sends(tx, claim) == times
+        assert claims.sends(tx, claim) == times
 
 
 @pytest.mark.parametrize(
@@ -348,10 +350,10 @@ def test_a_replacement_counts_its_own_sends(
     for _ in range(calls):
         stage.call(new, "submit", status=500)
     with stage.tx() as tx:
-        claim = outbox.take_over(tx, new, "wrk_me", LEASE)
+        claim = claims.take_over(tx, new, "wrk_me", LEASE)
         assert claim.change is not None
         assert (claim.change.limit_price, claim.change.quantity, claim.old_order_id) == (101, None, "one")
-        assert outbox.sends(tx, claim) == times
+        assert claims.sends(tx, claim) == times
 
 
 # What is sent.
@@ -374,14 +376,14 @@ def test_the_price_at_the_decision_is_taken_from_its_rationale(
     stage: Stage, context: Any, price: Decimal | None
 ) -> None:
     decision_id = stage.decide(rationale={"market_context": context})
-    assert outbox.wire_order(stage.row("trade_decisions", decision_id)).reference_price == price
+    assert claims.wire_order(stage.row("trade_decisions", decision_id)).reference_price == price
 
 
 def test_an_attempt_s_own_terms_come_before_the_decision_s(stage: Stage) -> None:
     decision_id = stage.decide(order_type="stop_limit", limit_price="100", stop_price="99")
     decision = stage.row("trade_decisions", decision_id)
-    plain = outbox.wire_order(decision, stage.row("trade_executions", stage.attempt(decision_id, "rejected")))
-    assert plain == outbox.wire_order(decision)
+    plain = claims.wire_order(decision, stage.row("trade_executions", stage.attempt(decision_id, "rejected")))
+    assert plain == claims.wire_order(decision)
     own = stage.attempt(
         decision_id,
         "unknown",
@@ -391,7 +393,7 @@ def test_an_attempt_s_own_terms_come_before_the_decision_s(stage: Stage) -> None
         stop_price="98",
         time_in_force="gtc",
     )
-    order = outbox.wire_order(decision, stage.row("trade_executions", own))
+    order = claims.wire_order(decision, stage.row("trade_executions", own))
     assert (
         order.client_order_id,
         order.quantity,
@@ -405,9 +407,9 @@ def test_an_attempt_s_own_terms_come_before_the_decision_s(stage: Stage) -> None
         98,
         "gtc",
     )
-    change = outbox.change_between(plain, order)
+    change = claims.change_between(plain, order)
     assert (change.client_order_id, change.quantity, change.limit_price) == ("tl-2", 7, 101)
-    assert outbox.change_between(order, order).body() == {"client_order_id": "tl-2"}
+    assert claims.change_between(order, order).body() == {"client_order_id": "tl-2"}
 
 
 def test_attempts_of_a_decision_are_numbered(stage: Stage) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tradelog.execute import outcome
 from tradelog.execute.brokers.base import Exchange, WireOrder
-from tradelog.execute.outcome import Kind
+from tradelog.execute.outbox import responses
+from tradelog.execute.outbox.responses import Kind
 
 ORDER = {"id": "1", "client_order_id": "tl-1", "symbol": "AAPL", "status": "accepted", "filled_qty": "0"}
 STATUSES = {
@@ -57,7 +57,7 @@ def exchange(status: int | None, body: Any = b"", **more: Any) -> Exchange:
     ],
 )
 def test_submit(answer: Exchange, kind: Kind) -> None:
-    assert outcome.of_submit(answer).kind is kind
+    assert responses.of_submit(answer).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_submit(answer: Exchange, kind: Kind) -> None:
     ],
 )
 def test_lookup(answer: Exchange, kind: Kind) -> None:
-    assert outcome.of_lookup(answer).kind is kind
+    assert responses.of_lookup(answer).kind is kind
 
 
 @pytest.mark.parametrize(("theirs", "ours"), STATUSES.items())
 def test_every_status_of_the_broker(theirs: str, ours: str) -> None:
-    assert outcome.execution_status(ORDER | {"status": theirs}) == ours
+    assert responses.execution_status(ORDER | {"status": theirs}) == ours
 
 
 def test_a_live_status_with_a_quantity_is_partial() -> None:
-    assert outcome.execution_status(ORDER | {"status": "new", "filled_qty": "0.5"}) == "partially_filled"
-    assert outcome.execution_status(ORDER | {"status": "canceled", "filled_qty": "0.5"}) == "canceled"
+    assert responses.execution_status(ORDER | {"status": "new", "filled_qty": "0.5"}) == "partially_filled"
+    assert responses.execution_status(ORDER | {"status": "canceled", "filled_qty": "0.5"}) == "canceled"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_live_status_with_a_quantity_is_partial() -> None:
     ],
 )
 def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
-    verdict = outcome.of_submit(exchange(status, {"code": 40310000, "message": message}))
+    verdict = responses.of_submit(exchange(status, {"code": 40310000, "message": message}))
     assert (verdict.kind, verdict.failure_code, verdict.message) == (Kind.REFUSED, code, message)
 
 
@@ -137,10 +137,10 @@ def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
     ],
 )
 def test_cancel(answer: Exchange, kind: Kind) -> None:
-    assert outcome.of_cancel(answer).kind is kind
+    assert responses.of_cancel(answer).kind is kind
 
 
-@pytest.mark.parametrize("judge", [outcome.of_submit, outcome.of_lookup, outcome.of_cancel])
+@pytest.mark.parametrize("judge", [responses.of_submit, responses.of_lookup, responses.of_cancel])
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -160,7 +160,7 @@ def test_the_broker_s_words_are_kept(judge: Any, answer: Exchange, message: str)
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_a_cancel_that_was_taken(status: int) -> None:
-    assert outcome.of_cancel(exchange(status)).kind is Kind.ASKED
+    assert responses.of_cancel(exchange(status)).kind is Kind.ASKED
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,19 @@ def test_a_cancel_that_was_taken(status: int) -> None:
     [(name, value) for name in ("id", "client_order_id", "symbol", "status") for value in (None, "", 5)],
 )
 def test_what_lacks_a_part_of_an_order_is_none(missing: str, value: Any) -> None:
-    assert outcome.as_order(ORDER) == ORDER
-    assert outcome.as_order(ORDER | {missing: value}) is None
+    assert responses.as_order(ORDER) == ORDER
+    assert responses.as_order(ORDER | {missing: value}) is None
 
 
 @pytest.mark.parametrize("filled", [None, "", "0", "x"])
 def test_filled_with_nothing_is_no_order(filled: Any) -> None:
-    assert outcome.as_order(ORDER | {"status": "filled", "filled_qty": filled}) is None
-    assert outcome.as_order(ORDER | {"status": "filled", "filled_qty": "1"}) is not None
-    assert outcome.as_order(ORDER | {"status": "canceled", "filled_qty": filled}) is not None
+    assert responses.as_order(ORDER | {"status": "filled", "filled_qty": filled}) is None
+    assert responses.as_order(ORDER | {"status": "filled", "filled_qty": "1"}) is not None
+    assert responses.as_order(ORDER | {"status": "canceled", "filled_qty": filled}) is not None
 
 
 def test_what_cannot_be_written_down_is_no_order() -> None:
-    assert outcome.as_order(ORDER | {"note": "\ud800"}) is None
+    assert responses.as_order(ORDER | {"note": "\ud800"}) is None
 
 
 FILL = {"id": "f", "order_id": "o", "symbol": "AAPL", "side": "buy", "qty": "1", "price": "2"}
@@ -189,7 +189,7 @@ FILL |= {"transaction_time": "2026-01-05T15:00:00Z"}
 
 @pytest.mark.parametrize("side", ["buy", "sell", "sell_short"])
 def test_a_fill(side: str) -> None:
-    assert outcome.is_fill(FILL | {"side": side})
+    assert responses.is_fill(FILL | {"side": side})
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_a_fill(side: str) -> None:
     ],
 )
 def test_what_lacks_a_part_of_a_fill_is_none(name: str, value: Any) -> None:
-    assert not outcome.is_fill(FILL | {name: value})
+    assert not responses.is_fill(FILL | {name: value})
 
 
 @pytest.mark.parametrize("item", [None, [], "x", 5])
 def test_what_is_no_object_is_no_fill(item: Any) -> None:
-    assert not outcome.is_fill(item)
+    assert not responses.is_fill(item)
 
 
 def wanted(**changes: Any) -> WireOrder:
@@ -255,13 +255,13 @@ IN_DOLLARS = wanted(quantity=None, notional=Decimal(50))
 def test_an_order_under_our_id_is_ours_only_if_every_field_is(
     changes: dict[str, Any], order: WireOrder, different: str | None
 ) -> None:
-    assert outcome.mismatch(OURS | changes, order) == different
+    assert responses.mismatch(OURS | changes, order) == different
 
 
 def test_the_size_of_a_replacement_is_the_broker_s_to_say() -> None:
-    assert outcome.mismatch(OURS | {"qty": "7"}, wanted(), sized=False) is None
-    assert outcome.mismatch(OURS | {"qty": None, "notional": "7"}, IN_DOLLARS, sized=False) is None
-    assert outcome.mismatch(OURS | {"qty": "7", "side": "sell"}, wanted(), sized=False) is not None
+    assert responses.mismatch(OURS | {"qty": "7"}, wanted(), sized=False) is None
+    assert responses.mismatch(OURS | {"qty": None, "notional": "7"}, IN_DOLLARS, sized=False) is None
+    assert responses.mismatch(OURS | {"qty": "7", "side": "sell"}, wanted(), sized=False) is not None
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_the_size_of_a_replacement_is_the_broker_s_to_say() -> None:
 )
 def test_a_replacement_is_read_back_term_by_term(changes: dict[str, Any], different: str | None) -> None:
     order = {"qty": "1.5", "limit_price": "100", "stop_price": None, "time_in_force": "day"}
-    assert outcome.unlike(order | changes, wanted()) == different
+    assert responses.unlike(order | changes, wanted()) == different
 
 
 @pytest.mark.parametrize(
@@ -284,8 +284,8 @@ def test_a_replacement_is_read_back_term_by_term(changes: dict[str, Any], differ
     [("1.50", Decimal("1.5")), (2, Decimal(2)), (None, None), ("", None), ("x", None), (1.5, None)],
 )
 def test_a_number_of_an_order(value: Any, number: Decimal | None) -> None:
-    assert outcome.number({"qty": value}, "qty") == number
-    assert outcome.number({}, "qty") is None
+    assert responses.number({"qty": value}, "qty") == number
+    assert responses.number({}, "qty") is None
 
 
 @pytest.mark.parametrize(
@@ -297,4 +297,4 @@ def test_a_number_of_an_order(value: Any, number: Decimal | None) -> None:
     ],
 )
 def test_an_asset_that_is_not_found(message: str, code: str) -> None:
-    assert outcome.refusal_code(422, message) == code
+    assert responses.refusal_code(422, message) == code

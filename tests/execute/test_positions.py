@@ -9,7 +9,8 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
-from tradelog.execute import orders, positions
+from tradelog.execute.account import positions
+from tradelog.execute.track import orders
 
 D = Decimal
 

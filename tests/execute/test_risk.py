@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tradelog.config.risk import RiskConfig
-from tradelog.execute import risk
 from tradelog.execute.brokers.base import WireOrder
+from tradelog.execute.risk import checks
 
 OFF = RiskConfig(max_order_notional=None, long_only=False)
 
@@ -34,8 +34,8 @@ def dollars(text: str, **changes: Any) -> WireOrder:
     return order(quantity=None, notional=Decimal(text), **changes)
 
 
-def facts(placed: WireOrder | None = None, **known: Any) -> risk.Facts:
-    return risk.Facts(order=placed or order(), **({"price": Decimal(100), "quote": Decimal(100)} | known))
+def facts(placed: WireOrder | None = None, **known: Any) -> checks.Facts:
+    return checks.Facts(order=placed or order(), **({"price": Decimal(100), "quote": Decimal(100)} | known))
 
 
 def limits(**changes: Any) -> RiskConfig:
@@ -46,7 +46,7 @@ def limits(**changes: Any) -> RiskConfig:
 
 D = Decimal
 # The limit, what is known, and whether it passes; each group of three stands around one limit.
-TABLE: list[tuple[str, dict[str, Any], risk.Facts, bool]] = [
+TABLE: list[tuple[str, dict[str, Any], checks.Facts, bool]] = [
     ("order_notional", {"max_order_notional": D("1000.01")}, facts(), True),
     ("order_notional", {"max_order_notional": D(1000)}, facts(), True),
     ("order_notional", {"max_order_notional": D("999.99")}, facts(), False),
@@ -141,9 +141,9 @@ TABLE: list[tuple[str, dict[str, Any], risk.Facts, bool]] = [
 
 @pytest.mark.parametrize(("name", "limit", "known", "passes"), TABLE)
 def test_a_check_and_the_values_around_its_limit(
-    name: str, limit: dict[str, Any], known: risk.Facts, passes: bool
+    name: str, limit: dict[str, Any], known: checks.Facts, passes: bool
 ) -> None:
-    found = risk.judge(limits(**limit), known)
+    found = checks.judge(limits(**limit), known)
     assert [item.name for item in found] == [name]
     assert found[0].passed is passes
     assert found[0].code == (None if passes else name)
@@ -170,14 +170,14 @@ def test_a_check_and_the_values_around_its_limit(
 )
 def test_what_cannot_be_known_fails_as_stale(name: str, limit: dict[str, Any], known: dict[str, Any]) -> None:
     placed = known.pop("order", None)
-    found = risk.judge(limits(**limit), facts(placed, **known))
+    found = checks.judge(limits(**limit), facts(placed, **known))
     assert [(item.name, item.passed, item.code) for item in found] == [(name, False, "stale_data")]
 
 
 def test_by_default_only_what_cannot_surprise_is_on() -> None:
-    assert [item.name for item in risk.judge(RiskConfig(), facts())] == ["order_notional"]
+    assert [item.name for item in checks.judge(RiskConfig(), facts())] == ["order_notional"]
     sold = facts(order(side="sell"), available=D(10))
-    assert [item.name for item in risk.judge(RiskConfig(), sold)] == ["order_notional", "long_only"]
+    assert [item.name for item in checks.judge(RiskConfig(), sold)] == ["order_notional", "long_only"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_by_default_only_what_cannot_surprise_is_on() -> None:
 def test_an_order_is_valued_at_what_it_may_cost(
     placed: WireOrder, quote: Decimal | None, price: Decimal | None
 ) -> None:
-    assert risk.valuing_price(placed, quote) == price
+    assert checks.valuing_price(placed, quote) == price
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_an_order_is_valued_at_what_it_may_cost(
     ],
 )
 def test_what_is_not_for_the_session_keeps_no_hours(placed: WireOrder) -> None:
-    assert risk.judge(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
-    assert risk.needs(limits(market_hours="refuse"), placed) == frozenset()
+    assert checks.judge(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
+    assert checks.needs(limits(market_hours="refuse"), placed) == frozenset()
 
 
 MARKET = order(order_type="market")
@@ -386,18 +386,18 @@ SELL = order(side="sell")
     ],
 )
 def test_what_a_check_writes_down(
-    name: str, limits_: dict[str, Any], known: risk.Facts, row: tuple[Any, ...]
+    name: str, limits_: dict[str, Any], known: checks.Facts, row: tuple[Any, ...]
 ) -> None:
     """What was observed, the limit, the verdict, why, and the code: kept with the decision."""
-    checks = {item.name: item for item in risk.judge(limits(**limits_), known)}
-    check = checks[name]
+    results = {item.name: item for item in checks.judge(limits(**limits_), known)}
+    check = results[name]
     assert (check.observed, check.limit, check.passed, check.note, check.code) == row
     assert ("note" in check.as_row()) is (check.note is not None)
 
 
 def test_no_limit_is_no_check_even_where_nobody_knows_a_price() -> None:
     unpriced = facts(price=None, quote=None, unpriced="no quote")
-    assert risk.judge(limits(max_order_notional=None), unpriced) == []
+    assert checks.judge(limits(max_order_notional=None), unpriced) == []
 
 
 @pytest.mark.parametrize(
@@ -415,12 +415,12 @@ def test_no_limit_is_no_check_even_where_nobody_knows_a_price() -> None:
     ],
 )
 def test_the_price_that_values_an_order(placed: WireOrder, quote: Any, price: Any) -> None:
-    assert risk.valuing_price(placed, quote) == price
+    assert checks.valuing_price(placed, quote) == price
 
 
-@pytest.mark.parametrize("check", sorted(risk._REASONS))
+@pytest.mark.parametrize("check", sorted(checks._REASONS))
 def test_every_check_has_a_reason_for_people(check: str) -> None:
-    failed = risk.Check(check, "OBSERVED", "LIMIT", False, "NOTE", check)
-    assert risk.reason(failed)
-    stale = risk.Check(check, None, "LIMIT", False, "quote: none", risk.STALE)
-    assert risk.reason(stale) == f"{check} cannot be checked: quote: none"
+    failed = checks.Check(check, "OBSERVED", "LIMIT", False, "NOTE", check)
+    assert checks.reason(failed)
+    stale = checks.Check(check, None, "LIMIT", False, "quote: none", checks.STALE)
+    assert checks.reason(stale) == f"{check} cannot be checked: quote: none"

@@ -13,11 +13,13 @@ from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.domain import clock
-from tradelog.execute import changes, control, outbox
-from tradelog.execute.line import MOST_SECONDS_BETWEEN
-from tradelog.execute.outbox import Claim
-from tradelog.execute.outcome import Kind
-from tradelog.execute.sending import LOOKUPS, MOST_SENDS, SLICE_SECONDS
+from tradelog.execute.amend import cancel_replace
+from tradelog.execute.outbox import claims
+from tradelog.execute.outbox.claims import Claim
+from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.risk import controls
+from tradelog.execute.session import MOST_SECONDS_BETWEEN
+from tradelog.execute.submission import LOOKUPS, MOST_SENDS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
 LIMIT = {"order_type": "limit", "limit_price": "100"}
@@ -32,7 +34,7 @@ def requests(stage: Stage, method: str) -> list[str]:
 
 def halt(stage: Stage, scope: str = "all", subject: str = "") -> None:
     with stage.tx() as tx:
-        control.halt(tx, scope, subject, "ann", "odd prices", stage.account)
+        controls.halt(tx, scope, subject, "ann", "odd prices", stage.account)
 
 
 def lost(stage: Stage, worker: Worker, **changes_: Any) -> Claim:
@@ -103,7 +105,7 @@ def test_whoever_lost_the_lease_during_a_halt_writes_nothing(stage: Stage, how: 
     assert claim is not None
     halt(stage)
     with stage.tx() as tx:
-        outbox.take_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
+        claims.take_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
     if how == "send":
         worker.sender.send(claim)
     else:
@@ -134,7 +136,7 @@ def test_a_replacement_that_came_too_late_is_named_by_its_method(stage: Stage) -
     old = stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     new = stage.attempt(decision_id, "unknown", client_order_id="tl-2", replaces=old, limit_price="101")
     with stage.tx() as tx:
-        claim = outbox.take_over(tx, new, worker.line.worker_id, LEASE)
+        claim = claims.take_over(tx, new, worker.line.worker_id, LEASE)
     go(60)
     worker.sender.send(claim)
     assert not requests(stage, "PATCH")
@@ -325,7 +327,7 @@ def gone(stage: Stage, worker: Worker, sends: int = 1, **changes_: Any) -> Claim
     go(50)
     look_ups(stage, claim, LOOKUPS)
     with stage.tx() as tx:
-        return outbox.take_over(tx, claim.execution_id, worker.line.worker_id, LEASE)
+        return claims.take_over(tx, claim.execution_id, worker.line.worker_id, LEASE)
 
 
 def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
@@ -367,7 +369,7 @@ def test_what_somebody_wants_cancelled_is_given_up(stage: Stage, waits: str | No
     worker = stage.worker()
     claim = gone(stage, worker)
     with stage.tx() as tx:
-        changes.ask_cancel(tx, claim.decision_id, "no more", "ann")
+        cancel_replace.ask_cancel(tx, claim.decision_id, "no more", "ann")
     stage.set("trade_decisions", claim.decision_id, needs_attention=waits)
     worker.sender.resolve(claim)
     assert not requests(stage, "POST")
@@ -525,7 +527,7 @@ def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
         claim = stage.claim(stage.decide(symbol=f"S{number}"))
         stage.set("trade_executions", claim.execution_id, status="unknown")
         with stage.tx() as tx:
-            outbox.release(tx, claim.decision_id, claim.token)
+            claims.release(tx, claim.decision_id, claim.token)
     stage.broker._tick = lambda what: go(SLICE_SECONDS / 2) if what == "after GET" else None
     worker.sender.settle_unsettled()
     assert len(requests(stage, "GET")) == 2
@@ -572,7 +574,7 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     worker.follower.poll()
     old = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        request_id = changes.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+        request_id = cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
     stage.broker.faults.append(Fault("PATCH"))
     worker.changes.carry_out()
     new = stage.rows("SELECT * FROM trade_executions ORDER BY id")[1]
@@ -582,7 +584,7 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     for _ in range(LOOKUPS):
         stage.call(new["execution_id"], "lookup", status=404, body=NOT_FOUND)
     with stage.tx() as tx:
-        claim = outbox.take_over(tx, new["execution_id"], worker.line.worker_id, LEASE)
+        claim = claims.take_over(tx, new["execution_id"], worker.line.worker_id, LEASE)
     if state == "filled":
         stage.books.fill(old["alpaca_order_id"], None, "100")
     elif state is not None:

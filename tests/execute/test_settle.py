@@ -10,8 +10,9 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
-from tradelog.execute import changes, outbox, settle
-from tradelog.execute.outcome import Kind, Verdict
+from tradelog.execute.amend import cancel_replace
+from tradelog.execute.outbox import claims, transitions
+from tradelog.execute.outbox.responses import Kind, Verdict
 
 D = Decimal
 
@@ -20,7 +21,7 @@ def request(stage: Stage, decision_id: str, kind: str = "cancel", **columns: Any
     """A request as if it had come so far."""
     with stage.tx() as tx:
         terms = columns.pop("terms", {})
-        request_id = settle.new_request(tx, kind, decision_id, terms, None, "ann")
+        request_id = transitions.new_request(tx, kind, decision_id, terms, None, "ann")
         if columns:
             tx.update("order_requests", request_id, columns)
     return request_id
@@ -28,7 +29,7 @@ def request(stage: Stage, decision_id: str, kind: str = "cancel", **columns: Any
 
 def conclude(stage: Stage, decision_id: str) -> dict[str, Any]:
     with stage.tx() as tx:
-        settle.conclude(tx, decision_id)
+        transitions.conclude(tx, decision_id)
     return stage.row("trade_decisions", decision_id)
 
 
@@ -86,7 +87,7 @@ def test_a_refusal_ends_it_in_the_broker_s_words(stage: Stage) -> None:
     assert stage.rows("SELECT message FROM alerts")[0]["message"] == "AAPL: potential wash trade"
 
 
-@pytest.mark.parametrize("status", settle.OPEN)
+@pytest.mark.parametrize("status", transitions.OPEN)
 def test_an_attempt_that_may_be_at_the_broker_keeps_it_open(stage: Stage, status: str) -> None:
     row = conclude(stage, ended(stage, ("canceled", "3"), status))
     assert (row["status"], row["executed_at"], row["failed_at"]) == ("executing", None, None)
@@ -160,7 +161,7 @@ def test_an_adopted_order_that_ends_unfilled_is_nobody_s_failure(
     stage: Stage, status: str, code: str
 ) -> None:
     """Whoever placed it took it back, or let it run out."""
-    from tradelog.execute import orders
+    from tradelog.execute.track import orders
 
     order = {
         **{"id": "theirs", "client_order_id": "theirs", "symbol": "AAPL", "side": "buy", "qty": "5"},
@@ -176,7 +177,7 @@ def test_an_adopted_order_that_ends_unfilled_is_nobody_s_failure(
 
 
 def test_an_adopted_order_that_is_rejected_has_failed_and_is_no_alert(stage: Stage) -> None:
-    from tradelog.execute import orders
+    from tradelog.execute.track import orders
 
     order = {
         **{"id": "theirs", "client_order_id": "theirs", "symbol": "AAPL", "side": "buy", "qty": "5"},
@@ -313,7 +314,7 @@ def test_what_has_no_order_is_cancelled_at_once(stage: Stage, attempts: list[str
     decision_id = ended(stage, *attempts)
     request_id = request(stage, decision_id)
     with stage.tx() as tx:
-        assert settle.cancel_unsent(tx, decision_id) is is_ended
+        assert transitions.cancel_unsent(tx, decision_id) is is_ended
     row = stage.row("trade_decisions", decision_id)
     assert (row["failure_code"] == "cancelled_on_request") is is_ended
     assert (stage.row("order_requests", request_id)["status"] == "done") is is_ended
@@ -325,7 +326,7 @@ def test_without_an_open_cancel_nothing_is_cancelled(stage: Stage, kind: str, en
     request(stage, decision_id, kind, ended_at=moment() if ended_at else None)
     request(stage, stage.decide(symbol="MSFT"))
     with stage.tx() as tx:
-        assert not settle.cancel_unsent(tx, decision_id)
+        assert not transitions.cancel_unsent(tx, decision_id)
     assert stage.row("trade_decisions", decision_id)["status"] == "pending"
 
 
@@ -417,7 +418,7 @@ def test_what_is_wanted_is_what_the_last_replace_that_was_done_says(stage: Stage
 
     def wanted() -> Decimal | None:
         with stage.tx() as tx:
-            return settle.wanted_total(tx, stage.row("trade_decisions", decision_id))
+            return transitions.wanted_total(tx, stage.row("trade_decisions", decision_id))
 
     assert wanted() == 10
     for kind, status, terms, total in (
@@ -436,16 +437,16 @@ def test_what_is_wanted_is_what_the_last_replace_that_was_done_says(stage: Stage
 def test_an_order_for_dollars_wants_no_shares(stage: Stage) -> None:
     decision_id = stage.decide(quantity=None, notional="100")
     with stage.tx() as tx:
-        assert settle.wanted_total(tx, stage.row("trade_decisions", decision_id)) is None
+        assert transitions.wanted_total(tx, stage.row("trade_decisions", decision_id)) is None
 
 
 @pytest.mark.parametrize(("quantity", "is_told"), [("10", False), ("11", True)])
 def test_a_replacement_is_held_against_what_was_asked_for(stage: Stage, quantity: str, is_told: bool) -> None:
     decision_id = stage.decide(order_type="limit", limit_price="100")
-    wanted = outbox.wire_order(stage.row("trade_decisions", decision_id))
+    wanted = claims.wire_order(stage.row("trade_decisions", decision_id))
     order = {"qty": quantity, "limit_price": "100", "stop_price": None, "time_in_force": "day"}
     with stage.tx() as tx:
-        settle.read_back(tx, decision_id, wanted, order)
+        transitions.read_back(tx, decision_id, wanted, order)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert (why is not None) is is_told
     assert ("needs_attention" in stage.alerts()) is is_told
@@ -457,7 +458,7 @@ def test_a_replacement_is_held_against_what_was_asked_for(stage: Stage, quantity
 def test_an_attempt_that_did_not_get_there_leaves_the_decision_where_it_waited(stage: Stage) -> None:
     claim = stage.claim(stage.decide())
     with stage.tx() as tx:
-        settle.returned(tx, claim, Verdict(Kind.THROTTLED, "slower"), "not_accepted", moment(7))
+        transitions.returned(tx, claim, Verdict(Kind.THROTTLED, "slower"), "not_accepted", moment(7))
     row, attempt = (
         stage.row("trade_decisions", claim.decision_id),
         stage.row("trade_executions", claim.execution_id),
@@ -471,7 +472,7 @@ def test_what_somebody_wants_cancelled_does_not_wait_for_a_second_try(stage: Sta
     claim = stage.claim(stage.decide())
     request_id = request(stage, claim.decision_id)
     with stage.tx() as tx:
-        settle.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None)
+        transitions.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None)
     assert stage.row("trade_decisions", claim.decision_id)["status"] == "cancelled"
     assert stage.row("order_requests", request_id)["status"] == "done"
 
@@ -481,14 +482,14 @@ def replacing(stage: Stage, **terms: str) -> tuple[str, str, Any]:
     decision_id, ids = chain(stage, "accepted", "sending")
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sending", terms=terms)
     with stage.tx() as tx:
-        claim = outbox.take_over(tx, ids[1], "wrk_me", LEASE)
+        claim = claims.take_over(tx, ids[1], "wrk_me", LEASE)
     return decision_id, request_id, claim
 
 
 def test_a_replacement_that_did_not_get_there_waits_and_its_order_stands(stage: Stage) -> None:
     decision_id, request_id, claim = replacing(stage)
     with stage.tx() as tx:
-        settle.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", moment(7))
+        transitions.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", moment(7))
     row = stage.row("order_requests", request_id)
     assert (row["status"], row["next_attempt_at"]) == ("pending", moment(7))
     assert stage.row("trade_decisions", decision_id)["status"] == "executing"
@@ -497,7 +498,7 @@ def test_a_replacement_that_did_not_get_there_waits_and_its_order_stands(stage: 
 def test_a_replacement_that_is_given_up_is_overtaken(stage: Stage) -> None:
     decision_id, request_id, claim = replacing(stage)
     with stage.tx() as tx:
-        settle.given_up(tx, claim, "the old order has ended")
+        transitions.given_up(tx, claim, "the old order has ended")
     assert stage.row("order_requests", request_id)["status"] == "overtaken"
     assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
     assert stage.row("trade_decisions", decision_id)["status"] == "executing"
@@ -509,7 +510,7 @@ def test_an_attempt_that_is_given_up_ends_its_decision_with_the_others(stage: St
     stage.set("trade_decisions", decision_id, status="pending")
     claim = stage.claim(decision_id)
     with stage.tx() as tx:
-        settle.given_up(tx, claim, "x")
+        transitions.given_up(tx, claim, "x")
     assert stage.row("trade_decisions", decision_id)["failure_code"] == "canceled_at_broker"
 
 
@@ -533,8 +534,8 @@ def test_an_id_that_was_refused_as_taken_is_remembered(
     claim, other = stage.claim(stage.decide()), stage.claim(stage.decide(symbol="MSFT"))
     stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        assert settle.was_duplicate(tx, claim) is was_one
-        assert not settle.was_duplicate(tx, other)
+        assert transitions.was_duplicate(tx, claim) is was_one
+        assert not transitions.was_duplicate(tx, other)
 
 
 @pytest.mark.parametrize(
@@ -557,8 +558,8 @@ def test_the_last_refusal_is_that_of_the_last_send(
     for purpose, status, body in calls:
         stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        found = settle.last_refusal(tx, claim)
-        assert settle.last_refusal(tx, other) is None
+        found = transitions.last_refusal(tx, claim)
+        assert transitions.last_refusal(tx, other) is None
     assert (found.failure_code if found else None) == code
 
 
@@ -572,7 +573,7 @@ def test_an_exchange_without_an_answer_has_no_body(stage: Stage) -> None:
 def test_a_request_is_recorded_as_it_was_asked(stage: Stage) -> None:
     decision_id = stage.decide()
     with stage.tx() as tx:
-        request_id = changes.ask_cancel(tx, decision_id, "no more", "ann")
+        request_id = cancel_replace.ask_cancel(tx, decision_id, "no more", "ann")
     row = stage.row("order_requests", request_id)
     assert (row["kind"], row["reason"], row["actor"], row["tries"]) == ("cancel", "no more", "ann", 0)
 

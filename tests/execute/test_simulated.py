@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tradelog import prices
-from tradelog.execute import outcome
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.brokers.simulated import SimulatedBroker
-from tradelog.execute.outcome import Kind
+from tradelog.execute.outbox import responses
+from tradelog.execute.outbox.responses import Kind
 
 BUY = WireOrder("tl-1", "AAPL", "buy", Decimal(10), None, "market", None, None, "day", False)
 
@@ -32,7 +32,7 @@ def broker(home: Path) -> Callable[[], SimulatedBroker]:
 
 
 def kind(broker: SimulatedBroker, order: WireOrder) -> tuple[Kind, str | None]:
-    verdict = outcome.of_submit(broker.submit(order))
+    verdict = responses.of_submit(broker.submit(order))
     return verdict.kind, verdict.failure_code or (verdict.order or {}).get("status")
 
 
@@ -78,13 +78,13 @@ def test_an_id_is_taken_for_ever_and_found_again(broker: Callable[..., Simulated
     kind(broker(), BUY)
     reopened = broker()
     assert kind(reopened, BUY)[0] is Kind.DUPLICATE
-    assert outcome.of_lookup(reopened.find("tl-1")).kind is Kind.ORDER
-    assert outcome.of_lookup(reopened.find("tl-2")).kind is Kind.NOT_FOUND
+    assert responses.of_lookup(reopened.find("tl-1")).kind is Kind.ORDER
+    assert responses.of_lookup(reopened.find("tl-2")).kind is Kind.NOT_FOUND
 
 
 def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., SimulatedBroker]) -> None:
     limit = replace(BUY, order_type="limit", limit_price=Decimal(99))
-    order = outcome.of_submit(broker().submit(limit)).order
+    order = responses.of_submit(broker().submit(limit)).order
     assert order is not None
     assert broker().account().json()["buying_power"] == "4010"
     assert broker().order(order["id"]).json()["status"] == "new"
@@ -95,7 +95,7 @@ def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., Simu
 
 @pytest.mark.parametrize("price", ["0", "-5", "x", None, "1e-17"])
 def test_a_price_in_a_rationale_is_anybody_s_text(price: object, home: Path) -> None:
-    from tradelog.execute.outbox import wire_order
+    from tradelog.execute.outbox.claims import wire_order
 
     row = dict.fromkeys(("quantity", "limit_price", "stop_price", "trail_price", "trail_percent"))
     row |= {

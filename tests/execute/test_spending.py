@@ -10,10 +10,10 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
 from tradelog.domain import clock
-from tradelog.execute import orders
-from tradelog.execute.orders import Owner
-from tradelog.execute.snapshots import Snapshot
-from tradelog.execute.spending import Spending
+from tradelog.execute.account.snapshots import Snapshot
+from tradelog.execute.risk.usage import Spending
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
 
 D = Decimal
 # Seconds since New York's day began.

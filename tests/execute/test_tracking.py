@@ -12,10 +12,10 @@ from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.domain import clock
-from tradelog.execute import following, orders
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
-from tradelog.execute.following import FEW, FIRST, MOST_FAILURES, page_edge
-from tradelog.execute.orders import Owner
+from tradelog.execute.track import orders, tracker
+from tradelog.execute.track.orders import Owner
+from tradelog.execute.track.tracker import FEW, FIRST, MOST_FAILURES, page_edge
 from tradelog.execute.worker import Worker
 
 
@@ -239,7 +239,7 @@ def test_missing_fills_are_asked_for_less_and_less_often(stage: Stage) -> None:
 
 
 def test_fills_come_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "FILLS_PAGE", 2)
+    monkeypatch.setattr(tracker, "FILLS_PAGE", 2)
     asked: list[str | None] = []
 
     def page(token: str | None) -> Exchange:
@@ -270,7 +270,7 @@ def test_fills_come_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
 def test_the_end_of_a_list_of_pages(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, rows: Any, is_complete: bool, pages: int
 ) -> None:
-    monkeypatch.setattr(following, "FILLS_PAGE", 2)
+    monkeypatch.setattr(tracker, "FILLS_PAGE", 2)
     asked: list[str | None] = []
 
     def page(token: str | None) -> Exchange:
@@ -286,8 +286,8 @@ def test_the_end_of_a_list_of_pages(
 
 
 def test_pages_without_end_are_cut_off(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "FILLS_PAGE", 1)
-    monkeypatch.setattr(following, "MOST_PAGES", 3)
+    monkeypatch.setattr(tracker, "FILLS_PAGE", 1)
+    monkeypatch.setattr(tracker, "MOST_PAGES", 3)
     numbers = iter(range(100))
 
     def page(_: str | None) -> Exchange:
@@ -302,7 +302,7 @@ def test_pages_without_end_are_cut_off(stage: Stage, monkeypatch: pytest.MonkeyP
 def test_a_list_that_is_interrupted_by_the_limit_is_not_whole(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "FILLS_PAGE", 1)
+    monkeypatch.setattr(tracker, "FILLS_PAGE", 1)
 
     def page(_: str | None) -> Exchange:
         reset = str(int(clock.now().timestamp() + 30))
@@ -443,7 +443,7 @@ def test_where_the_next_page_starts(stage: Stage, rows: list[dict[str, Any]], ed
 
 
 def test_every_page_of_open_orders_is_read(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "ORDERS_PAGE", 3)
+    monkeypatch.setattr(tracker, "ORDERS_PAGE", 3)
     assert ORDERS_PAGE == 500
     answers = []
     for number in range(3):
@@ -471,7 +471,7 @@ def test_every_page_of_open_orders_is_read(stage: Stage, monkeypatch: pytest.Mon
 
 
 def test_a_page_that_says_nothing_new_is_the_last(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "ORDERS_PAGE", 1)
+    monkeypatch.setattr(tracker, "ORDERS_PAGE", 1)
     row = {"id": "o", "client_order_id": "c", "symbol": "A", "status": "new", "submitted_at": moment()}
     body = json.dumps([row]).encode()
     asked = []

@@ -24,9 +24,9 @@ from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute import outbox
 from tradelog.execute.brokers.alpaca import AlpacaBroker
-from tradelog.execute.orders import Owner
+from tradelog.execute.outbox import claims
+from tradelog.execute.track.orders import Owner
 from tradelog.execute.worker import Worker
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -414,15 +414,15 @@ def test_alpaca_needs_its_keys(cli: Cli, config: Config) -> None:
 def test_lease_tokens_only_grow(writer: Writer, config: Config, decide: Callable[..., str]) -> None:
     decide()
     with writer.transaction() as tx:
-        decision = outbox.due(tx.dicts, config.account, tx.now)
+        decision = claims.due(tx.dicts, config.account, tx.now)
         assert decision is not None
-        claim = outbox.claim(tx, decision, "wrk_gone", timedelta(seconds=-1), None)
+        claim = claims.claim(tx, decision, "wrk_gone", timedelta(seconds=-1), None)
     with writer.transaction() as tx:
-        again = outbox.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
+        again = claims.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
     assert again is not None
     assert again.token == claim.token + 1
-    with pytest.raises(outbox.LeaseLost), writer.transaction() as tx:
-        outbox.check_lease(tx, claim)
+    with pytest.raises(claims.LeaseLost), writer.transaction() as tx:
+        claims.check_lease(tx, claim)
 
 
 def test_a_broker_out_of_reach_leaves_decisions_pending_and_is_said_so(

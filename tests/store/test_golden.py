@@ -133,7 +133,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "getpid", lambda: 4711)
     monkeypatch.setattr(getpass, "getuser", lambda: "golden")
     monkeypatch.setattr(upgrade, "version", lambda _: "1.2.3")
-    for name in ("tradelog.store.process", "tradelog.execute.line", "tradelog.ingest.run"):
+    for name in ("tradelog.store.process", "tradelog.execute.session", "tradelog.ingest.run"):
         module = __import__(name, fromlist=["boot_id"])
         if hasattr(module, "boot_id"):
             monkeypatch.setattr(module, "boot_id", lambda: "boot")

@@ -17,11 +17,11 @@ def command(
     why: Annotated[str | None, typer.Option(help="The reason; kept with the approval.")] = None,
 ) -> None:
     """Let a decision be sent that waits for a person."""
-    from tradelog.execute import control
+    from tradelog.execute.risk import controls
 
     config = load_config()
     with writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            control.approve(tx, config, decision_id, named(by) or writer.actor, why)
+            controls.approve(tx, config, decision_id, named(by) or writer.actor, why)
     line(f"{decision_id} approved; tradelog run-worker sends it")

@@ -14,7 +14,7 @@ from tradelog.domain import clock
 from tradelog.errors import UsageError
 from tradelog.report import decisions as report
 from tradelog.report import subjects
-from tradelog.store import controls
+from tradelog.store import control_state
 
 STATES = ("pending", "executing", "executed", "failed", "cancelled")
 COLUMNS = (
@@ -76,7 +76,7 @@ def command(
     listed = report.not_taken if not_taken else report.decisions
     with open_reader(config) as reader:
         found, total = listed(reader, config.account, wanted, limit=most)
-        halts = controls.halts(reader.rows, config.account)
+        halts = control_state.halts(reader.rows, config.account)
         if not found:
             subjects.check(reader, config, strategy=strategy, symbol=symbol)
     if output_json:
@@ -113,7 +113,9 @@ def describe(row: dict[str, Any], zone: str) -> None:
     row["why_not"] = why or ""
 
 
-def _waits(row: dict[str, Any], approved_only: tuple[str, ...], halts: controls.Halts, zone: str) -> None:
+def _waits(
+    row: dict[str, Any], approved_only: tuple[str, ...], halts: control_state.Halts, zone: str
+) -> None:
     """Why a decision has not been sent yet."""
     if row["status"] != "pending":
         return

@@ -17,12 +17,12 @@ def command(
     by: Annotated[str | None, typer.Option(help="Who declines it; you, if left out.")] = None,
 ) -> None:
     """End a decision that waits for a person: it is never sent."""
-    from tradelog.execute import control
+    from tradelog.execute.risk import controls
 
     reason = insist_on_why(why)
     config = load_config()
     with writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            control.decline(tx, config, decision_id, named(by) or writer.actor, reason)
+            controls.decline(tx, config, decision_id, named(by) or writer.actor, reason)
     line(f"{decision_id} declined; it is never sent")

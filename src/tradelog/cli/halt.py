@@ -55,14 +55,14 @@ def command(
     A worker that runs heeds it before its next request, one that starts later as well. Cancels still go
     out. Exits 6 where an open order is not known to be gone.
     """
-    from tradelog.execute import control
+    from tradelog.execute.risk import controls
 
     scope, subject = scope_of(strategy, symbol)
     reason = insist_on_why(why)
     config = load_config()
     with writing(config) as writer:
         with writer.transaction() as tx:
-            is_new = control.halt(tx, scope, subject, writer.actor, reason)
+            is_new = controls.halt(tx, scope, subject, writer.actor, reason)
         what = "nothing is sent" if scope == "all" else "nothing of it is sent"
         note(f"{told(scope, subject)} {'is halted' if is_new else 'was halted already'}: {what}")
         if scope == "strategy" and not _is_known(config, writer, subject):
@@ -149,14 +149,14 @@ def _await_answers(config: Config, writer: Writer, scope: str, subject: str) -> 
 
 def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
     """Ask for each to be cancelled, in one commit, then carry that out; what became of each."""
-    from tradelog.execute import changes
+    from tradelog.execute.amend import cancel_replace
 
     asked = {}
     with writer.transaction() as tx:
         for row in rows:
             status = tx.one("SELECT status FROM trade_decisions WHERE decision_id = ?", (row["decision_id"],))
             if status[0] == "executing":
-                asked[row["decision_id"]] = changes.ask_cancel(
+                asked[row["decision_id"]] = cancel_replace.ask_cancel(
                     tx, row["decision_id"], f"halt: {reason}", writer.actor
                 )
     with speaking(config, writer, "halt") as worker:

@@ -79,15 +79,15 @@ def command(
 
 
 def _lift(config: Config, name: str, value: str, until: str | None, reason: str, by: str | None) -> None:
-    from tradelog.execute import control
-    from tradelog.store import controls
+    from tradelog.execute.risk import controls
+    from tradelog.store import control_state
 
     with writing(config) as writer, writer.transaction() as tx:
-        control.check_liftable(name)
+        controls.check_liftable(name)
         moment = None if until is None else clock.to_text(clock.parse_moment(until, clock.MARKET_ZONE))
         wanted: Any = None
         if value == "configured":
-            lift = controls.lifts(tx.dicts, config.account, tx.now).get(name)
+            lift = control_state.lifts(tx.dicts, config.account, tx.now).get(name)
             if lift is None:
                 raise UsageError(f"{name} is as configured", hint="tradelog limits shows what is lifted")
             moment = lift.until
@@ -99,7 +99,7 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
         else:
             wanted = _parsed(name, value)
         try:
-            old, new = control.lift(
+            old, new = controls.lift(
                 tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
             )
         except ConfigError as error:

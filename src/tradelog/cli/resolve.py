@@ -83,27 +83,27 @@ def command(
 def _settle(
     config: Config, decision_id: str, *, not_placed: bool, order: str | None, seen: bool, why: str
 ) -> None:
-    from tradelog.execute import resolving
+    from tradelog.execute.amend import manual_resolution
 
     with writing(config) as writer:
         if not_placed:
-            resolving.not_placed(writer, decision_id, why)
+            manual_resolution.not_placed(writer, decision_id, why)
         elif seen:
-            resolving.seen(writer, decision_id, why)
+            manual_resolution.seen(writer, decision_id, why)
         else:
             with speaking(config, writer, "resolve") as worker:
                 if not worker.line.bind():
                     raise NeedsAttention("the broker does not answer", hint="try again; nothing was changed")
                 if order is not None:
-                    resolving.adopt(worker.line, decision_id, order, why)
+                    manual_resolution.adopt(worker.line, decision_id, order, why)
                 else:
-                    resolving.ask(worker.line, worker.sender, decision_id)
+                    manual_resolution.ask(worker.line, worker.sender, decision_id)
                 worker.follower.poll(decision_id)
 
 
 def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
-    from tradelog.execute import positions
-    from tradelog.execute.control import event
+    from tradelog.execute.account import positions
+    from tradelog.execute.risk.controls import event
     from tradelog.store.reader import Reader
 
     with writing(config) as writer:

@@ -20,8 +20,8 @@ def command(
     symbol: Annotated[str | None, typer.Option(help="Only what was halted for this symbol.")] = None,
 ) -> None:
     """Let orders go out again after tradelog halt, or after a strategy halted itself."""
-    from tradelog.execute import control
-    from tradelog.store import controls
+    from tradelog.execute.risk import controls
+    from tradelog.store import control_state
 
     scope, subject = scope_of(strategy, symbol)
     reason, who = insist_on_why(why), named(by)
@@ -30,8 +30,8 @@ def command(
     config = load_config()
     with writing(config) as writer:
         with writer.transaction() as tx:
-            ended = control.resume(tx, scope, subject, who, reason, config.account)
-        left = controls.open_halts(writer.rows, config.account)
+            ended = controls.resume(tx, scope, subject, who, reason, config.account)
+        left = control_state.open_halts(writer.rows, config.account)
     for row in left:
         note(f"still halted: {told(row['scope'], row['subject'])}, by {row['actor']}: {row['reason']}")
     if not ended:

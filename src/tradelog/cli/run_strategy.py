@@ -35,8 +35,8 @@ def command(
             result = run_strategy(reader.connection, None, config, name, known, as_of=day)
     else:
         from tradelog.decide import strategies
+        from tradelog.execute.account.snapshots import refresh
         from tradelog.execute.brokers import connect
-        from tradelog.execute.snapshots import refresh
         from tradelog.store.opening import open_writer
 
         strategies.load(name)

@@ -16,7 +16,7 @@ from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.writer import Writer
 
 
@@ -68,7 +68,7 @@ def command(
 def _tell_limits(config: Config, writer: Writer) -> None:
     """Which limits hold, and what is halted: whoever starts a worker should see what will stop it."""
     rows, account = writer.rows, config.account
-    lifted = controls.lifts(rows, account, clock.now_text())
+    lifted = control_state.lifts(rows, account, clock.now_text())
     current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
     named = [(item.name, as_text(getattr(current, item.name))) for item in fields(current)]
     if current.throttle_orders is None:
@@ -77,7 +77,7 @@ def _tell_limits(config: Config, writer: Writer) -> None:
     for name, item in lifted.items():
         until = f"{clock.local(item.until, config.report.timezone)} ({config.report.timezone})"
         note(f"{name} is lifted until {until} by {item.actor}: {item.reason}")
-    for row in controls.open_halts(rows, account):
+    for row in control_state.open_halts(rows, account):
         what = "everything" if row["scope"] == "all" else f"{row['scope']} {row['subject']}"
         note(f"halted: {what}, by {row['actor']}: {row['reason']}")
 
@@ -127,7 +127,7 @@ def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) ->
     with open_reader(config) as reader:
         rows = reader.rows(_SENT, (json.dumps(sorted(sent | ended)), *config.account))
         unsent = reader.rows(_WAITING, (*config.account, clock.now_text()))
-        halts = controls.halts(reader.rows, config.account)
+        halts = control_state.halts(reader.rows, config.account)
         held = reader.value(_HELD, (*config.account, clock.now_text()))
     halted = [row for row in unsent if halts.covers(row["strategy_name"], row["symbol"])]
     unapproved = [

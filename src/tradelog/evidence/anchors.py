@@ -92,10 +92,10 @@ def at_broker(reader: Reader, config: Config) -> tuple[int, list[Finding]]:
 
 
 def _all_orders(config: Config) -> Iterator[dict[str, Any]]:
-    from tradelog.execute import outcome
     from tradelog.execute.brokers import connect
     from tradelog.execute.brokers.base import ORDERS_PAGE
-    from tradelog.execute.following import page_edge
+    from tradelog.execute.outbox import responses
+    from tradelog.execute.track.tracker import page_edge
 
     broker = connect(config)
     after: str | None = None
@@ -106,7 +106,7 @@ def _all_orders(config: Config) -> Iterator[dict[str, Any]]:
         if exchange.status != 200 or not isinstance(page, list):
             said = exchange.error or f"HTTP {exchange.status}"
             raise TradelogError(f"{broker.name} did not list its orders: {said}", hint="try again later")
-        read = [order for item in page if (order := outcome.as_order(item)) is not None]
+        read = [order for item in page if (order := responses.as_order(item)) is not None]
         fresh = [order for order in read if order["id"] not in seen]
         seen |= {order["id"] for order in read}
         yield from fresh

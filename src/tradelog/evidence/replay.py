@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from tradelog.config.schema import Config
-from tradelog.config.values import section
+from tradelog.config.values import from_table
 from tradelog.decide import context, run, strategies
 from tradelog.decide.strategies.base import Signal, Strategy
 from tradelog.domain import money
@@ -88,7 +88,9 @@ def _load(ran: Row, config: Config, *, current_code: bool) -> tuple[Strategy, An
     try:
         kind = strategies.load(ran["strategy_name"])
         given = json.loads(ran["parameters"])
-        parameters = section(kind.Parameters, given, f"strategies.{ran['strategy_name']}", config.path.parent)
+        parameters = from_table(
+            kind.Parameters, given, f"strategies.{ran['strategy_name']}", config.path.parent
+        )
         strategy = kind(parameters)
     except (NotFound, ConfigError) as error:
         raise _Refused(error.message) from error

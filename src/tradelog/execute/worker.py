@@ -16,14 +16,14 @@ from decimal import Decimal
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import StoreLocked, StoreUnwritable
-from tradelog.execute import snapshots
+from tradelog.execute.account import snapshots
+from tradelog.execute.amend.cancel_replace import Changes
 from tradelog.execute.brokers.base import Broker
-from tradelog.execute.changes import Changes
-from tradelog.execute.following import Follower
-from tradelog.execute.gate import Gate
-from tradelog.execute.line import Line, Patience
-from tradelog.execute.reconcile import Reconciler, Result
-from tradelog.execute.sending import Sender, Summary
+from tradelog.execute.risk.pretrade import Gate
+from tradelog.execute.session import Line, Patience
+from tradelog.execute.submission import Sender, Summary
+from tradelog.execute.track.reconcile import Reconciler, Result
+from tradelog.execute.track.tracker import Follower
 from tradelog.operate import systemd
 from tradelog.operate.alerts import Messenger, clear, raise_alert
 from tradelog.operate.schedule import Timetable

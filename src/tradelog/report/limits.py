@@ -10,7 +10,7 @@ from typing import Any
 from tradelog.config.risk import RiskConfig, as_text, with_lifts
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
-from tradelog.store import controls, worth
+from tradelog.store import control_state, worth
 from tradelog.store.reader import Reader, Row
 
 _SENT = f"""
@@ -59,7 +59,7 @@ _CHECKS = {
 def limits(reader: Reader, config: Config) -> dict[str, Any]:
     """Each limit by name with its value, its use today and how many decisions it refused today."""
     account, now = config.account, clock.now_text()
-    lifted = controls.lifts(reader.rows, account, now)
+    lifted = control_state.lifts(reader.rows, account, now)
     current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
     day = clock.market_today()
     since = clock.start_of_day(day)
@@ -86,7 +86,7 @@ def limits(reader: Reader, config: Config) -> dict[str, Any]:
     return {
         "day": day.isoformat(),
         "limits": listed,
-        "halts": controls.open_halts(reader.rows, account),
+        "halts": control_state.open_halts(reader.rows, account),
         "approval": waiting(reader, config),
     }
 

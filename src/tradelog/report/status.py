@@ -8,7 +8,7 @@ from typing import Any
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.report import limits
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader, Row
 
@@ -76,7 +76,7 @@ def status(reader: Reader, config: Config) -> dict[str, Any]:
         "open_orders": reader.rows(_OPEN, asked),
         "requests": reader.rows(_REQUESTS, asked),
         "needs_attention": reader.rows(_ATTENTION, asked),
-        "halts": controls.open_halts(reader.rows, account),
+        "halts": control_state.open_halts(reader.rows, account),
         "approval": limits.waiting(reader, config),
         "breaks": breaks(reader, account),
         "alerts": open_alerts(reader),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tradelog.domain import clock, money
-from tradelog.execute import sessions
+from tradelog.execute.brokers import market_hours
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Change, Exchange, WireOrder
 from tradelog.prices import Prices
 from tradelog.store.engine import connect_writer
@@ -141,10 +141,10 @@ class SimulatedBroker:
 
     def clock(self) -> Exchange:
         now = clock.now()
-        coming = sessions.weekdays(now.date() - timedelta(days=1), now.date() + timedelta(days=7))
+        coming = market_hours.weekdays(now.date() - timedelta(days=1), now.date() + timedelta(days=7))
         body = {
             "timestamp": clock.to_text(now),
-            "is_open": sessions.is_open(coming, now),
+            "is_open": market_hours.is_open(coming, now),
             "next_open": clock.to_text(min(item.opens for item in coming if item.opens > now)),
             "next_close": clock.to_text(min(item.closes for item in coming if item.closes > now)),
         }
@@ -159,7 +159,7 @@ class SimulatedBroker:
                 "open": f"{item.opens.astimezone(zone):%H:%M}",
                 "close": f"{item.closes.astimezone(zone):%H:%M}",
             }
-            for item in sessions.weekdays(date.fromisoformat(start), date.fromisoformat(end))
+            for item in market_hours.weekdays(date.fromisoformat(start), date.fromisoformat(end))
         ]
         path = f"/v2/calendar?start={start}&end={end}"
         return _exchange("GET", path, None, clock.now_text(), (200, listed))

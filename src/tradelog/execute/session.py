@@ -17,10 +17,11 @@ from datetime import timedelta
 from tradelog.config.schema import Config
 from tradelog.domain import clock, ids
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
-from tradelog.execute import outcome, snapshots
+from tradelog.execute.account import snapshots
 from tradelog.execute.brokers.base import Broker, Exchange
-from tradelog.execute.control import note_configured
-from tradelog.execute.outcome import Kind
+from tradelog.execute.outbox import responses
+from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.risk.controls import note_configured
 from tradelog.operate import systemd
 from tradelog.store.process import boot_id
 from tradelog.store.writer import Writer
@@ -109,7 +110,7 @@ class Line:
         return not is_spent or clock.now().timestamp() > self._resets_at
 
     def hear(
-        self, exchange: Exchange, verdict: outcome.Verdict | None = None, *, quiet: bool = False
+        self, exchange: Exchange, verdict: responses.Verdict | None = None, *, quiet: bool = False
     ) -> None:
         """Heed what an answer says about all calls. Raises BrokerRefusesUs for refused keys."""
         self._quiet_calls += quiet
@@ -120,10 +121,10 @@ class Line:
         if remaining is not None and reset is not None:
             self._remaining = int(remaining)
             self._resets_at = min(reset, clock.now().timestamp() + MOST_SECONDS_ASKED)
-        kind = (verdict or outcome.of_lookup(exchange)).kind
+        kind = (verdict or responses.of_lookup(exchange)).kind
         if kind is Kind.BAD_KEYS:
             raise BrokerRefusesUs(
-                f"{self.broker.name} refuses our keys: {(verdict or outcome.of_lookup(exchange)).message}",
+                f"{self.broker.name} refuses our keys: {(verdict or responses.of_lookup(exchange)).message}",
                 hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",
             )
         if kind is Kind.THROTTLED:

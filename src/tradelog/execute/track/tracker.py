@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradelog.domain import clock
-from tradelog.execute import orders, outcome, settle
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
-from tradelog.execute.line import Line, Patience
-from tradelog.execute.orders import Owner
+from tradelog.execute.outbox import responses, transitions
+from tradelog.execute.session import Line, Patience
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import raise_alert
 
 # Up to so many orders are asked about one by one: an answer of its own is better evidence, and small.
@@ -58,10 +59,10 @@ class Follower:
     def ask(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
         """Ask for one order and bring its answer into the store; the order, None without one."""
         exchange = self._line.broker.order(order_id)
-        verdict = outcome.of_lookup(exchange)
+        verdict = responses.of_lookup(exchange)
         if verdict.order is None or verdict.order["id"] != order_id:
             with self._writer.transaction() as tx:
-                settle.log_call(tx, exchange, source, owner.execution_id)
+                transitions.log_call(tx, exchange, source, owner.execution_id)
                 tx.journal("order.poll_failed", owner.execution_id)
             self._patience.failed(owner.execution_id)
             self._line.hear(exchange, verdict)
@@ -83,7 +84,7 @@ class Follower:
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                call_id = settle.log_call(tx, exchange, source, owner.execution_id)
+                call_id = transitions.log_call(tx, exchange, source, owner.execution_id)
                 orders.apply_order(tx, self._line.account, owner, order, source, call_id)
                 tx.journal_rest("order.told", owner.execution_id)
 
@@ -131,7 +132,7 @@ class Follower:
         found, is_complete = self._all_pages(
             "fills", lambda token: self._line.broker.fills(since, token, until)
         )
-        return [item for item in found if outcome.is_fill(item)], is_complete
+        return [item for item in found if responses.is_fill(item)], is_complete
 
     def activities_since(self, since: str) -> tuple[list[Any], bool]:
         """The activities that are no fills, as the broker tells them, and whether that is all of them."""
@@ -146,7 +147,7 @@ class Follower:
             is_page = exchange.status == 200 and isinstance(page, list)
             if not is_page:
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, what, None)
+                    transitions.log_call(tx, exchange, what, None)
                     tx.journal(f"{what}.poll_failed", self._line.broker.name)
             self._line.hear(exchange, quiet=is_page)
             if not is_page:
@@ -205,7 +206,7 @@ class Follower:
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
-                    call_id = settle.log_call(tx, page, "poll", None)
+                    call_id = transitions.log_call(tx, page, "poll", None)
                     for item in mine:
                         order = told[item.order_id][0]
                         orders.apply_order(tx, self._line.account, item.owner, order, "poll", call_id)
@@ -224,13 +225,13 @@ class Follower:
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, "poll", None)
+                    transitions.log_call(tx, exchange, "poll", None)
                     tx.journal("orders.poll_failed", self._line.broker.name)
                 self._patience.failed("list")
                 self._line.hear(exchange)
                 return {}
             self._line.hear(exchange, quiet=True)
-            read = [order for item in page if (order := outcome.as_order(item)) is not None]
+            read = [order for item in page if (order := responses.as_order(item)) is not None]
             news = [order for order in read if order["id"] not in found]
             found |= {order["id"]: (order, exchange) for order in read}
             if len(page) < ORDERS_PAGE or not news:
@@ -270,10 +271,10 @@ class Follower:
             if not self._line.is_open(spare=True) or not self._patience.is_due(order_id):
                 continue
             exchange = self._line.broker.order(order_id)
-            verdict = outcome.of_lookup(exchange)
+            verdict = responses.of_lookup(exchange)
             if verdict.order is None or verdict.order["id"] != order_id:
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, "poll", execution_id)
+                    transitions.log_call(tx, exchange, "poll", execution_id)
                     tx.journal("order.poll_failed", execution_id)
                 self._patience.failed(order_id)
             else:
@@ -312,7 +313,7 @@ class Follower:
             owner = owner or orders.adopt(tx, account, order, self._writer.actor)
             if owner is None:
                 return
-            call_id = settle.log_call(tx, exchange, "poll", owner.execution_id)
+            call_id = transitions.log_call(tx, exchange, "poll", owner.execution_id)
             orders.apply_order(tx, account, owner, order, "poll", call_id)
             tx.journal_rest("order.told", owner.execution_id)
 

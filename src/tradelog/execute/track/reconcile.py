@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tradelog.domain import clock, money
-from tradelog.execute import activities, orders, outcome, positions, settle, snapshots
+from tradelog.execute.account import activities, positions, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
-from tradelog.execute.following import FIRST, MOST_PAGES, Follower, page_edge
-from tradelog.execute.line import Line
-from tradelog.execute.orders import Owner
-from tradelog.execute.outbox import wire_order
+from tradelog.execute.outbox import responses, transitions
+from tradelog.execute.outbox.claims import wire_order
+from tradelog.execute.session import Line
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
+from tradelog.execute.track.tracker import FIRST, MOST_PAGES, Follower, page_edge
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 
@@ -95,11 +97,11 @@ class Reconciler:
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, "reconcile", None)
+                    transitions.log_call(tx, exchange, "reconcile", None)
                     tx.journal("reconcile.failed", self._line.broker.name)
                 self._line.hear(exchange)
                 return False
-            read = [order for item in page if (order := outcome.as_order(item)) is not None]
+            read = [order for item in page if (order := responses.as_order(item)) is not None]
             self._unreadable(page)
             fresh = [order for order in read if order["id"] not in seen]
             seen |= {order["id"] for order in read}
@@ -136,7 +138,7 @@ class Reconciler:
             def write(chunk: Sequence[dict[str, Any]] = news[start : start + CHUNK]) -> None:
                 nonlocal call_id
                 with self._writer.transaction() as tx:
-                    logged = call_id or settle.log_call(tx, exchange, "reconcile", None)
+                    logged = call_id or transitions.log_call(tx, exchange, "reconcile", None)
                     for order in chunk:
                         self._match(tx, order, logged)
                     tx.journal_rest("reconcile.read", self._line.broker.name)
@@ -169,7 +171,7 @@ class Reconciler:
             return False
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
         sized = execution["replaces"] is None
-        different = outcome.mismatch(order, wire_order(decision, execution), sized=sized)
+        different = responses.mismatch(order, wire_order(decision, execution), sized=sized)
         if different is None:
             return False
         why = f"the broker has another order under our id: {different}"
@@ -181,7 +183,11 @@ class Reconciler:
 
     def _unreadable(self, page: Sequence[Any]) -> None:
         for item in page:
-            if isinstance(item, dict) and isinstance(item.get("id"), str) and outcome.as_order(item) is None:
+            if (
+                isinstance(item, dict)
+                and isinstance(item.get("id"), str)
+                and responses.as_order(item) is None
+            ):
                 with self._writer.transaction() as tx:
                     text = f"order {item['id']} of the broker lacks what makes an order, and is not followed"
                     raise_alert(tx, "order_unreadable", item["id"], text, once=True)
@@ -246,12 +252,12 @@ class Reconciler:
             if order_id in self._without_order:
                 continue
             exchange = self._line.broker.order(order_id)
-            verdict = outcome.of_lookup(exchange)
+            verdict = responses.of_lookup(exchange)
             if verdict.order is not None and verdict.order["id"] == order_id:
                 self._bring_in([dict(verdict.order)], exchange)
                 continue
             self._line.hear(exchange, verdict, quiet=True)
-            if verdict.kind is not outcome.Kind.NOT_FOUND:
+            if verdict.kind is not responses.Kind.NOT_FOUND:
                 is_complete = False
                 continue
             self._without_order.add(order_id)

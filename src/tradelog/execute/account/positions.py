@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from tradelog.domain import ids, money
 from tradelog.domain.symbols import position_symbol
-from tradelog.execute.outbox import Account
+from tradelog.execute.outbox.claims import Account
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Transaction
 

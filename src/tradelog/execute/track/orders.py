@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, money
-from tradelog.execute import outcome, settle
-from tradelog.execute.outbox import Account, new_execution, wire_order
+from tradelog.execute.outbox import responses, transitions
+from tradelog.execute.outbox.claims import Account, new_execution, wire_order
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
@@ -35,11 +35,11 @@ class Owner:
 
 def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
     """What alpaca_orders keeps of an order in columns, in stored form."""
-    average = outcome.number(order, "filled_avg_price")
+    average = responses.number(order, "filled_avg_price")
     return {
         "client_order_id": order["client_order_id"],
         "status": order["status"],
-        "filled_quantity": money.to_text(outcome.number(order, "filled_qty") or money.ZERO),
+        "filled_quantity": money.to_text(responses.number(order, "filled_qty") or money.ZERO),
         "filled_avg_price": None if average is None else money.to_text(average),
         **{name: _id(order.get(name)) for name in ("replaces", "replaced_by")},
     }
@@ -69,8 +69,8 @@ def apply_order(
     call_id: int | None = None,
 ) -> None:
     """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
-    status = outcome.execution_status(order)
-    filled = outcome.number(order, "filled_qty") or money.ZERO
+    status = responses.execution_status(order)
+    filled = responses.number(order, "filled_qty") or money.ZERO
     if _goes_back(tx, owner.execution_id, order, status, filled):
         # A bust, or an order that lives again: kept as the broker says it, and for a person to see.
         if _note_order(tx, account, owner, order, source, call_id):
@@ -80,7 +80,7 @@ def apply_order(
         return
     if not _note_order(tx, account, owner, order, source, call_id):
         return
-    average = outcome.number(order, "filled_avg_price")
+    average = responses.number(order, "filled_avg_price")
     changes: dict[str, Any] = {
         "status": status,
         "broker_status": order["status"],
@@ -99,14 +99,14 @@ def apply_order(
     tx.update("trade_executions", owner.execution_id, changes)
     if known["replaces"] is not None and known["alpaca_order_id"] is None:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
-        settle.read_back(tx, owner.decision_id, wire_order(decision, known), order)
+        transitions.read_back(tx, owner.decision_id, wire_order(decision, known), order)
     if filled:
         _sum_fills(tx, owner.execution_id, order["id"])
     clear(tx, owner.decision_id, KNOWN_AGAIN)
-    if str(order["status"]) not in outcome.LIVE | outcome.TERMINAL.keys():
+    if str(order["status"]) not in responses.LIVE | responses.TERMINAL.keys():
         text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
         raise_alert(tx, "unknown_order_status", owner.decision_id, text)
-    settle.conclude(tx, owner.decision_id)
+    transitions.conclude(tx, owner.decision_id)
     tx.journal(f"order.{source}", owner.execution_id)
 
 
@@ -188,7 +188,7 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
         " AND e.alpaca_order_id IS NOT NULL)",
         (order["client_order_id"], *account),
     )
-    if not decision or outcome.mismatch(order, wire_order(decision[0])) is not None:
+    if not decision or responses.mismatch(order, wire_order(decision[0])) is not None:
         return None
     # Never sent, says the store, and yet it is there: a store that was restored from an older copy.
     execution_id, _ = new_execution(tx, decision[0], order["client_order_id"], status="unknown")
@@ -266,13 +266,13 @@ def _continue(
 def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
     """The terms of a broker's order as columns of a decision; None for what is no plain order."""
     kind = order.get("type") or order.get("order_type")
-    quantity, notional = outcome.number(order, "qty"), outcome.number(order, "notional")
+    quantity, notional = responses.number(order, "qty"), responses.number(order, "notional")
     if order.get("side") not in ("buy", "sell") or not isinstance(kind, str) or not kind:
         return None
     if quantity is None and notional is None:
         return None
     numbers = {"quantity": quantity, "notional": notional if quantity is None else None}
-    numbers |= {name: outcome.number(order, name) for name in ("limit_price", "stop_price")}
+    numbers |= {name: responses.number(order, name) for name in ("limit_price", "stop_price")}
     return {
         "symbol": order["symbol"],
         "side": order["side"],
@@ -316,11 +316,11 @@ def _goes_back(
     )
     if known[2] is not None and known[2] != order["id"]:
         return True
-    has_ended = known[0] in outcome.TERMINAL.values() and known[0] != "replaced"
+    has_ended = known[0] in responses.TERMINAL.values() and known[0] != "replaced"
     if known[2] is None and known[0] == "rejected":
         # Refused by word of the broker, and there all the same: what is there counts.
         has_ended = False
-    return filled < money.parse(known[1]) or (has_ended and status not in outcome.TERMINAL.values())
+    return filled < money.parse(known[1]) or (has_ended and status not in responses.TERMINAL.values())
 
 
 def _id(value: Any) -> str | None:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
-from tradelog.execute import orders, outbox, outcome, settle
-from tradelog.execute.control import event
-from tradelog.execute.line import Line
-from tradelog.execute.orders import Owner
-from tradelog.execute.outcome import Verdict
-from tradelog.execute.sending import Sender
+from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox.responses import Verdict
+from tradelog.execute.risk.controls import event
+from tradelog.execute.session import Line
+from tradelog.execute.submission import Sender
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import clear
 from tradelog.store.writer import Transaction, Writer
 
@@ -25,7 +26,7 @@ def ask(line: Line, sender: Sender, decision_id: str) -> Verdict:
     with line.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, line.worker_id)
-        claim = outbox.take_over(tx, execution["execution_id"], line.worker_id, line.lease)
+        claim = claims.take_over(tx, execution["execution_id"], line.worker_id, line.lease)
     return sender.resolve(claim)
 
 
@@ -52,9 +53,9 @@ def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
             "SELECT request_id FROM order_requests WHERE execution_id = ? AND ended_at IS NULL",
             (execution["execution_id"],),
         ):
-            settle.end_request(tx, request_id, "overtaken", message)
+            transitions.end_request(tx, request_id, "overtaken", message)
         if live is not None:
-            settle.conclude(tx, decision_id)
+            transitions.conclude(tx, decision_id)
         _take_from_all(tx, decision_id)
         clear(tx, decision_id)
         tx.journal("decision.resolved", decision_id)
@@ -68,11 +69,11 @@ def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> No
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", broker_order_id):
         raise UsageError(f"{broker_order_id!r} is no id of an order", hint="the broker's page shows it")
     exchange = line.broker.order(broker_order_id)
-    verdict = outcome.of_lookup(exchange)
+    verdict = responses.of_lookup(exchange)
     with line.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, line.worker_id)
-        call_id = settle.log_call(tx, exchange, "lookup", execution["execution_id"])
+        call_id = transitions.log_call(tx, exchange, "lookup", execution["execution_id"])
         order = verdict.order
         if order is not None:
             _refuse_other(tx, decision_id, broker_order_id)
@@ -85,7 +86,7 @@ def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> No
             _take_from_all(tx, decision_id)
             clear(tx, decision_id)
         tx.journal_rest("decision.resolved", decision_id)
-    if verdict.kind is outcome.Kind.NOT_FOUND:
+    if verdict.kind is responses.Kind.NOT_FOUND:
         raise NotFound(
             f"the broker knows no order {broker_order_id}", hint="tradelog reconcile lists what it has"
         )
@@ -120,7 +121,7 @@ def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:
 
 def _refuse_held(tx: Transaction, decision_id: str, worker_id: str) -> None:
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-    if outbox.is_held(tx, decision, worker_id):
+    if claims.is_held(tx, decision, worker_id):
         raise UsageError(
             f"a worker is at {decision_id} just now", hint="wait for it: tradelog status shows what it finds"
         )
@@ -135,8 +136,8 @@ def _refuse_other(tx: Transaction, decision_id: str, broker_order_id: str) -> No
 def _refuse_unlike(tx: Transaction, decision_id: str, order: Mapping[str, Any]) -> None:
     """A word can say what size an order has or what became of it, but not that a sell was a buy."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-    wanted = outbox.wire_order({**decision, "client_order_id": order["client_order_id"]})
-    different = outcome.mismatch(order, wanted, sized=False)
+    wanted = claims.wire_order({**decision, "client_order_id": order["client_order_id"]})
+    different = responses.mismatch(order, wanted, sized=False)
     if different is not None:
         raise UsageError(f"order {order['id']} is not of {decision_id}: {different}")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tradelog.domain import clock, ids, money
 from tradelog.execute.brokers.base import Change, WireOrder
-from tradelog.store.controls import Rows
+from tradelog.store.control_state import Rows
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.writer import Transaction
 

@@ -10,8 +10,8 @@ from typing import Any
 from tradelog.domain import clock, money
 from tradelog.domain.symbols import position_symbol
 from tradelog.errors import UsageError
-from tradelog.execute.outbox import Account
-from tradelog.execute.outcome import number
+from tradelog.execute.outbox.claims import Account
+from tradelog.execute.outbox.responses import number
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 

@@ -13,16 +13,17 @@ from typing import Any
 
 from tradelog.domain import clock, ids, money
 from tradelog.errors import UsageError
-from tradelog.execute import control, outbox, outcome, settle
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.execute.following import Follower
-from tradelog.execute.gate import Gate
-from tradelog.execute.line import Line
-from tradelog.execute.orders import Owner
-from tradelog.execute.outcome import Kind
-from tradelog.execute.sending import MOST_SENDS, SLICE_SECONDS, Sender
+from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.risk import controls
+from tradelog.execute.risk.pretrade import Gate
+from tradelog.execute.session import Line
+from tradelog.execute.submission import MOST_SENDS, SLICE_SECONDS, Sender
+from tradelog.execute.track.orders import Owner
+from tradelog.execute.track.tracker import Follower
 from tradelog.operate.alerts import raise_alert
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
 TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
@@ -49,9 +50,9 @@ def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str
     )
     if known is not None:
         return str(known[0])
-    request_id = settle.new_request(tx, "cancel", decision_id, {}, reason, actor)
+    request_id = transitions.new_request(tx, "cancel", decision_id, {}, reason, actor)
     if decision["status"] == "pending":
-        settle.cancel_unsent(tx, decision_id)
+        transitions.cancel_unsent(tx, decision_id)
     tx.journal("cancel.asked", request_id, decision=decision_id)
     return request_id
 
@@ -78,7 +79,7 @@ def ask_replace(
             hint=f"tradelog show {decision_id}",
         )
     new_terms(tx, decision, target, terms)
-    request_id = settle.new_request(tx, "replace", decision_id, _stored(terms), reason, actor)
+    request_id = transitions.new_request(tx, "replace", decision_id, _stored(terms), reason, actor)
     tx.journal("replace.asked", request_id, decision=decision_id)
     return request_id
 
@@ -92,7 +93,7 @@ def new_terms(
             "an order for an amount of money cannot be replaced",
             hint=f"tradelog cancel {decision['decision_id']}, then decide anew",
         )
-    old = outbox.wire_order(decision, target)
+    old = claims.wire_order(decision, target)
     for name, price, kinds in (
         ("limit_price", terms.get("limit_price"), ("limit", "stop_limit")),
         ("stop_price", terms.get("stop_price"), ("stop", "stop_limit")),
@@ -166,7 +167,7 @@ class Changes:
 
     def _cancel(self, request_id: str, decision_id: str) -> None:
         with self._writer.transaction() as tx:
-            settle.cancel_unsent(tx, decision_id)
+            transitions.cancel_unsent(tx, decision_id)
             tx.journal_rest("cancel.unsent", request_id)
             left = [] if _has_ended(tx, request_id) else _unasked(tx, decision_id)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
@@ -177,7 +178,7 @@ class Changes:
                 order = self._follower.ask(owner, execution["alpaca_order_id"])
                 if order is None:
                     self._later(request_id)
-                if order is None or order["status"] in outcome.TERMINAL:
+                if order is None or order["status"] in responses.TERMINAL:
                     continue
                 if order["status"] == "pending_cancel":
                     self._note_sent(request_id)
@@ -189,25 +190,25 @@ class Changes:
             if _has_ended(tx, request_id):
                 return
             decision = _decision(tx, owner.decision_id)
-            if outbox.is_held(tx, decision, self._line.worker_id):
+            if claims.is_held(tx, decision, self._line.worker_id):
                 return
-            token = outbox.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            token = claims.take_lease(tx, decision, self._line.worker_id, self._line.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
             tx.update("order_requests", request_id, {"status": "sending", "tries": tries + 1})
             tx.journal("cancel.sending", request_id, execution=owner.execution_id)
         exchange = self._line.broker.cancel(order_id)
-        verdict = outcome.of_cancel(exchange)
+        verdict = responses.of_cancel(exchange)
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                settle.log_call(tx, exchange, "cancel", owner.execution_id)
+                transitions.log_call(tx, exchange, "cancel", owner.execution_id)
                 is_ours = tx.one(
                     "SELECT 1 FROM trade_decisions WHERE decision_id = ? AND lease_token = ?",
                     (owner.decision_id, token),
                 )
                 if is_ours and not _has_ended(tx, request_id):
                     self._settle_cancel(tx, request_id, owner, verdict, exchange)
-                    outbox.release(tx, owner.decision_id, token)
+                    claims.release(tx, owner.decision_id, token)
                 tx.journal("cancel.answered", request_id)
 
         self._line.insist(write)
@@ -218,7 +219,7 @@ class Changes:
             self._end_refused(request_id, owner, verdict.message)
 
     def _settle_cancel(
-        self, tx: Transaction, request_id: str, owner: Owner, verdict: outcome.Verdict, exchange: Any
+        self, tx: Transaction, request_id: str, owner: Owner, verdict: responses.Verdict, exchange: Any
     ) -> None:
         if verdict.kind is Kind.ASKED:
             tx.update("order_requests", request_id, {"status": "sent", "message": None})
@@ -256,7 +257,7 @@ class Changes:
                 # This order is over, another of the decision is not: it is for that one to be cancelled.
                 tx.update("order_requests", request_id, {"status": "pending", "message": message})
             else:
-                settle.end_request(tx, request_id, "refused", message)
+                transitions.end_request(tx, request_id, "refused", message)
                 raise_alert(tx, "cancel_refused", owner.decision_id, f"cancel refused: {message}")
             tx.journal("cancel.refused", request_id)
 
@@ -305,7 +306,7 @@ class Changes:
             decision = _decision(tx, decision_id)
             terms = tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
         wanted = {name: value for name, value in json.loads(terms).items() if name in TERMS}
-        return outbox.wire_order(decision, {**target, **wanted})
+        return claims.wire_order(decision, {**target, **wanted})
 
     def _look_again(self, execution_id: str, decision_id: str) -> bool:
         """Before a second attempt, whether the first is there after all; False where nobody answers."""
@@ -317,14 +318,14 @@ class Changes:
         if order_id is not None:
             return True
         exchange = self._line.broker.find(client_id)
-        verdict = outcome.of_lookup(exchange)
+        verdict = responses.of_lookup(exchange)
         self._line.hear(exchange, verdict, quiet=True)
         if verdict.order is not None:
             owner = Owner(execution_id, decision_id)
             self._follower.apply(owner, dict(verdict.order), exchange, "lookup")
         return verdict.order is not None or verdict.kind is Kind.NOT_FOUND
 
-    def _claim_replace(self, request_id: str, decision_id: str) -> outbox.Claim | None:
+    def _claim_replace(self, request_id: str, decision_id: str) -> claims.Claim | None:
         """Write down the attempt to replace, or end the request where there is nothing to replace."""
         with self._writer.transaction() as tx:
             state = tx.one("SELECT status FROM order_requests WHERE request_id = ?", (request_id,))[0]
@@ -333,7 +334,7 @@ class Changes:
             if _has_landed(tx, request_id):
                 # Said to be throttled or not to have arrived, and there it is.
                 tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": None})
-                settle.conclude(tx, decision_id)
+                transitions.conclude(tx, decision_id)
                 tx.journal("replace.found", request_id)
                 return None
             decision = _decision(tx, decision_id)
@@ -341,7 +342,7 @@ class Changes:
             terms = json.loads(
                 tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
             )
-            if outbox.is_held(tx, decision, self._line.worker_id) or _is_unsettled(tx, decision_id):
+            if claims.is_held(tx, decision, self._line.worker_id) or _is_unsettled(tx, decision_id):
                 return None
             why = "the order had ended before" if target is None else None
             if _is_cancelling(tx, decision_id):
@@ -352,7 +353,7 @@ class Changes:
                 except UsageError as error:
                     why = error.message
             if why is not None or target is None:
-                settle.end_request(tx, request_id, "overtaken", why)
+                transitions.end_request(tx, request_id, "overtaken", why)
                 tx.journal("replace.overtaken", request_id)
                 return None
             client_id = _next_client_id(tx, request_id, decision)
@@ -361,7 +362,7 @@ class Changes:
             )
             if not may:
                 return None
-            execution_id, _ = outbox.new_execution(
+            execution_id, _ = claims.new_execution(
                 tx,
                 decision,
                 client_id,
@@ -369,13 +370,13 @@ class Changes:
                 order_value=None if value is None else money.to_text(value),
                 **own,
             )
-            token = outbox.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            token = claims.take_lease(tx, decision, self._line.worker_id, self._line.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
             changes = {"status": "sending", "tries": tries + 1, "execution_id": execution_id}
             tx.update("order_requests", request_id, {**changes, "next_attempt_at": None})
             tx.journal("replace.sending", request_id, execution=execution_id)
             execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
-            return outbox.of_execution(tx, decision, execution, token)
+            return claims.of_execution(tx, decision, execution, token)
 
     def _is_allowed(
         self,
@@ -387,15 +388,15 @@ class Changes:
     ) -> tuple[bool, Decimal | None]:
         """Hold a replacement against halts and limits; where it may not be, its request ends here."""
         account = self._line.account
-        order = outbox.wire_order(decision, own)
+        order = claims.wire_order(decision, own)
         value = None
-        if controls.halts(tx.dicts, account).covers(decision["strategy_name"], decision["symbol"]):
+        if control_state.halts(tx.dicts, account).covers(decision["strategy_name"], decision["symbol"]):
             why: str | None = "halted: nothing new is sent; the old order stands"
         else:
-            limits = control.limits(tx.dicts, account, self._line.config.risk, tx.now)
+            limits = controls.limits(tx.dicts, account, self._line.config.risk, tx.now)
             why, value = self._gate.judge_replacement(tx, decision, order, limits, target)
         if why is not None:
-            settle.end_request(tx, request_id, "refused", why)
+            transitions.end_request(tx, request_id, "refused", why)
             tx.journal("replace.refused", request_id)
         return why is None, value
 
@@ -481,8 +482,8 @@ def _remaining(tx: Transaction, decision: Mapping[str, Any], total: Decimal | No
     executions = tx.dicts(
         "SELECT filled_quantity FROM trade_executions WHERE decision_id = ?", (decision["decision_id"],)
     )
-    filled = settle.filled_of(executions)
-    wanted = total if total is not None else settle.wanted_total(tx, decision)
+    filled = transitions.filled_of(executions)
+    wanted = total if total is not None else transitions.wanted_total(tx, decision)
     assert wanted is not None
     if wanted <= filled:
         raise UsageError(f"{money.to_text(filled)} are filled already; {money.to_text(wanted)} leave nothing")

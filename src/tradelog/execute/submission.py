@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tradelog.domain import clock
-from tradelog.execute import orders, outbox, outcome, settle
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.gate import Gate
-from tradelog.execute.line import MOST_SECONDS_BETWEEN, Line
-from tradelog.execute.orders import Owner
-from tradelog.execute.outbox import Claim, LeaseLost
-from tradelog.execute.outcome import Kind, Verdict
+from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox.claims import Claim, LeaseLost
+from tradelog.execute.outbox.responses import Kind, Verdict
+from tradelog.execute.risk.pretrade import Gate
+from tradelog.execute.session import MOST_SECONDS_BETWEEN, Line
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
 from tradelog.store.writer import Transaction
 
 # An id that was sent this often without a trace of it is a matter for a person.
@@ -88,7 +89,7 @@ class Sender:
             clock.running_seconds() - began < SLICE_SECONDS and self._line.is_open() and self._has_unsettled()
         ):
             with self._writer.transaction() as tx:
-                claim = outbox.unsettled(
+                claim = claims.unsettled(
                     tx, self._line.account, self._line.worker_id, self._line.lease, asked=asked
                 )
             if claim is None:
@@ -110,13 +111,13 @@ class Sender:
     def resolve(self, claim: Claim) -> Verdict:
         """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
         exchange = self._line.broker.find(claim.order.client_order_id)
-        verdict = outcome.of_lookup(exchange)
+        verdict = responses.of_lookup(exchange)
         different = _different(claim, verdict)
         try:
             if different is not None:
                 with self._writer.transaction() as tx:
-                    settle.log_call(tx, exchange, "lookup", claim.execution_id)
-                    settle.stuck(tx, claim, f"the broker has another order under our id: {different}")
+                    transitions.log_call(tx, exchange, "lookup", claim.execution_id)
+                    transitions.stuck(tx, claim, f"the broker has another order under our id: {different}")
                 return verdict
             self._settle(claim, exchange, "lookup", verdict, claims_next=False)
             self._line.hear(exchange, verdict)
@@ -153,12 +154,12 @@ class Sender:
             return False
         try:
             with self._writer.transaction() as tx:
-                outbox.check_lease(tx, claim)
-                if outbox.sends(tx, claim):
-                    settle.unknown(tx, claim, HALTED, self._ask_at(tx, claim))
+                claims.check_lease(tx, claim)
+                if claims.sends(tx, claim):
+                    transitions.unknown(tx, claim, HALTED, self._ask_at(tx, claim))
                 else:
                     verdict = Verdict(Kind.NOT_SENT, HALTED)
-                    settle.returned(tx, claim, verdict, "not_sent", None, tells=False)
+                    transitions.returned(tx, claim, verdict, "not_sent", None, tells=False)
         except LeaseLost:
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return True
@@ -172,13 +173,13 @@ class Sender:
             method = "POST" if claim.change is None else "PATCH"
             error = "not sent: its lease was about to end"
             exchange = Exchange(method, line.broker.name, None, now, now, error=error, sent=False)
-            return exchange, outcome.of_submit(exchange)
+            return exchange, responses.of_submit(exchange)
         if claim.change is None:
             exchange = line.broker.submit(claim.order)
         else:
             assert claim.old_order_id is not None
             exchange = line.broker.replace(claim.old_order_id, claim.change)
-        verdict = outcome.of_submit(exchange)
+        verdict = responses.of_submit(exchange)
         different = _different(claim, verdict)
         if different is not None:
             verdict = Verdict(Kind.UNKNOWN, f"the answer is another order: {different}")
@@ -207,32 +208,32 @@ class Sender:
 
     def _write_lost(self, claim: Claim, exchange: Exchange, purpose: str) -> None:
         with self._writer.transaction() as tx:
-            settle.log_call(tx, exchange, purpose, claim.execution_id)
+            transitions.log_call(tx, exchange, purpose, claim.execution_id)
             tx.journal("execution.lease_lost", claim.execution_id)
 
     def _write_settled(
         self, tx: Transaction, claim: Claim, exchange: Exchange, purpose: str, verdict: Verdict
     ) -> None:
         line = self._line
-        outbox.check_lease(tx, claim)
-        is_first = purpose == "submit" and not outbox.sends(tx, claim)
-        call_id = settle.log_call(tx, exchange, purpose, claim.execution_id)
+        claims.check_lease(tx, claim)
+        is_first = purpose == "submit" and not claims.sends(tx, claim)
+        call_id = transitions.log_call(tx, exchange, purpose, claim.execution_id)
         if verdict.order is not None:
             source = "submit" if purpose == "submit" else "lookup"
             owner = Owner(claim.execution_id, claim.decision_id)
             orders.apply_order(tx, line.account, owner, verdict.order, source, call_id)
-            outbox.release(tx, claim.decision_id, claim.token)
+            claims.release(tx, claim.decision_id, claim.token)
             tx.journal_rest("order.told", claim.execution_id)
         elif verdict.kind is Kind.REFUSED and is_first:
-            settle.refused(tx, claim, verdict)
+            transitions.refused(tx, claim, verdict)
         elif is_first and verdict.kind in (Kind.BAD_KEYS, Kind.THROTTLED, Kind.NOT_SENT):
             status = "not_sent" if verdict.kind is Kind.NOT_SENT else "not_accepted"
             retry_at = None if verdict.kind is Kind.BAD_KEYS else line.retry_at(exchange, tx.now)
-            settle.returned(tx, claim, verdict, status, retry_at)
+            transitions.returned(tx, claim, verdict, status, retry_at)
         else:
             # Of a repeated send even a refusal proves nothing about the first: it may be
             # refused because the first one landed and took the buying power.
-            settle.unknown(tx, claim, verdict.message, self._ask_at(tx, claim))
+            transitions.unknown(tx, claim, verdict.message, self._ask_at(tx, claim))
 
     def _has_unsettled(self) -> bool:
         with self._writer.reading() as connection:
@@ -283,43 +284,45 @@ class Sender:
         if not is_halted and not self._gate.prepare(claim.order):
             return
         with self._writer.transaction() as tx:
-            outbox.check_lease(tx, claim)
+            claims.check_lease(tx, claim)
             waits = tx.one(
                 "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
             )[0]
-            if settle.was_duplicate(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
+            if transitions.was_duplicate(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
                 # It is there, or a person is to say: it is asked about again, and not sent again.
                 return
-            refused = settle.last_refusal(tx, claim)
-            sent = outbox.sends(tx, claim)
+            refused = transitions.last_refusal(tx, claim)
+            sent = claims.sends(tx, claim)
             if refused is not None and old_state is None:
-                settle.refused(tx, claim, refused)
+                transitions.refused(tx, claim, refused)
                 return
             if self._is_unwanted(tx, claim):
-                settle.given_up(tx, claim, "cancelled: the broker does not know it, and it is not sent again")
+                transitions.given_up(
+                    tx, claim, "cancelled: the broker does not know it, and it is not sent again"
+                )
                 return
             if is_halted and claim.change is None:
                 # Nobody has it: it waits as before, and what is not halted of its symbol goes on. Whatever
                 # comes of it later comes under the same id.
                 verdict = Verdict(Kind.NOT_FOUND, "halted: the broker does not know it")
-                settle.returned(tx, claim, verdict, "not_accepted", None, tells=False)
+                transitions.returned(tx, claim, verdict, "not_accepted", None, tells=False)
                 return
             if is_halted:
                 return
             if old_state is not None:
-                settle.given_up(tx, claim, f"the order that it should replace is {old_state} by now")
+                transitions.given_up(tx, claim, f"the order that it should replace is {old_state} by now")
                 return
             if not self._line.broker.rejects_duplicate_ids:
-                settle.stuck(tx, claim, "the broker would take the same id twice: it is not sent again")
+                transitions.stuck(tx, claim, "the broker would take the same id twice: it is not sent again")
                 return
             if sent >= MOST_SENDS:
-                settle.stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
+                transitions.stuck(tx, claim, f"sent {sent} times, and the broker knows nothing of it")
                 return
             why = self._gate.may_resend(tx, claim)
             if why is not None:
-                settle.stuck(tx, claim, f"the broker does not know it, and it is not sent again: {why}")
+                transitions.stuck(tx, claim, f"the broker does not know it, and it is not sent again: {why}")
                 return
-            outbox.resend(tx, claim, sent)
+            claims.resend(tx, claim, sent)
         self.send(claim)
 
     def _old_order_state(self, claim: Claim) -> tuple[bool, str | None]:
@@ -327,12 +330,12 @@ class Sender:
         if claim.old_order_id is None:
             return True, None
         exchange = self._line.broker.order(claim.old_order_id)
-        verdict = outcome.of_lookup(exchange)
+        verdict = responses.of_lookup(exchange)
         self._line.hear(exchange, verdict)
         if verdict.order is None:
             return False, None
         status = str(verdict.order["status"])
-        return True, status if status in outcome.TERMINAL else None
+        return True, status if status in responses.TERMINAL else None
 
     def _is_unwanted(self, tx: Transaction, claim: Claim) -> bool:
         row = tx.one(
@@ -346,4 +349,4 @@ def _different(claim: Claim, verdict: Verdict) -> str | None:
     """How an order in an answer is not the one that was sent; None where it is, or where there is none."""
     if verdict.order is None:
         return None
-    return outcome.mismatch(verdict.order, claim.order, sized=claim.change is None)
+    return responses.mismatch(verdict.order, claim.order, sized=claim.change is None)

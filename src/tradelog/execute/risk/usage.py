@@ -13,8 +13,8 @@ from typing import Any
 
 from tradelog.domain import clock, money
 from tradelog.domain.symbols import position_symbol
-from tradelog.execute.outbox import Account
-from tradelog.execute.snapshots import Snapshot
+from tradelog.execute.account.snapshots import Snapshot
+from tradelog.execute.outbox.claims import Account
 from tradelog.store import worth
 from tradelog.store.writer import Transaction
 

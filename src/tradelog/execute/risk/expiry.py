@@ -8,8 +8,9 @@ from typing import Any
 
 from tradelog.config.risk import RiskConfig
 from tradelog.domain import clock, money
-from tradelog.execute import control, risk, sessions
-from tradelog.execute.line import Line
+from tradelog.execute.brokers import market_hours
+from tradelog.execute.risk import checks, controls
+from tradelog.execute.session import Line
 
 
 class Ages:
@@ -17,7 +18,7 @@ class Ages:
         self._line = line
         self._writer = line.writer
         self._config = line.config
-        self._sessions: list[sessions.Session] = []
+        self._sessions: list[market_hours.Session] = []
 
     def know_sessions(self) -> None:
         """Where decisions wait for the open: the hours since the oldest of them, asked for once a day.
@@ -25,7 +26,7 @@ class Ages:
         Without an answer nothing is sent: what has waited too long could not be told from what has not.
         """
         rows, moment = self._writer.rows, clock.now_text()
-        limits = control.limits(rows, self._line.account, self._config.risk, moment)
+        limits = controls.limits(rows, self._line.account, self._config.risk, moment)
         if limits.market_hours != "wait" or not self._line.is_open():
             return
         with self._writer.reading() as connection:
@@ -43,7 +44,7 @@ class Ages:
         start, end = (first - timedelta(days=7)).date(), (today + timedelta(days=10)).date()
         exchange = self._line.broker.calendar(start.isoformat(), end.isoformat())
         self._line.hear(exchange, quiet=True)
-        found = sessions.read(exchange.json()) if exchange.status == 200 else None
+        found = market_hours.read(exchange.json()) if exchange.status == 200 else None
         if found:
             self._sessions = found
         else:
@@ -68,10 +69,10 @@ class Ages:
 
     def _opened_after(self, row: Mapping[str, Any], since: str, limits: RiskConfig) -> str:
         """The open that a decision of between the sessions waits for, where it waits; else its own time."""
-        is_regular = risk.is_regular(
+        is_regular = checks.is_regular(
             row["symbol"], row["time_in_force"], extended_hours=bool(row["extended_hours"])
         )
         if limits.market_hours != "wait" or not is_regular:
             return since
-        opens = sessions.open_after(self._sessions, clock.from_text(since))
+        opens = market_hours.open_after(self._sessions, clock.from_text(since))
         return since if opens is None else clock.to_text(opens)

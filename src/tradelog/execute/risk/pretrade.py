@@ -19,15 +19,16 @@ from typing import Any
 from tradelog import prices
 from tradelog.config.risk import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.domain import clock, money, symbols
-from tradelog.execute import control, outbox, risk, settle, spending
-from tradelog.execute.ages import Ages
+from tradelog.execute.account.snapshots import Snapshot, Snapshots, quote_age, quoted
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.execute.line import Line, Patience, wait_asked
-from tradelog.execute.outcome import Kind, of_lookup
-from tradelog.execute.snapshots import Snapshot, Snapshots, quote_age, quoted
+from tradelog.execute.outbox import claims, transitions
+from tradelog.execute.outbox.responses import Kind, of_lookup
+from tradelog.execute.risk import checks, controls, usage
+from tradelog.execute.risk.expiry import Ages
+from tradelog.execute.session import Line, Patience, wait_asked
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
 # Kinds whose subject is the symbol; the others are of the whole account.
@@ -61,7 +62,7 @@ class Gate:
         """Whether a decision is due that waits for a quote or an asset only."""
         return bool(self._patience.waiting())
 
-    def claim_next(self, seconds: float = 2.0) -> outbox.Claim | None:
+    def claim_next(self, seconds: float = 2.0) -> claims.Claim | None:
         """The oldest due decision that may be sent, as a claim; None where there is none now.
 
         No more is asked for once ``seconds`` have gone by: others have to be looked after.
@@ -72,7 +73,7 @@ class Gate:
             decision = self._due(self._writer.rows, clock.now_text())
             if decision is None:
                 return None
-            if not self.prepare(outbox.wire_order(decision)):
+            if not self.prepare(claims.wire_order(decision)):
                 continue
             with self._writer.transaction() as tx:
                 claim = self.claim(tx, decision["decision_id"])
@@ -80,36 +81,36 @@ class Gate:
                 return claim
         return None
 
-    def claim(self, tx: Transaction, prepared: str | None = None) -> outbox.Claim | None:
+    def claim(self, tx: Transaction, prepared: str | None = None) -> claims.Claim | None:
         """Claim within a transaction. Where something must be asked for first, None.
 
         What cannot be known although it was ``prepared`` fails that decision as stale data.
         """
         account = self._line.account
-        limits = control.limits(tx.dicts, account, self._config.risk, tx.now)
+        limits = controls.limits(tx.dicts, account, self._config.risk, tx.now)
         for _ in range(MOST_AT_ONCE):
             decision = self._due(tx.dicts, tx.now)
             if decision is None:
                 return None
             if self._expire(tx, decision, limits):
                 continue
-            order = outbox.wire_order(decision)
+            order = claims.wire_order(decision)
             if decision["decision_id"] != prepared and not self._is_ready(limits, order):
                 return None
             if self._has_turned(limits, order):
                 return None
-            if control.throttle(tx, account, decision, limits):
+            if controls.throttle(tx, account, decision, limits):
                 continue
             passed, value = self.judge(tx, decision, order, limits)
             if passed:
-                return outbox.claim(tx, decision, self._line.worker_id, self._line.lease, value)
+                return claims.claim(tx, decision, self._line.worker_id, self._line.lease, value)
         return None
 
     def prepare(self, order: WireOrder) -> bool:
         """Ask for what the checks of an order look at; False where that has to wait."""
         rows, now = self._writer.rows, clock.now_text()
-        limits = control.limits(rows, self._line.account, self._config.risk, now)
-        for kind in sorted(risk.needs(limits, order)):
+        limits = controls.limits(rows, self._line.account, self._config.risk, now)
+        for kind in sorted(checks.needs(limits, order)):
             subject = _subject(kind, order.symbol)
             if kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, subject):
                 continue
@@ -124,23 +125,23 @@ class Gate:
             return False
         return True
 
-    def may_resend(self, tx: Transaction, claim: outbox.Claim) -> str | None:
+    def may_resend(self, tx: Transaction, claim: claims.Claim) -> str | None:
         """Why the same id may not be sent once more: as any other order it is late, or past a limit, or None.
 
         What it looks at is prepared before. The caller journals.
         """
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))[0]
-        limits = control.limits(tx.dicts, self._line.account, self._config.risk, tx.now)
+        limits = controls.limits(tx.dicts, self._line.account, self._config.risk, tx.now)
         late = self._ages.too_late(decision, limits, tx.now)
         if late is not None or claim.change is not None:
             return late
         facts = self._facts(tx, decision, claim.order, limits, None)
-        checks = risk.judge(limits, facts)
-        failed = next((item for item in checks if not item.passed), None)
+        results = checks.judge(limits, facts)
+        failed = next((item for item in results if not item.passed), None)
         if failed is None and self._waits_until(limits, claim.order, facts) is not None:
             return "the market is closed"
-        self._record(tx, decision, claim.order, limits, checks)
-        return None if failed is None else f"risk.{failed.code}: {risk.reason(failed)}"
+        self._record(tx, decision, claim.order, limits, results)
+        return None if failed is None else f"risk.{failed.code}: {checks.reason(failed)}"
 
     def judge(
         self,
@@ -154,10 +155,10 @@ class Gate:
         One that fails ends here; one that waits for the market is put off. The caller journals.
         """
         facts = self._facts(tx, decision, order, limits, None)
-        checks = risk.judge(limits, facts)
-        failed = next((item for item in checks if not item.passed), None)
+        results = checks.judge(limits, facts)
+        failed = next((item for item in results if not item.passed), None)
         waits_until = None if failed else self._waits_until(limits, order, facts)
-        self._record(tx, decision, order, limits, checks, held=waits_until is not None)
+        self._record(tx, decision, order, limits, results, held=waits_until is not None)
         if failed is not None:
             self._fail(tx, decision, failed)
         elif waits_until is not None:
@@ -177,10 +178,10 @@ class Gate:
         Its decision goes on, whatever is said. The caller journals.
         """
         facts = self._facts(tx, decision, order, limits, replaces)
-        checks = risk.judge(limits, facts)
-        failed = next((item for item in checks if not item.passed), None)
-        self._record(tx, decision, order, limits, checks)
-        return (None if failed is None else f"risk.{failed.code}: {risk.reason(failed)}"), facts.value
+        results = checks.judge(limits, facts)
+        failed = next((item for item in results if not item.passed), None)
+        self._record(tx, decision, order, limits, results)
+        return (None if failed is None else f"risk.{failed.code}: {checks.reason(failed)}"), facts.value
 
     def expire(self, tx: Transaction) -> None:
         """Cancel what was not sent in time: past its own time, too old, or never approved."""
@@ -189,7 +190,7 @@ class Gate:
         ages = [rule.max_age_seconds for rule in rules if rule.max_age_seconds is not None]
         ages += [rule.approval_hours * 3600 for rule in rules if rule.approval]
         oldest = clock.later(tx.now, -float(min(ages))) if ages else ""
-        limits = control.limits(tx.dicts, self._line.account, config.risk, tx.now)
+        limits = controls.limits(tx.dicts, self._line.account, config.risk, tx.now)
         for row in tx.dicts(
             "SELECT * FROM trade_decisions WHERE status = 'pending' AND broker = ? AND environment = ?"
             " AND account = ? AND (expires_at <= ? OR created_at <= ?)",
@@ -202,7 +203,7 @@ class Gate:
         why = self._ages.too_late(row, limits, tx.now)
         if why is None:
             return False
-        settle.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
+        transitions.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
         clear(tx, row["decision_id"], ("approval_waiting",))
         tx.journal("decision.expired_unsent", row["decision_id"])
         self.ended.add(row["decision_id"])
@@ -229,15 +230,15 @@ class Gate:
 
     def is_halted(self, strategy: str, symbol: str) -> bool:
         """Whether a halt covers it at this moment: looked at once more right before a request leaves."""
-        return controls.halts(self._writer.rows, self._line.account).covers(strategy, symbol)
+        return control_state.halts(self._writer.rows, self._line.account).covers(strategy, symbol)
 
-    def _due(self, rows: controls.Rows, now: str) -> dict[str, Any] | None:
-        halted = controls.halts(rows, self._line.account)
+    def _due(self, rows: control_state.Rows, now: str) -> dict[str, Any] | None:
+        halted = control_state.halts(rows, self._line.account)
         if halted.everything:
             return None
         waiting = [key.partition(":")[2] for key in self._patience.waiting()]
-        limits = control.limits(rows, self._line.account, self._config.risk, now)
-        return outbox.due(
+        limits = controls.limits(rows, self._line.account, self._config.risk, now)
+        return claims.due(
             rows,
             self._line.account,
             now,
@@ -259,14 +260,14 @@ class Gate:
     def _has_turned(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether the market has opened or closed, by our clock, since the broker told of it."""
         found = self.snapshots.get("clock", "")
-        is_needed = "clock" in risk.needs(limits, order)
+        is_needed = "clock" in checks.needs(limits, order)
         return is_needed and found is not None and found.value is not None and _is_past(found)
 
     def _is_ready(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether all that the checks look at is known, without another question."""
         return all(
             kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, _subject(kind, order.symbol))
-            for kind in risk.needs(limits, order)
+            for kind in checks.needs(limits, order)
         )
 
     def _is_lenient(self, limits: RiskConfig) -> bool:
@@ -316,15 +317,15 @@ class Gate:
         order: WireOrder,
         limits: RiskConfig,
         replaces: Mapping[str, Any] | None,
-    ) -> risk.Facts:
-        needed = risk.needs(limits, order)
+    ) -> checks.Facts:
+        needed = checks.needs(limits, order)
         unknown: dict[str, str] = {}
         quote, asset, hours, held, power = (
             self._value(limits, kind, order.symbol, unknown) if kind in needed else None
             for kind in ("quote", "asset", "clock", "position", "account")
         )
         last = None if quote is None else self._last_quote(quote, order, unknown)
-        price, rough, unpriced = risk.valuing_price(order, last), None, None
+        price, rough, unpriced = checks.valuing_price(order, last), None, None
         broker = self._line.broker
         if broker.refuses_without_price:
             # It fills at the price that the decision carries, or at the last close.
@@ -337,8 +338,8 @@ class Gate:
             rough = order.reference_price or self._last_close(order.symbol)
             unpriced = f"no quote ({unknown.get('quote', 'not told')}), and the limit is the default"
         replaced = None if replaces is None else str(replaces["client_order_id"])
-        spent = spending.Spending(tx, self._line.account, order.client_order_id, price, replaced)
-        facts = risk.Facts(
+        spent = usage.Spending(tx, self._line.account, order.client_order_id, price, replaced)
+        facts = checks.Facts(
             order=order,
             price=price,
             quote=last,
@@ -397,17 +398,17 @@ class Gate:
         decision: Mapping[str, Any],
         order: WireOrder,
         limits: RiskConfig,
-        checks: Sequence[risk.Check],
+        results: Sequence[checks.Check],
         *,
         held: bool = False,
     ) -> None:
         looked = {}
-        for kind in sorted(risk.needs(limits, order)):
+        for kind in sorted(checks.needs(limits, order)):
             found = self.snapshots.get(kind, _subject(kind, order.symbol))
             if found is not None and found.value is not None:
                 looked[kind] = {"snapshot": found.snapshot_id, "as_of": found.as_of}
-        failed = next((item for item in checks if not item.passed), None)
-        said = {"checks": [item.as_row() for item in checks], "snapshots": looked}
+        failed = next((item for item in results if not item.passed), None)
+        said = {"checks": [item.as_row() for item in results], "snapshots": looked}
         tx.insert(
             "risk_checks",
             {
@@ -420,17 +421,17 @@ class Gate:
             },
         )
 
-    def _waits_until(self, limits: RiskConfig, order: WireOrder, facts: risk.Facts) -> str | None:
-        if limits.market_hours != "wait" or facts.is_open is not False or not risk.keeps_hours(order):
+    def _waits_until(self, limits: RiskConfig, order: WireOrder, facts: checks.Facts) -> str | None:
+        if limits.market_hours != "wait" or facts.is_open is not False or not checks.keeps_hours(order):
             return None
         found = self.snapshots.get("clock", "")
         assert found is not None
         return clock.read_moment(found.value["next_open"])
 
-    def _fail(self, tx: Transaction, decision: Mapping[str, Any], check: risk.Check) -> None:
+    def _fail(self, tx: Transaction, decision: Mapping[str, Any], check: checks.Check) -> None:
         decision_id, code = decision["decision_id"], f"risk.{check.code}"
-        text = f"{decision['symbol']}: {risk.reason(check)}"
-        settle.end_unsent(tx, decision_id, "failed", code, text)
+        text = f"{decision['symbol']}: {checks.reason(check)}"
+        transitions.end_unsent(tx, decision_id, "failed", code, text)
         raise_alert(tx, "trade_failed", decision_id, text)
         tx.journal("decision.refused_by_limit", decision_id, code=code)
         self.ended.add(decision_id)
@@ -443,7 +444,7 @@ class Gate:
 
 def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
     """Whether a check besides the one of the default limit looks at the quote."""
-    return "quote" in risk.needs(replace(limits, max_order_notional=None), order)
+    return "quote" in checks.needs(replace(limits, max_order_notional=None), order)
 
 
 def _subject(kind: str, symbol: str) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute import settle
+from tradelog.execute.account.positions import Held, read
 from tradelog.execute.brokers.base import Broker, Exchange
-from tradelog.execute.outbox import Account
-from tradelog.execute.outcome import Kind, of_lookup
-from tradelog.execute.positions import Held, read
+from tradelog.execute.outbox import transitions
+from tradelog.execute.outbox.claims import Account
+from tradelog.execute.outbox.responses import Kind, of_lookup
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import clocks
 from tradelog.store.writer import Transaction, Writer
@@ -50,7 +50,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
             names = ("broker", "environment", "account")
             row = dict(zip(names, config.account, strict=True))
             tx.insert("broker_accounts", {**row, "account_number": number, "bound_at": tx.now})
-            settle.log_call(tx, exchange, "account", None)
+            transitions.log_call(tx, exchange, "account", None)
             tx.journal("account.bound", config.broker.account, account_number=number)
         elif bound[0] != number:
             raise BrokerRefusesUs(
@@ -270,7 +270,7 @@ def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str |
     if exchange.status == 200 and isinstance(answer, dict) and answer.get("account_number"):
         return str(answer["account_number"])
     with writer.transaction() as tx:
-        settle.log_call(tx, exchange, "account", None)
+        transitions.log_call(tx, exchange, "account", None)
         tx.journal("account.unanswered", broker.name)
     verdict = of_lookup(exchange)
     if verdict.kind is Kind.BAD_KEYS:

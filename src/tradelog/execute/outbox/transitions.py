@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
-from tradelog.execute import outcome
 from tradelog.execute.brokers.base import Exchange, WireOrder
-from tradelog.execute.outbox import Claim, change_decision, release
+from tradelog.execute.outbox import responses
+from tradelog.execute.outbox.claims import Claim, change_decision, release
 from tradelog.operate.alerts import ITSELF, clear, raise_alert
 from tradelog.store.writer import Transaction
 
@@ -47,7 +47,7 @@ def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: st
     )
 
 
-def refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
+def refused(tx: Transaction, claim: Claim, verdict: responses.Verdict) -> None:
     """The broker refused the order, for the reason that it gave."""
     details = {"failure_code": verdict.failure_code, "error_message": verdict.message}
     execution = {"status": "rejected", "rejected_at": tx.now, **details}
@@ -62,7 +62,7 @@ def refused(tx: Transaction, claim: Claim, verdict: outcome.Verdict) -> None:
 def returned(
     tx: Transaction,
     claim: Claim,
-    verdict: outcome.Verdict,
+    verdict: responses.Verdict,
     status: str,
     retry_at: str | None,
     *,
@@ -123,7 +123,7 @@ def read_back(tx: Transaction, decision_id: str, wanted: WireOrder, order: Mappi
     A partly filled order that is given a new price only gets its whole quantity again
     (github.com/alpacahq/Alpaca-API/issues/165).
     """
-    different = outcome.unlike(order, wanted)
+    different = responses.unlike(order, wanted)
     if different is not None:
         why = f"the replacement is not what was asked for: {different}"
         tx.update("trade_decisions", decision_id, {"needs_attention": why})
@@ -137,10 +137,10 @@ def was_duplicate(tx: Transaction, claim: Claim) -> bool:
         " AND status = 422",
         (claim.execution_id,),
     )
-    return any(outcome.says_duplicate(body or "") for (body,) in rows)
+    return any(responses.says_duplicate(body or "") for (body,) in rows)
 
 
-def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
+def last_refusal(tx: Transaction, claim: Claim) -> responses.Verdict | None:
     """The refusal of the last send of this attempt, where it was one."""
     rows = tx.dicts(
         "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
@@ -150,7 +150,7 @@ def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
     if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
         return None
     call = rows[0]
-    verdict = outcome.of_submit(
+    verdict = responses.of_submit(
         Exchange(
             method=call["method"],
             url=call["url"],
@@ -161,7 +161,7 @@ def last_refusal(tx: Transaction, claim: Claim) -> outcome.Verdict | None:
             body=call["response_body"].encode(),
         )
     )
-    return verdict if verdict.kind is outcome.Kind.REFUSED else None
+    return verdict if verdict.kind is responses.Kind.REFUSED else None
 
 
 def conclude(tx: Transaction, decision_id: str) -> None:

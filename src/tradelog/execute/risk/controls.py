@@ -15,10 +15,10 @@ from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
-from tradelog.execute import settle
-from tradelog.execute.outbox import Account
+from tradelog.execute.outbox import transitions
+from tradelog.execute.outbox.claims import Account
 from tradelog.operate.alerts import clear, raise_alert
-from tradelog.store import controls
+from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
 # A halt of a person is for every account of the store, whichever is configured in the moment of need.
@@ -125,9 +125,9 @@ def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], lim
     return True
 
 
-def limits(rows: controls.Rows, account: Account, configured: RiskConfig, now: str) -> RiskConfig:
+def limits(rows: control_state.Rows, account: Account, configured: RiskConfig, now: str) -> RiskConfig:
     """The configured limits with those that are lifted just now."""
-    lifted = controls.lifts(rows, account, now)
+    lifted = control_state.lifts(rows, account, now)
     return with_lifts(configured, {name: item.value for name, item in lifted.items()})
 
 
@@ -207,7 +207,7 @@ def decline(tx: Transaction, config: Config, decision_id: str, by: str, reason: 
     _waiting(tx, config, decision_id)
     changes = {"approval": "declined", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)
-    settle.end_unsent(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
+    transitions.end_unsent(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
     event(tx, "decline", decision_id, by, reason, "waiting", "declined", account=config.account)
     clear(tx, decision_id, ("approval_waiting",), by=by)
     tx.journal("decision.declined", decision_id)

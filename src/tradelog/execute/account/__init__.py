@@ -1,0 +1,1 @@
+"""The account at the broker: snapshots, positions against fills, and activities that are no fills."""

@@ -1,0 +1,1 @@
+"""Order tracking after submission: polling, order updates and fills, reconciliation with the broker."""
