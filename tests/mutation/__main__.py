@@ -18,7 +18,7 @@ import pytest
 
 from tests.mutation.runner import MODULES, Runner
 
-TESTS = [f"tests/{room}" for room in ("execute", "decide", "store", "report", "operate", "test_money.py")]
+TESTS = [f"tests/{room}" for room in ("execute", "decide", "store", "report", "operate", "domain")]
 
 
 def main() -> int:

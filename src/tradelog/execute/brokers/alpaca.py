@@ -3,7 +3,8 @@
 What the SDK does on its own cannot be used for orders: it repeats a POST on 429 and 504, waits for
 ever, turns decimals into floats and raises after orders that were placed. So: retries off, dict
 bodies with decimals as text, environment proxies off, and every exchange taken from the wire by
-the adapter below, whatever the SDK makes of it. tests/test_alpaca_sdk.py pins what this relies on.
+the adapter below, whatever the SDK makes of it. tests/execute/brokers/test_alpaca_sdk.py
+pins what this relies on.
 """
 
 from __future__ import annotations

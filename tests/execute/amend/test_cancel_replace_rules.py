@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.execute.driving import go
+from tests.execute.outbox.test_claims import worker_row
 from tests.execute.stage import OTHERS, Stage, moment
-from tests.execute.test_outbox import worker_row
 from tests.fakes.direct import Fault
 from tradelog.errors import UsageError
 from tradelog.execute.amend import cancel_replace

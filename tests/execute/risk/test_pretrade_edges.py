@@ -13,8 +13,8 @@ import pytest
 from tests import wall_clock
 from tests.conftest import scalar
 from tests.execute.driving import go, settle, state
-from tests.execute.test_gate import LIMIT, Decide, Limited, limited
-from tests.execute.test_risk import dollars, order
+from tests.execute.risk.test_checks import dollars, order
+from tests.execute.risk.test_pretrade import LIMIT, Decide, Limited, limited
 from tests.fakes.alpaca import FakeAlpaca, Fault
 from tradelog.config.load import load_config
 from tradelog.config.risk import ControlConfig, RiskConfig
