@@ -26,6 +26,7 @@ from tests.crash import killing
 
 from benchmarks import evidence, outbox, reports
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.ingest.identity import Record
 from tradelog.ingest.run import IngestionRun
 from tradelog.ingest.sources.congress import read_file
@@ -33,7 +34,7 @@ from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
 
 ROWS = 29_000
-ACCOUNT = ("simulated", "paper", "default")
+ACCOUNT = AccountKey("simulated", "paper", "default")
 
 
 @dataclass(frozen=True)

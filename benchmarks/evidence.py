@@ -12,6 +12,7 @@ from unittest.mock import patch
 from benchmarks import outbox
 from tradelog.config.load import load_config
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.evidence import verify
 from tradelog.execute.worker import Worker
 from tradelog.ingest.identity import Record
@@ -82,7 +83,7 @@ def cost(home: Path, source: Path) -> tuple[list[float], list[float]]:
     def decide(writer: Writer) -> float:
         began = time.perf_counter()
         for _ in range(200):
-            record.record(writer, ("simulated", "paper", "default"), record.parse(values))
+            record.record(writer, AccountKey("simulated", "paper", "default"), record.parse(values))
         return time.perf_counter() - began
 
     commits = []

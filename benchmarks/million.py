@@ -13,11 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+from tradelog.domain.account import AccountKey
 from tradelog.domain.clock import MARKET_ZONE
 from tradelog.store import figures
 from tradelog.store.opening import open_writer
 
-ACCOUNT = ("alpaca", "paper", "default")
+ACCOUNT = AccountKey("alpaca", "paper", "default")
 
 SPAN = 3 * 365 * 86_400
 # Up to now: this year is what reports are asked for.

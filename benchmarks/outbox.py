@@ -19,13 +19,14 @@ from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.execute.brokers.base import Change, Exchange, WireOrder
 from tradelog.execute.worker import Worker
 from tradelog.store.opening import open_writer
 
 ROUNDS = 5
 JOBS = 300
-ACCOUNT = ("alpaca", "paper", "default")
+ACCOUNT = AccountKey("alpaca", "paper", "default")
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from tests.conftest import Cli
 from tradelog.cli import render
 from tradelog.cli.render import Column
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.ingest.run import IngestionRun
 from tradelog.store.writer import Writer
 
-ACCOUNT = ("simulated", "paper", "default")
+ACCOUNT = AccountKey("simulated", "paper", "default")
 # 20:30 in New York is tomorrow in UTC.
 EVENING = "2026-01-01T01:30:00Z"
 

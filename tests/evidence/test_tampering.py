@@ -17,6 +17,7 @@ from tests.conftest import findings
 from tests.evidence.conftest import Change, run
 from tradelog.decide import record
 from tradelog.domain import ids
+from tradelog.domain.account import AccountKey
 from tradelog.store import decisions, journal
 from tradelog.store.opening import open_writer
 
@@ -309,7 +310,7 @@ def test_another_store_in_its_place_shows_by_a_head(home: Path, store: Path, tmp
     writer = open_writer(store)
     for _ in range(60):
         values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
-        record.record(writer, ("simulated", "paper", "default"), record.parse(values))
+        record.record(writer, AccountKey("simulated", "paper", "default"), record.parse(values))
     writer.close()
     assert run(home, "verify").code == 0
     ended = run(home, "verify", "--since-head", str(heads), "--chain")

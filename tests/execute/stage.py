@@ -15,6 +15,7 @@ from tests.fakes.direct import DirectBroker
 from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox import claims
 from tradelog.execute.outbox.claims import Claim
@@ -25,7 +26,11 @@ from tradelog.store.writer import Transaction, Writer
 NOON = datetime(2041, 3, 6, 17, 0, tzinfo=UTC)
 RUNNING = 1000.0
 LEASE = timedelta(seconds=5)
-OTHERS = [("other", "paper", "default"), ("alpaca", "live", "default"), ("alpaca", "paper", "other")]
+OTHERS = [
+    AccountKey("other", "paper", "default"),
+    AccountKey("alpaca", "live", "default"),
+    AccountKey("alpaca", "paper", "other"),
+]
 
 
 def now() -> datetime:
@@ -56,7 +61,7 @@ class Stage:
             yield tx
             tx.journal_rest("test.set", "stage")
 
-    def decide(self, account: tuple[str, str, str] | None = None, **changes: Any) -> str:
+    def decide(self, account: AccountKey | None = None, **changes: Any) -> str:
         values = {"symbol": "AAPL", "side": "buy", "quantity": "10", "rationale": {"why": "x"}} | changes
         parsed = record.parse(values)
         return record.record(self.writer, account or self.account, parsed).decision_id

@@ -23,6 +23,7 @@ from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.outbox import claims
@@ -254,9 +255,9 @@ def test_only_decisions_of_the_own_account_are_claimed(
     worker: Worker, writer: Writer, fake: FakeAlpaca
 ) -> None:
     for account in (
-        ("alpaca", "live", "default"),
-        ("simulated", "paper", "default"),
-        ("alpaca", "paper", "b"),
+        AccountKey("alpaca", "live", "default"),
+        AccountKey("simulated", "paper", "default"),
+        AccountKey("alpaca", "paper", "b"),
     ):
         values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
         record.record(writer, account, record.parse(values))

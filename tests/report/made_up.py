@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.store.opening import open_writer
 
-ACCOUNTS = (("alpaca", "paper", "default"), ("alpaca", "live", "default"))
+ACCOUNTS = (AccountKey("alpaca", "paper", "default"), AccountKey("alpaca", "live", "default"))
 SYMBOLS = ("AAPL", "MSFT", "BRK.B", "T")
 STRATEGIES = ("congress", "insider", "manual")
 CODES = (
@@ -118,7 +119,7 @@ class Maker:
 
     def ours(self) -> Row:
         account = ACCOUNTS[self.chance.random() < 0.2]
-        return dict(zip(("broker", "environment", "account"), account, strict=True))
+        return account.as_columns()
 
     def signal(self, *, is_taken: bool, **wanted: Any) -> str | None:
         strategy = wanted.get("strategy_name") or self.chance.choice(STRATEGIES[:2])

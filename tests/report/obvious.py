@@ -11,14 +11,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.report.made_up import Row, Tables
-
-Account = tuple[str, str, str]
+from tradelog.domain.account import AccountKey
 
 
 class Obvious:
     """Answers for one account and the inclusive days from ``first`` to ``last`` of a zone."""
 
-    def __init__(self, tables: Tables, account: Account, first: date, last: date, zone: str) -> None:
+    def __init__(self, tables: Tables, account: AccountKey, first: date, last: date, zone: str) -> None:
         self.tables = tables
         self.account = account
         self.zone = ZoneInfo(zone)

@@ -17,6 +17,7 @@ from tests.conftest import Cli, cli_in, furnished
 from tests.ingest.test_run import record as row_of
 from tradelog.config.schema import Config
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.ingest.run import IngestionRun
 from tradelog.prices import Bar, Prices
 from tradelog.report import period, quality
@@ -25,7 +26,7 @@ from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 YEAR = period.of(2031, None, None, "America/New_York")
-ACCOUNT = ("simulated", "paper", "default")
+ACCOUNT = AccountKey("simulated", "paper", "default")
 
 
 def sessions(first: date, closes: list[str]) -> tuple[Bar, ...]:

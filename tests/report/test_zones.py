@@ -43,7 +43,7 @@ class Filled(made_up.Maker):
     def data(self) -> None:
         for number, moment in enumerate(self.moments, 1):
             self.now = made_up.datetime.fromisoformat(f"{moment}+00:00")
-            ours = dict(zip(("broker", "environment", "account"), ACCOUNT, strict=True))
+            ours = ACCOUNT.as_columns()
             row = {
                 **{"decision_id": f"dec_{number}", "strategy_name": "manual", "actor": "me", **ours},
                 **{"symbol": "AAPL", "side": "sell" if number % 2 == 0 else "buy", "quantity": "1"},

@@ -19,6 +19,7 @@ from tests.fakes.direct import DirectBroker
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.evidence import verify
 from tradelog.execute.worker import Worker
 from tradelog.store import figures
@@ -180,7 +181,7 @@ def test_another_account_is_not_counted(
 ) -> None:
     decided(writer, config)
     values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
-    record.record(writer, ("alpaca", "live", "default"), record.parse(values))
+    record.record(writer, AccountKey("alpaca", "live", "default"), record.parse(values))
     moving.tick(timedelta(days=3))
     assert figures.remember(writer, config.account, ZONE, seconds=10)
     assert sum(agreed(writer, config)["manual"].states.values()) == 1

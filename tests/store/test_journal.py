@@ -17,12 +17,13 @@ from tests.conftest import Cli, scalar
 from tests.journaled import check_chain, check_complete
 from tradelog.config.schema import Config
 from tradelog.decide import record
+from tradelog.domain.account import AccountKey
 from tradelog.store import journal
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
-ACCOUNT = ("simulated", "paper", "default")
+ACCOUNT = AccountKey("simulated", "paper", "default")
 VALUES = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 
 from tests.conftest import scalar
 from tradelog.config.schema import Config
+from tradelog.domain.account import AccountKey
 from tradelog.store import engine, journal, run_digest
 from tradelog.store.models import SQLModel
 from tradelog.store.opening import open_writer
@@ -89,7 +90,7 @@ def test_no_row_can_be_deleted_replaced_or_rewritten(writer: Writer) -> None:
     from tradelog.decide import record
 
     values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
-    record.record(writer, ("simulated", "paper", "default"), record.parse(values))
+    record.record(writer, AccountKey("simulated", "paper", "default"), record.parse(values))
     connection = writer.connection
     for statement in (
         "DELETE FROM trade_decisions",

@@ -92,10 +92,9 @@ def command(
     if output_csv:
         render.as_csv(columns, found)
         return
-    broker, environment, account = config.account
     what = "Signals not taken" if not_taken else "Decisions"
     with paged():
-        heading(f"{what}  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"{what}  {days.title}  account {config.account.label}")
         if found:
             table(columns, found)
         else:

@@ -60,9 +60,8 @@ def command(
     if output_json:
         render.as_json({"date": day.isoformat(), "timezone": name, **found})
         return
-    broker, environment, account = config.account
     with paged():
-        heading(f"{day:%A}, {day}  ({name})  account {account} ({broker}, {environment})")
+        heading(f"{day:%A}, {day}  ({name})  account {config.account.label}")
         _summary(found)
         _lists(found, wanted)
 

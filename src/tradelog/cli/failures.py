@@ -55,9 +55,8 @@ def command(
     if output_csv:
         render.as_csv(COLUMNS, found)
         return
-    broker, environment, account = config.account
     with paged():
-        heading(f"Failures  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"Failures  {days.title}  account {config.account.label}")
         if found:
             table(BARS if is_terminal() and len(months) > 1 else COLUMNS, found)
         else:

@@ -123,7 +123,7 @@ def told(scope: str, subject: str) -> str:
 
 
 def _open(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:
-    names = dict(zip(("broker", "environment", "account"), config.account, strict=True))
+    names = config.account.as_columns()
     return writer.rows(_OPEN, {**names, "scope": scope, "subject": subject})
 
 

@@ -146,8 +146,7 @@ def _show(config: Config, output_json: bool) -> None:
         as_json(found)
         return
     zone = config.report.timezone
-    broker, environment, account = config.account
-    heading(f"Limits  {found['day']}  account {account} ({broker}, {environment})")
+    heading(f"Limits  {found['day']}  account {config.account.label}")
     for row in found["limits"]:
         row["refused"] = row["refused"] or None
         row["lifted"] = (

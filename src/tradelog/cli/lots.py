@@ -69,9 +69,8 @@ def command(
         render.as_csv(COLUMNS, rows)
         note(report.NOTICE)
         return
-    broker, environment, account = config.account
     with paged():
-        heading(f"Lots  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"Lots  {days.title}  account {config.account.label}")
         line(report.NOTICE)
         line()
         if rows:

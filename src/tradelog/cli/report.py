@@ -88,9 +88,8 @@ def command(
     if output_csv:
         render.as_csv(CSV, _activity(found))
         return
-    broker, environment, account = found.account
     with paged():
-        render.heading(f"{found.symbol}  {days.title}  account {account} ({broker}, {environment})")
+        render.heading(f"{found.symbol}  {days.title}  account {found.account.label}")
         _data(found, most)
         _decisions(found)
         _trades(found)
@@ -207,12 +206,9 @@ def _cut(shown: int, total: int) -> None:
 
 
 def _json(found: symbol.SymbolReport) -> dict[str, Any]:
-    broker, environment, account = found.account
     return {
         "symbol": found.symbol,
-        "broker": broker,
-        "environment": environment,
-        "account": account,
+        **found.account.as_columns(),
         "period": {
             "from": found.period.first and found.period.first.isoformat(),
             "to": found.period.last and found.period.last.isoformat(),

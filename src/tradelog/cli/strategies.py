@@ -119,9 +119,8 @@ def command(
     if output_csv:
         render.as_csv(CSV, [_flat(row) for row in rows])
         return
-    broker, environment, account = config.account
     with paged():
-        heading(f"Strategies  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"Strategies  {days.title}  account {config.account.label}")
         if rows:
             _tables(rows)
         else:
@@ -248,9 +247,8 @@ def _drivers(
     for row in rows:
         row["name"] = row["name"] or "(none)"
         row["realised"] = render.dollars(row["realised"])
-    broker, environment, account = config.account
     with paged():
-        heading(f"Profit by {by}  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"Profit by {by}  {days.title}  account {config.account.label}")
         if rows:
             table(_shown(DRIVERS), rows)
         else:

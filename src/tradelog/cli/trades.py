@@ -62,9 +62,8 @@ def command(
         return
     for row in found:
         row["value"] = render.dollars(row["value"])
-    broker, environment, account = config.account
     with paged():
-        heading(f"Trades  {days.title}  account {account} ({broker}, {environment})")
+        heading(f"Trades  {days.title}  account {config.account.label}")
         if found:
             table(COLUMNS, found)
         else:

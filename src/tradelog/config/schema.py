@@ -11,6 +11,7 @@ from typing import Any
 from tradelog.config.risk import ControlConfig, RiskConfig
 from tradelog.config.values import T, check_url, from_table
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.errors import ConfigError
 
 
@@ -158,6 +159,6 @@ class Config:
         return self.path.parent / self.store.url.removeprefix(prefix)
 
     @property
-    def account(self) -> tuple[str, str, str]:
+    def account(self) -> AccountKey:
         """(broker, environment, account): what a decision is fixed to, and a worker claims."""
-        return self.broker.name, self.broker.environment, self.broker.account
+        return AccountKey(self.broker.name, self.broker.environment, self.broker.account)

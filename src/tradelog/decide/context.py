@@ -12,8 +12,7 @@ from typing import Any
 
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Strategy
 from tradelog.domain import clock, money
-
-Account = tuple[str, str, str]
+from tradelog.domain.account import AccountKey
 
 _COLUMNS = (
     "v.version_id, v.symbol, v.actor, v.side, v.filed_at, v.event_date, v.amount_low, v.amount_high,"
@@ -61,7 +60,7 @@ class Recalled:
 
 
 def current(
-    connection: sqlite3.Connection, strategy: Strategy, account: Account, day: date, *, backfill: bool
+    connection: sqlite3.Connection, strategy: Strategy, account: AccountKey, day: date, *, backfill: bool
 ) -> Context:
     """Everything that is known now, with the window ending at ``day``."""
     return Context(
@@ -186,7 +185,7 @@ def _market_day(filed_at: str) -> date:
     return moment.astimezone(clock.zone(clock.MARKET_ZONE)).date()
 
 
-def _portfolio(connection: sqlite3.Connection, account: Account) -> Portfolio:
+def _portfolio(connection: sqlite3.Connection, account: AccountKey) -> Portfolio:
     newest = {}
     for kind in ("account", "position"):
         row = connection.execute(
@@ -214,7 +213,7 @@ def _maybe(text: Any) -> Decimal | None:
     return None if text is None else money.parse(text)
 
 
-def _earlier(connection: sqlite3.Connection, strategy: Strategy, account: Account) -> tuple[Episode, ...]:
+def _earlier(connection: sqlite3.Connection, strategy: Strategy, account: AccountKey) -> tuple[Episode, ...]:
     rows = _rows(
         connection,
         "SELECT symbol, side, episode FROM signals WHERE strategy_name = ? AND broker = ?"

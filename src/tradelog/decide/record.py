@@ -10,6 +10,7 @@ from typing import Any
 
 from tradelog.decide import lineage, order
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.errors import InvalidDecision
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction, Writer
@@ -66,27 +67,24 @@ def parse(values: Mapping[str, Any]) -> Decision:
     return Decision(strategy.strip(), order.parse(values), rationale, tuple(sorted(set(inputs))))
 
 
-def record(writer: Writer, account: tuple[str, str, str], decision: Decision) -> Recorded:
+def record(writer: Writer, account: AccountKey, decision: Decision) -> Recorded:
     """Commit a decision on its own. Raises InvalidDecision, StoreError; then nothing was recorded."""
     with writer.transaction() as tx:
         return record_in(tx, account, decision, actor=writer.actor)
 
 
-def record_in(tx: Transaction, account: tuple[str, str, str], decision: Decision, *, actor: str) -> Recorded:
+def record_in(tx: Transaction, account: AccountKey, decision: Decision, *, actor: str) -> Recorded:
     """Record a decision within a transaction that may hold its signal as well."""
     runs = lineage.check(tx, decision.inputs)
     # Ours to say, whoever decides: the runs of exactly the versions that are linked below.
     rationale = _encode({**decision.rationale, "data_lineage": {"ingestion_runs": runs}})
     wanted = decision.order
-    broker, environment, name = account
     intent = {
         "signal_id": decision.signal_id,
         "strategy_name": decision.strategy,
         "strategy_version": decision.strategy_version,
         "actor": actor,
-        "broker": broker,
-        "environment": environment,
-        "account": name,
+        **account.as_columns(),
         "symbol": wanted.symbol,
         "side": wanted.side,
         "quantity": _number(wanted.quantity),

@@ -14,9 +14,9 @@ from typing import Any
 from tradelog.config.schema import Config
 from tradelog.config.values import from_table
 from tradelog.decide import context, order, record, strategies
-from tradelog.decide.context import Account
 from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.domain import clock, ids, money
+from tradelog.domain.account import AccountKey
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
@@ -51,7 +51,7 @@ class Run:
     strategy: Strategy
     parameters: Any
     context: Context
-    account: Account
+    account: AccountKey
     basis: int
     as_of: date | None
     markets: dict[str, dict[str, Any]]
@@ -141,7 +141,6 @@ def _preview(signal: Signal, known: set[tuple[str, str, date]], market: dict[str
 
 def _insert_run(tx: Transaction, run: Run) -> str:
     run_id = ids.new(ids.STRATEGY_RUN)
-    broker, environment, name = run.account
     tx.insert(
         "strategy_runs",
         {
@@ -154,9 +153,7 @@ def _insert_run(tx: Transaction, run: Run) -> str:
             "includes_backfill": int(run.as_of is not None),
             "basis": run.basis,
             "context": json.dumps(context.recorded(run.context, run.markets), ensure_ascii=False),
-            "broker": broker,
-            "environment": environment,
-            "account": name,
+            **run.account.as_columns(),
             "started_at": tx.now,
         },
     )
@@ -205,16 +202,13 @@ def detail(signal: Signal) -> dict[str, Any]:
 
 def _insert_signal(tx: Transaction, run: Run, run_id: str, signal: Signal) -> str:
     signal_id = ids.new(ids.SIGNAL)
-    broker, environment, name = run.account
     tx.insert(
         "signals",
         {
             "signal_id": signal_id,
             "strategy_run_id": run_id,
             "strategy_name": run.strategy.name,
-            "broker": broker,
-            "environment": environment,
-            "account": name,
+            **run.account.as_columns(),
             "symbol": signal.symbol,
             "side": signal.side,
             "episode": signal.episode.isoformat(),

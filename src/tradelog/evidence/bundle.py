@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.errors import EvidenceBroken, NotFound, UsageError
 from tradelog.evidence import chain, page
 from tradelog.report import trail
@@ -34,7 +35,6 @@ from tradelog.store.run_digest import PARTS
 
 SCHEMA = 1
 MARKS = 500
-Account = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -64,7 +64,9 @@ class Bundle:
     head: chain.Head
 
 
-def of_symbol(reader: Reader, account: Account, symbol: str, period: Period) -> tuple[list[str], list[int]]:
+def of_symbol(
+    reader: Reader, account: AccountKey, symbol: str, period: Period
+) -> tuple[list[str], list[int]]:
     """(decisions, record versions first seen or traded) of a symbol in a period."""
     found = reader.rows(
         "SELECT decision_id FROM trade_decisions WHERE symbol = ? AND broker = ? AND environment = ?"

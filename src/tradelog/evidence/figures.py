@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+from tradelog.domain.account import AccountKey
 from tradelog.evidence.finding import Finding
 from tradelog.store import figures
-from tradelog.store.figures import Account, ByStrategy, Figures
+from tradelog.store.figures import ByStrategy, Figures
 from tradelog.store.reader import Reader
 
 
@@ -14,7 +15,7 @@ def check(reader: Reader, findings: list[Finding]) -> None:
     """No entry of the journal covers these rows: each is counted anew, a longer span from the days of it."""
     accounts = reader.rows("SELECT DISTINCT broker, environment, account FROM report_figures")
     for row in accounts:
-        account = (row["broker"], row["environment"], row["account"])
+        account = AccountKey(row["broker"], row["environment"], row["account"])
         counted: dict[str, tuple[str, ByStrategy]] = {}
         # Shorter ones first: what is longer is made of them.
         spans = reader.rows(
@@ -32,7 +33,7 @@ def check(reader: Reader, findings: list[Finding]) -> None:
 
 
 def _count(
-    reader: Reader, account: Account, since: str, before: str, counted: dict[str, tuple[str, ByStrategy]]
+    reader: Reader, account: AccountKey, since: str, before: str, counted: dict[str, tuple[str, ByStrategy]]
 ) -> ByStrategy:
     """From spans that were counted already where they make up all of it, else from the rows."""
     found: ByStrategy = {}

@@ -17,6 +17,7 @@ from tradelog.config.values import from_table
 from tradelog.decide import context, run, strategies
 from tradelog.decide.strategies.base import Signal, Strategy
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.errors import ConfigError, NotFound
 from tradelog.store.reader import Reader, Row
 
@@ -128,7 +129,7 @@ def _again(reader: Reader, ran: Row, strategy: Strategy, parameters: Any, *, as_
         known = context.disclosures(reader.connection, strategy, seen.as_of, backfill=True)
         seen = replace(seen, disclosures=known)
     as_of = date.fromisoformat(ran["as_of"]) if ran["as_of"] else None
-    account = (ran["broker"], ran["environment"], ran["account"])
+    account = AccountKey(ran["broker"], ran["environment"], ran["account"])
     made = run.Run(strategy, parameters, seen, account, ran["basis"], as_of, dict(recalled.markets))
     return _Again(made, ran["strategy_run_id"], run.evaluate(strategy, seen))
 

@@ -173,7 +173,7 @@ class Worker:
         self.line.sign_off()
 
     def _watch_depth(self) -> None:
-        account = ":".join(self.line.account)
+        account = str(self.line.account)
         with self._writer.transaction() as tx:
             depth = tx.one(
                 "SELECT count(*) FROM trade_decisions WHERE broker = ? AND environment = ?"

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tradelog.domain.account import AccountKey
 from tradelog.report import strategies
 from tradelog.report.period import Period
 from tradelog.store import figures
@@ -46,7 +47,7 @@ class Wanted:
 
 
 def decisions(
-    reader: Reader, account: tuple[str, str, str], wanted: Wanted, *, limit: int = NEWEST
+    reader: Reader, account: AccountKey, wanted: Wanted, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(decisions, newest first, how many there are in all); limit -1 gives all."""
     asked = _asked(account, wanted)
@@ -73,7 +74,7 @@ def decisions(
 
 
 def not_taken(
-    reader: Reader, account: tuple[str, str, str], wanted: Wanted, *, limit: int = NEWEST
+    reader: Reader, account: AccountKey, wanted: Wanted, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(signals that were not acted on, with the reason, newest first, how many there are in all)."""
     asked = _asked(account, wanted)
@@ -89,12 +90,9 @@ def not_taken(
     return found, int(reader.value(f"SELECT count(*) FROM signals WHERE {where}", asked))
 
 
-def _asked(account: tuple[str, str, str], wanted: Wanted) -> dict[str, Any]:
-    broker, environment, name = account
+def _asked(account: AccountKey, wanted: Wanted) -> dict[str, Any]:
     return {
-        "broker": broker,
-        "environment": environment,
-        "account": name,
+        **account.as_columns(),
         "since": wanted.period.since,
         "before": wanted.period.before,
         "symbol": wanted.symbol,

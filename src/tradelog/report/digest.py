@@ -7,6 +7,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.report import decisions, failures, fifo, runs, trades
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader
@@ -29,14 +30,13 @@ WHERE created_at >= :since AND created_at < :before ORDER BY alert_id
 """
 
 
-def digest(reader: Reader, account: tuple[str, str, str], day: Period) -> dict[str, Any]:
+def digest(reader: Reader, account: AccountKey, day: Period) -> dict[str, Any]:
     """Everything by name, all rows, newest first; ``states`` counts runs and decisions by status.
 
     Unknown outcomes and breaks are those that were begun by the end of the day and are open, or were closed
     on it or later; ``bought`` and ``sold`` are dollars.
     """
-    broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name}
+    asked = account.as_columns()
     asked |= {"since": day.since, "before": day.before}
     found_runs, _ = runs.runs(reader, runs.Wanted(day), limit=ALL)
     decided, _ = decisions.decisions(reader, account, decisions.Wanted(day), limit=ALL)

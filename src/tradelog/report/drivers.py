@@ -6,6 +6,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.report import fifo, lots
 from tradelog.report.period import Period
 from tradelog.store import figures
@@ -35,7 +36,7 @@ _NAMED = {"member": "v.actor", "source": "r.data_source"}
 
 def drivers(
     reader: Reader,
-    account: tuple[str, str, str],
+    account: AccountKey,
     period: Period,
     kind: str,
     *,
@@ -48,9 +49,8 @@ def drivers(
     those ended above zero. A decision that rests on several members or sources counts for each; ``name`` is
     None for those that rest on none.
     """
-    broker, environment, name = account
     first, end = figures.between(reader.rows, "trade_decisions", period.since, period.before)
-    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    asked: dict[str, Any] = account.as_columns()
     asked |= {"first": first, "end": end, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
     rows = reader.rows(_DECISIONS + more, asked)
@@ -88,7 +88,7 @@ def _add(
             entry["realised"] += gain
 
 
-def _realised(reader: Reader, account: tuple[str, str, str]) -> dict[str, Decimal]:
+def _realised(reader: Reader, account: AccountKey) -> dict[str, Decimal]:
     """What the lots that each decision opened have brought, as far as they are closed and known."""
     found: dict[str, Decimal] = {}
     with localcontext() as exact:

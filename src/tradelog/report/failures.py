@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 
@@ -54,11 +55,10 @@ WHERE e.broker = :broker AND e.environment = :environment AND e.account = :accou
 
 
 def failures(
-    reader: Reader, account: tuple[str, str, str], period: Period, *, strategy: str | None = None
+    reader: Reader, account: AccountKey, period: Period, *, strategy: str | None = None
 ) -> list[dict[str, Any]]:
     """One entry a reason, most frequent first within its stage: count, by month, newest examples."""
-    broker, environment, name = account
-    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": name}
+    asked: dict[str, Any] = account.as_columns()
     asked |= {"since": period.since, "before": period.before, "limit": EXAMPLES}
     more = ""
     if strategy is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from tradelog.config.risk import RiskConfig, as_text, with_lifts
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.store import control_state, worth
 from tradelog.store.reader import Reader, Row
 
@@ -91,7 +92,7 @@ def limits(reader: Reader, config: Config) -> dict[str, Any]:
     }
 
 
-def history(reader: Reader, account: tuple[str, str, str], *, limit: int = 50) -> tuple[list[Row], int]:
+def history(reader: Reader, account: AccountKey, *, limit: int = 50) -> tuple[list[Row], int]:
     """(what people, and tradelog itself, have said about sending, newest first, how many in all)."""
     where = (
         "kind NOT LIKE 'resolve.%' AND (coalesce(account, '') = '' OR (broker = ? AND environment = ?"
@@ -155,7 +156,7 @@ def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]
     }
 
 
-def _exposure(reader: Reader, account: tuple[str, str, str]) -> str | None:
+def _exposure(reader: Reader, account: AccountKey) -> str | None:
     """What the positions are worth by the broker's last word; None where that does not say."""
     row = reader.one(
         "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"

@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
 from tradelog.report import fifo
 from tradelog.report.period import Period
@@ -44,7 +45,7 @@ class Sold:
 
 
 def lots(
-    reader: Reader, account: tuple[str, str, str], period: Period, *, symbol: str | None = None
+    reader: Reader, account: AccountKey, period: Period, *, symbol: str | None = None
 ) -> tuple[list[Row], list[Row], Sold]:
     """(lots closed in the period, fees of its days, their sums), oldest first, exact.
 
@@ -77,7 +78,7 @@ def lots(
 
 
 def closed_by_symbol(
-    reader: Reader, account: tuple[str, str, str], period: Period, symbol: str | None = None
+    reader: Reader, account: AccountKey, period: Period, symbol: str | None = None
 ) -> Iterator[tuple[str, list[fifo.Closed]]]:
     """All that was closed until the end of a period, by symbol, keyed by the decisions of each side."""
     # Positions and activities write BTC/USD without the stroke.
@@ -129,12 +130,9 @@ def _splits_as_one(events: Iterator[fifo.Trade | fifo.Split]) -> Iterator[fifo.T
         yield open_split
 
 
-def _asked(account: tuple[str, str, str], period: Period) -> dict[str, Any]:
-    broker, environment, name = account
+def _asked(account: AccountKey, period: Period) -> dict[str, Any]:
     return {
-        "broker": broker,
-        "environment": environment,
-        "account": name,
+        **account.as_columns(),
         "before": period.before,
         "first_day": period.first_day,
         "last_day": period.last_day,

@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.report.status import breaks
 from tradelog.store.reader import Reader
-
-Account = tuple[str, str, str]
 
 _SPLITS = """
 SELECT symbol, quantity FROM account_activities WHERE broker = ? AND environment = ? AND account = ?
@@ -18,7 +17,7 @@ AND kind = 'SPLIT' AND symbol IS NOT NULL AND quantity IS NOT NULL AND coalesce(
 """
 
 
-def positions(reader: Reader, account: Account) -> dict[str, Any]:
+def positions(reader: Reader, account: AccountKey) -> dict[str, Any]:
     """Rows by symbol of what is or was held with an open order, the broker's word and its age, breaks."""
     parts: dict[str, dict[str, Decimal]] = {}
 
@@ -43,7 +42,7 @@ def positions(reader: Reader, account: Account) -> dict[str, Any]:
     rows = [_row(symbol, held, as_of is not None) for symbol, held in sorted(parts.items())]
     marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {ours}", account) or {}
     return {
-        "account": dict(zip(("broker", "environment", "account"), account, strict=True)),
+        "account": account.as_columns(),
         "positions": [row for row in rows if _is_shown(row)],
         "broker_as_of": as_of,
         "opened_at": marks.get("opened_at"),
@@ -67,7 +66,7 @@ def _is_shown(row: dict[str, Any]) -> bool:
     return any(row[name] not in ("0", None) for name in ("expected", "broker", "buying", "selling"))
 
 
-def _told(reader: Reader, account: Account) -> tuple[dict[str, Decimal], str | None]:
+def _told(reader: Reader, account: AccountKey) -> tuple[dict[str, Decimal], str | None]:
     """The broker's positions as last kept, and when that was; they are kept whenever shares changed."""
     row = reader.one(
         "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"
@@ -86,7 +85,7 @@ def _told(reader: Reader, account: Account) -> tuple[dict[str, Decimal], str | N
     return held, str(row["as_of"])
 
 
-def _open(reader: Reader, account: Account) -> list[dict[str, Any]]:
+def _open(reader: Reader, account: AccountKey) -> list[dict[str, Any]]:
     return reader.rows(
         "SELECT e.symbol, d.side, coalesce(e.quantity, d.quantity) AS quantity, e.filled_quantity"
         " FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id"

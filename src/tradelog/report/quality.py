@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.prices import STALE_AFTER, Bar, Prices
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader
@@ -30,7 +31,7 @@ _NOT_TAKEN = f"SELECT strategy_name, side, created_at FROM signals WHERE {_OURS}
 
 def quality(
     reader: Reader,
-    account: tuple[str, str, str],
+    account: AccountKey,
     period: Period,
     prices: Prices,
     *,
@@ -43,8 +44,7 @@ def quality(
     A move is from the last close up to the day of the signal to that of so many sessions later, by the price
     file; where either is not in it, the signal is in no count. Only symbols of the file are looked at.
     """
-    broker, environment, of = account
-    asked: dict[str, Any] = {"broker": broker, "environment": environment, "account": of}
+    asked: dict[str, Any] = account.as_columns()
     asked |= {"since": period.since, "before": period.before, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
     found: dict[tuple[str, bool], dict[int, Counter[Decimal]]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from tradelog.config.schema import Config
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.report import limits
 from tradelog.store import control_state
 from tradelog.store.process import boot_id, is_alive
@@ -66,11 +67,10 @@ WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 def status(reader: Reader, config: Config) -> dict[str, Any]:
     """Everything by name; ``attention`` lists in words what needs a person, and is empty otherwise."""
     account = config.account
-    broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name, "now": clock.now_text()}
+    asked = {**account.as_columns(), "now": clock.now_text()}
     marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", asked) or {}
     found: dict[str, Any] = {
-        "account": {"broker": broker, "environment": environment, "account": name},
+        "account": account.as_columns(),
         "queue": reader.one(_QUEUE, asked),
         "unknown": reader.rows(_UNKNOWN, asked),
         "open_orders": reader.rows(_OPEN, asked),
@@ -88,7 +88,7 @@ def status(reader: Reader, config: Config) -> dict[str, Any]:
     return found
 
 
-def breaks(reader: Reader, account: tuple[str, str, str]) -> list[Row]:
+def breaks(reader: Reader, account: AccountKey) -> list[Row]:
     """The open breaks of an account, oldest first."""
     return reader.rows(
         "SELECT break_id, kind, subject, symbol, expected, actual, found_at, changed_at FROM breaks"

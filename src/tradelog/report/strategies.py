@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.report.period import Period
 from tradelog.store import figures
 from tradelog.store.figures import Figures
@@ -16,7 +17,7 @@ BASIS_POINTS = Decimal(10_000)
 
 
 def strategies(
-    reader: Reader, account: tuple[str, str, str], period: Period, *, strategy: str | None = None
+    reader: Reader, account: AccountKey, period: Period, *, strategy: str | None = None
 ) -> list[dict[str, Any]]:
     """One entry a strategy, by its name; counts are of what was decided, or signalled, in the period.
 
@@ -32,7 +33,7 @@ def strategies(
 
 def decisions(
     reader: Reader,
-    account: tuple[str, str, str],
+    account: AccountKey,
     period: Period,
     *,
     strategy: str | None = None,
@@ -50,9 +51,7 @@ def decisions(
     )
 
 
-def not_taken(
-    reader: Reader, account: tuple[str, str, str], period: Period, *, strategy: str | None = None
-) -> int:
+def not_taken(reader: Reader, account: AccountKey, period: Period, *, strategy: str | None = None) -> int:
     """How many signals were not acted on."""
     found = figures.of(reader.rows, account, period.since, period.before)
     return sum(item.not_taken for name, item in found.items() if strategy is None or name == strategy)

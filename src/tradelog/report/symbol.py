@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import NotFound
 from tradelog.report.period import Period
@@ -107,7 +108,7 @@ class SymbolReport:
     """
 
     symbol: str
-    account: tuple[str, str, str]
+    account: AccountKey
     period: Period
     data: list[Row]
     seen_outside: list[Row]
@@ -119,16 +120,13 @@ class SymbolReport:
 
 
 def report(
-    reader: Reader, symbol: str, account: tuple[str, str, str], period: Period, *, limit: int = NEWEST
+    reader: Reader, symbol: str, account: AccountKey, period: Period, *, limit: int = NEWEST
 ) -> SymbolReport:
     """Newest first, at most ``limit`` rows a list (-1: all). Raises NotFound for an unknown symbol."""
-    broker, environment, name = account
     wanted = normalise_ticker(symbol)
     asked = {
         "symbol": wanted,
-        "broker": broker,
-        "environment": environment,
-        "account": name,
+        **account.as_columns(),
         "since": period.since,
         "before": period.before,
         "first_day": period.first_day,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 
@@ -32,7 +33,7 @@ _NEWEST_FIRST = " ORDER BY f.transaction_time DESC, f.fill_id DESC LIMIT :limit"
 
 def trades(
     reader: Reader,
-    account: tuple[str, str, str],
+    account: AccountKey,
     period: Period,
     *,
     symbol: str | None = None,
@@ -44,8 +45,7 @@ def trades(
     ``value`` is quantity times price; ``status`` is what has become of the order, which may have filled in
     part only. ``why`` is the reason in a line, None where none was given.
     """
-    broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name}
+    asked = account.as_columns()
     asked |= {"since": period.since, "before": period.before}
     # Written out only where asked for: a condition that may be empty keeps SQLite from its index.
     more = ""

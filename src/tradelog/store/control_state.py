@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradelog.domain import symbols
+from tradelog.domain.account import AccountKey
 
 Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[dict[str, Any]]]
-Account = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Lift:
     reason: str
 
 
-def open_halts(rows: Rows, account: Account) -> list[dict[str, Any]]:
+def open_halts(rows: Rows, account: AccountKey) -> list[dict[str, Any]]:
     """The halts in force that concern an account, oldest first; those of every account have none."""
     return rows(
         "SELECT halt_id, broker, environment, account, scope, subject, actor, reason, created_at FROM halts"
@@ -48,7 +48,7 @@ def open_halts(rows: Rows, account: Account) -> list[dict[str, Any]]:
     )
 
 
-def halts(rows: Rows, account: Account) -> Halts:
+def halts(rows: Rows, account: AccountKey) -> Halts:
     """What is halted now."""
     found = open_halts(rows, account)
     return Halts(
@@ -58,7 +58,7 @@ def halts(rows: Rows, account: Account) -> Halts:
     )
 
 
-def lifts(rows: Rows, account: Account, now: str) -> dict[str, Lift]:
+def lifts(rows: Rows, account: AccountKey, now: str) -> dict[str, Lift]:
     """The limits that have another value than the configured one just now, by name."""
     found = rows(
         # Of each limit the row of its newest event: SQLite takes bare columns from the row of the max().

@@ -20,13 +20,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 
 if TYPE_CHECKING:
     from tradelog.store.writer import Writer
 
 Rows = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
-Account = tuple[str, str, str]
-
 # The steps of a decision that take time: each from the one before, and all of them from first to last.
 STEPS = ("sent", "acknowledged", "filled", "in all")
 OVER = ("executed", "failed", "cancelled")
@@ -157,7 +156,7 @@ def percentile(counts: Mapping[int, int], share: int) -> int | None:
     return None
 
 
-def of(rows: Rows, account: Account, since: str, before: str) -> ByStrategy:
+def of(rows: Rows, account: AccountKey, since: str, before: str) -> ByStrategy:
     """The figures of a span of time (store text, ``before`` exclusive), by strategy."""
     found: ByStrategy = {}
     done = since
@@ -183,7 +182,7 @@ def merge(found: ByStrategy, more: ByStrategy) -> None:
         found.setdefault(name, Figures()).add(figures)
 
 
-def count(rows: Rows, account: Account, since: str, before: str) -> ByStrategy:
+def count(rows: Rows, account: AccountKey, since: str, before: str) -> ByStrategy:
     """The same, from the rows themselves."""
     found: ByStrategy = {}
     signals = between(rows, "signals", since, before)
@@ -285,7 +284,7 @@ def _milliseconds(start: str, end: str) -> int:
     return max(took // timedelta(milliseconds=1), 0)
 
 
-def remember(writer: Writer, account: Account, zone: str, *, seconds: float) -> bool:
+def remember(writer: Writer, account: AccountKey, zone: str, *, seconds: float) -> bool:
     """Keep the figures of what is over in a zone: years, months, days, the hours of today.
 
     Goes on for about ``seconds``; each span is written in a transaction of its own. Returns whether all of
@@ -307,7 +306,7 @@ def remember(writer: Writer, account: Account, zone: str, *, seconds: float) -> 
     return True
 
 
-def _keep(writer: Writer, account: Account, since: str, before: str) -> bool:
+def _keep(writer: Writer, account: AccountKey, since: str, before: str) -> bool:
     """Count a span and keep it, unless anything was written meanwhile: the count would be of before it."""
     seen = writer.rows("SELECT coalesce(max(seq), 0) AS seq FROM journal")[0]["seq"]
     figures = of(writer.rows, account, since, before)

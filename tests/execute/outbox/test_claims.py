@@ -12,6 +12,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, OTHERS, Stage, moment
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.execute.outbox import claims, transitions
 from tradelog.execute.outbox.claims import LeaseLost
 from tradelog.execute.outbox.responses import Kind, Verdict
@@ -52,9 +53,7 @@ def test_a_decision_is_due_up_to_its_expiry_and_from_its_next_attempt(
 
 @pytest.mark.parametrize("account", OTHERS)
 @pytest.mark.parametrize("order", ["other first", "ours first"])
-def test_accounts_do_not_hold_back_each_other(
-    stage: Stage, account: tuple[str, str, str], order: str
-) -> None:
+def test_accounts_do_not_hold_back_each_other(stage: Stage, account: AccountKey, order: str) -> None:
     """Broker, environment and name make an account: one that differs in any of them is another one."""
     if order == "other first":
         theirs, ours = stage.decide(account), stage.decide()
@@ -68,9 +67,7 @@ def test_accounts_do_not_hold_back_each_other(
 
 
 @pytest.mark.parametrize("account", OTHERS)
-def test_an_earlier_wait_of_another_account_holds_nothing_back(
-    stage: Stage, account: tuple[str, str, str]
-) -> None:
+def test_an_earlier_wait_of_another_account_holds_nothing_back(stage: Stage, account: AccountKey) -> None:
     theirs, ours = stage.decide(account), stage.decide()
     stage.set("trade_decisions", theirs, next_attempt_at=moment(60))
     assert due(stage) == ours

@@ -21,6 +21,7 @@ from tradelog.config.risk import ControlConfig, RiskConfig
 from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
+from tradelog.domain.account import AccountKey
 from tradelog.errors import UsageError
 from tradelog.execute.amend import cancel_replace
 from tradelog.execute.brokers.alpaca import AlpacaBroker
@@ -130,7 +131,7 @@ def test_a_halt_of_a_scope_stops_replacements_too(
 
 
 def test_control_of_one_environment_is_none_of_another_s(writer: Writer, config: Config) -> None:
-    paper, live = ("alpaca", "paper", "default"), ("alpaca", "live", "default")
+    paper, live = AccountKey("alpaca", "paper", "default"), AccountKey("alpaca", "live", "default")
     with writer.transaction() as tx:
         controls.halt(tx, "strategy", "bot", "tradelog", "x", paper)
     assert not control_state.halts(writer.rows, live).covers("bot", "A")
@@ -417,7 +418,7 @@ def test_another_account_s_decisions_are_left_alone(
     from tradelog.decide import record
 
     values = {"symbol": "AAPL", "side": "buy", "notional": "8", "strategy": "bot", "rationale": {}}
-    live = ("alpaca", "live", "default")
+    live = AccountKey("alpaca", "live", "default")
     wanted = record.record(writer, live, record.parse(values)).decision_id
     go(90_000)
     limited({"bot": ControlConfig(approval=True)}).drain()

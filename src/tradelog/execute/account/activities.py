@@ -8,15 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
 from tradelog.errors import UsageError
-from tradelog.execute.outbox.claims import Account
 from tradelog.execute.outbox.responses import number
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 
 
-def apply(tx: Transaction, account: Account, items: Sequence[Any]) -> int:
+def apply(tx: Transaction, account: AccountKey, items: Sequence[Any]) -> int:
     """Keep each activity that is not kept yet; returns how many. One that cannot be read is told once."""
     added = 0
     for item in items:
@@ -33,7 +33,7 @@ def apply(tx: Transaction, account: Account, items: Sequence[Any]) -> int:
             tx.insert(
                 "account_activities",
                 {
-                    **dict(zip(("broker", "environment", "account"), account, strict=True)),
+                    **account.as_columns(),
                     **row,
                     "seen_at": tx.now,
                 },

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tradelog.domain import ids, money
+from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
-from tradelog.execute.outbox.claims import Account
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Transaction
 
@@ -40,7 +40,7 @@ def read(answer: object) -> Held | None:
     return found
 
 
-def expected(connection: sqlite3.Connection, account: Account) -> Held:
+def expected(connection: sqlite3.Connection, account: AccountKey) -> Held:
     """Opening positions, adjustments, all fills and all splits of an account, by symbol."""
     held: Held = {}
     for symbol, quantity in connection.execute(
@@ -75,7 +75,7 @@ class Owed:
     since: str
 
 
-def owed(connection: sqlite3.Connection, account: Account) -> dict[str, Owed]:
+def owed(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]:
     """The executions of an account that fills are missing of, or too many."""
     rows = connection.execute(
         "SELECT e.execution_id, e.symbol, d.side, e.filled_quantity, e.fills_quantity, o.updated_at"
@@ -91,12 +91,12 @@ def owed(connection: sqlite3.Connection, account: Account) -> dict[str, Owed]:
     }
 
 
-def open_books(tx: Transaction, account: Account, held: Held, ours: Held, actor: str) -> int:
+def open_books(tx: Transaction, account: AccountKey, held: Held, ours: Held, actor: str) -> int:
     """Write down what is held without a fill as the opening position; returns of how many symbols."""
     unexplained = differences(ours, held)
     for symbol, (had, has) in sorted(unexplained.items()):
         _entry(tx, account, symbol, "opening", has - had, "held when tradelog first looked", actor)
-    number = ":".join(account)
+    number = str(account)
     tx.unaudited(
         "UPDATE reconcile_marks SET opened_at = ? WHERE broker = ? AND environment = ? AND account = ?",
         (tx.now, *account),
@@ -114,7 +114,7 @@ def differences(ours: Held, held: Held) -> dict[str, tuple[Decimal, Decimal]]:
 
 def settle_breaks(
     tx: Transaction,
-    account: Account,
+    account: AccountKey,
     kind: str,
     found: Mapping[str, tuple[str, Decimal, Decimal]],
     unsure: set[str],
@@ -137,14 +137,11 @@ def settle_breaks(
         text = f"{symbol}: {_said(kind, numbers)}"
         if row is None:
             break_id = ids.new(ids.BREAK)
-            broker, environment, name = account
             tx.insert(
                 "breaks",
                 {
                     "break_id": break_id,
-                    "broker": broker,
-                    "environment": environment,
-                    "account": name,
+                    **account.as_columns(),
                     "kind": kind,
                     "subject": subject,
                     "symbol": symbol,
@@ -182,7 +179,7 @@ def is_accepted(tx: Transaction, execution_id: str, filled: Decimal, summed: Dec
 def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> None:
     """A person explains a break: what no fill explains becomes an adjustment of the position."""
     row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
-    account = (row["broker"], row["environment"], row["account"])
+    account = AccountKey(row["broker"], row["environment"], row["account"])
     if row["kind"] == "position":
         change = money.parse(row["actual"]) - money.parse(row["expected"])
         _entry(tx, account, row["subject"], "adjustment", change, reason, actor)
@@ -205,15 +202,12 @@ def _said(kind: str, numbers: Mapping[str, str]) -> str:
 
 
 def _entry(
-    tx: Transaction, account: Account, symbol: str, kind: str, quantity: Decimal, reason: str, actor: str
+    tx: Transaction, account: AccountKey, symbol: str, kind: str, quantity: Decimal, reason: str, actor: str
 ) -> None:
-    broker, environment, name = account
     tx.insert(
         "position_entries",
         {
-            "broker": broker,
-            "environment": environment,
-            "account": name,
+            **account.as_columns(),
             "symbol": symbol,
             "kind": kind,
             "quantity": money.to_text(quantity),

@@ -10,11 +10,11 @@ from typing import Any
 
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.account.positions import Held, read
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import transitions
-from tradelog.execute.outbox.claims import Account
 from tradelog.execute.outbox.responses import Kind, of_lookup
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import clocks
@@ -47,8 +47,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
             config.account,
         )
         if bound is None:
-            names = ("broker", "environment", "account")
-            row = dict(zip(names, config.account, strict=True))
+            row = config.account.as_columns()
             tx.insert("broker_accounts", {**row, "account_number": number, "bound_at": tx.now})
             transitions.log_call(tx, exchange, "account", None)
             tx.journal("account.bound", config.broker.account, account_number=number)
@@ -77,7 +76,7 @@ def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id:
     tx.journal("clock.measured", source)
 
 
-def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
+def refresh(writer: Writer, broker: Broker, account: AccountKey) -> bool:
     """Store account and positions where they differ from the last ones; False without an answer."""
     answers = {"account": broker.account(), "position": broker.positions()}
     for kind, exchange in answers.items():
@@ -95,8 +94,7 @@ def refresh(writer: Writer, broker: Broker, account: Account) -> bool:
             )
             if last is not None and last[0] == value:
                 continue
-            names = ("broker", "environment", "account")
-            row = dict(zip(names, account, strict=True))
+            row = account.as_columns()
             tx.insert(
                 "broker_snapshots",
                 {**row, "kind": kind, "subject": "", "value": value, "as_of": exchange.started_at},
@@ -128,7 +126,7 @@ class Snapshot:
 class Snapshots:
     """Asks the broker, outside any transaction, and remembers the last answer of each kind and subject."""
 
-    def __init__(self, writer: Writer, broker: Broker, account: Account) -> None:
+    def __init__(self, writer: Writer, broker: Broker, account: AccountKey) -> None:
         self._writer = writer
         self._broker = broker
         self._account = account
@@ -180,8 +178,7 @@ class Snapshots:
             )
             if last is not None and _told(kind, last[0]) == _told(kind, value):
                 return int(last[1])
-            names = ("broker", "environment", "account")
-            row = dict(zip(names, self._account, strict=True))
+            row = self._account.as_columns()
             number = tx.insert(
                 "broker_snapshots",
                 {**row, "kind": kind, "subject": subject, "value": value, "as_of": exchange.started_at},
@@ -249,7 +246,7 @@ def quote_age(value: Any, symbol: str) -> float | None:
     return None if made is None else (clock.now() - clock.from_text(made)).total_seconds()
 
 
-def keep_positions(tx: Transaction, account: Account, held: Held, exchange: Exchange) -> None:
+def keep_positions(tx: Transaction, account: AccountKey, held: Held, exchange: Exchange) -> None:
     """Keep the positions where the shares differ from the last ones kept: prices move all the time."""
     value, _ = exchange.text()
     last = tx.one(
@@ -259,8 +256,7 @@ def keep_positions(tx: Transaction, account: Account, held: Held, exchange: Exch
     )
     if last is not None and read(json.loads(last[0])) == held:
         return
-    names = ("broker", "environment", "account")
-    row = dict(zip(names, account, strict=True))
+    row = account.as_columns()
     tx.insert("broker_snapshots", {**row, "kind": "position", "subject": "", "value": value, "as_of": tx.now})
     tx.journal("snapshot.taken", "position")
 

@@ -16,12 +16,11 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
+from tradelog.domain.account import AccountKey
 from tradelog.execute.brokers.base import Change, WireOrder
 from tradelog.store.control_state import Rows
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.writer import Transaction
-
-Account = tuple[str, str, str]
 
 
 class LeaseLost(Exception):
@@ -88,7 +87,7 @@ ORDER BY e.id
 
 def due(
     rows: Rows,
-    account: Account,
+    account: AccountKey,
     now: str,
     *,
     waits: bool = False,
@@ -101,8 +100,7 @@ def due(
     Those of the strategies in ``approved_only`` must have been approved; those that are held for the open are
     left out while orders are to wait for it. ``rows`` runs SQL, in a transaction or outside of one.
     """
-    broker, environment, name = account
-    asked = {"broker": broker, "environment": environment, "account": name, "now": now, "waits": waits}
+    asked = {**account.as_columns(), "now": now, "waits": waits}
     lists = {"strategies": strategies, "symbols": symbols, "approved_only": approved_only}
     found = rows(_DUE, asked | {key: json.dumps(value) for key, value in lists.items()})
     return found[0] if found else None
@@ -158,7 +156,7 @@ def new_execution(
 
 
 def unsettled(
-    tx: Transaction, account: Account, worker_id: str, lease: timedelta, *, asked: Container[str] = ()
+    tx: Transaction, account: AccountKey, worker_id: str, lease: timedelta, *, asked: Container[str] = ()
 ) -> Claim | None:
     """Take over an attempt whose outcome is not known and whose owner is gone, or is us.
 

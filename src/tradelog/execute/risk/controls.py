@@ -13,16 +13,16 @@ from typing import Any
 from tradelog.config.risk import RiskConfig, as_text, as_toml, check_risk, limit_from, with_lifts
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
+from tradelog.domain.account import EVERY_ACCOUNT, AccountKey
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute.outbox import transitions
-from tradelog.execute.outbox.claims import Account
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
 # A halt of a person is for every account of the store, whichever is configured in the moment of need.
-EVERYWHERE: Account = ("", "", "")
+EVERYWHERE = EVERY_ACCOUNT
 CONFIGURED = "limit.configured"
 LIFTED = "limit.lifted"
 LIMITS = tuple(item.name for item in fields(RiskConfig))
@@ -39,7 +39,7 @@ def event(
     old: str | None = None,
     new: str | None = None,
     *,
-    account: Account | None = None,
+    account: AccountKey | None = None,
     until: str | None = None,
 ) -> None:
     """Keep what was decided, by whom and why."""
@@ -53,12 +53,12 @@ def event(
         "created_at": tx.now,
     }
     if account is not None:
-        row |= dict(zip(("broker", "environment", "account"), account, strict=True))
+        row |= account.as_columns()
     tx.insert("control_events", row if until is None else row | {"until": until})
 
 
 def halt(
-    tx: Transaction, scope: str, subject: str, actor: str, reason: str, account: Account = EVERYWHERE
+    tx: Transaction, scope: str, subject: str, actor: str, reason: str, account: AccountKey = EVERYWHERE
 ) -> bool:
     """Let nothing of the scope be sent from here on; False where that is so already."""
     known = tx.one(
@@ -68,7 +68,7 @@ def halt(
     )
     if known is not None:
         return False
-    row = dict(zip(("broker", "environment", "account"), account, strict=True))
+    row = account.as_columns()
     row |= {"scope": scope, "subject": subject, "actor": actor, "reason": reason, "created_at": tx.now}
     tx.insert("halts", row)
     event(tx, "halt", _named(scope, subject), actor, reason, "running", "halted", account=account)
@@ -76,7 +76,7 @@ def halt(
     return True
 
 
-def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, account: Account) -> int:
+def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, account: AccountKey) -> int:
     """End the halts of the scope, of all accounts and of this one; returns how many there were."""
     rows = tx.query(
         "SELECT halt_id, broker, environment, account FROM halts WHERE ended_at IS NULL AND scope = ?"
@@ -86,14 +86,14 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
     name = _named(scope, subject)
     for halt_id, *whose in rows:
         tx.update("halts", halt_id, {"ended_at": tx.now, "ended_by": by, "ended_why": reason})
-        event(tx, "resume", name, by, reason, "halted", "running", account=(whose[0], whose[1], whose[2]))
+        event(tx, "resume", name, by, reason, "halted", "running", account=AccountKey(*whose))
     if scope == "strategy":
         clear(tx, subject, ("strategy_halted",), by=by)
     tx.journal_rest("resume", name)
     return len(rows)
 
 
-def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], limits: RiskConfig) -> bool:
+def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], limits: RiskConfig) -> bool:
     """Halt a strategy that has sent its share of automatic orders, until a person resumes it.
 
     The decision that would be the next one is left out: it may have been tried before.
@@ -125,7 +125,7 @@ def throttle(tx: Transaction, account: Account, decision: Mapping[str, Any], lim
     return True
 
 
-def limits(rows: control_state.Rows, account: Account, configured: RiskConfig, now: str) -> RiskConfig:
+def limits(rows: control_state.Rows, account: AccountKey, configured: RiskConfig, now: str) -> RiskConfig:
     """The configured limits with those that are lifted just now."""
     lifted = control_state.lifts(rows, account, now)
     return with_lifts(configured, {name: item.value for name, item in lifted.items()})
@@ -180,10 +180,10 @@ def note_configured(tx: Transaction, config: Config, actor: str) -> None:
     for name, text in now.items():
         if known.get(name) != text:
             event(tx, CONFIGURED, name, actor, "tradelog.toml", known.get(name), text, account=account)
-    tx.journal_rest("limits.configured", ":".join(account))
+    tx.journal_rest("limits.configured", str(account))
 
 
-def _strategies_noted(tx: Transaction, account: Account) -> set[str]:
+def _strategies_noted(tx: Transaction, account: AccountKey) -> set[str]:
     rows = tx.query(
         "SELECT DISTINCT subject FROM control_events WHERE kind = ? AND broker = ? AND environment = ?"
         " AND account = ? AND subject LIKE '%.%'",

@@ -222,7 +222,7 @@ class Gate:
         ):
             text = f"{row['strategy_name']}: {row['side']} {row['symbol']} waits for approval"
             raise_alert(tx, "approval_waiting", row["decision_id"], text, once=True)
-        tx.journal_rest("approval.waiting", ":".join(self._line.account))
+        tx.journal_rest("approval.waiting", str(self._line.account))
 
     def know_sessions(self) -> None:
         """Learn the hours of the market, where decisions wait for them."""

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
 from tradelog.execute.account.snapshots import Snapshot
-from tradelog.execute.outbox.claims import Account
 from tradelog.store import worth
 from tradelog.store.writer import Transaction
 
@@ -51,7 +51,7 @@ class Spending:
     def __init__(
         self,
         tx: Transaction,
-        account: Account,
+        account: AccountKey,
         client_order_id: str,
         price: Decimal | None,
         replaced: str | None = None,
@@ -199,9 +199,7 @@ class Spending:
 
     def _sent(self, picked: str, **values: Any) -> list[dict[str, Any]]:
         """One row an order, its last attempt, without our own."""
-        asked = dict(zip(("broker", "environment", "account"), self._account, strict=True)) | {
-            "own": self._own
-        }
+        asked = self._account.as_columns() | {"own": self._own}
         rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), asked | values)
         return list({row["client_order_id"]: row for row in rows}.values())
 

@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.account import AccountKey
 from tradelog.execute.outbox import responses, transitions
-from tradelog.execute.outbox.claims import Account, new_execution, wire_order
+from tradelog.execute.outbox.claims import new_execution, wire_order
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
@@ -62,7 +63,7 @@ def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
 
 def apply_order(
     tx: Transaction,
-    account: Account,
+    account: AccountKey,
     owner: Owner,
     order: Mapping[str, Any],
     source: str,
@@ -112,7 +113,7 @@ def apply_order(
 
 def note_foreign(
     tx: Transaction,
-    account: Account,
+    account: AccountKey,
     order: Mapping[str, Any],
     source: str,
     call_id: int | None,
@@ -128,7 +129,7 @@ def note_foreign(
     tx.journal("order.kept", str(order["id"]))
 
 
-def apply_fills(tx: Transaction, account: Account, activities: Sequence[Mapping[str, Any]]) -> int:
+def apply_fills(tx: Transaction, account: AccountKey, activities: Sequence[Mapping[str, Any]]) -> int:
     """Add the fills of orders that we know and that are not there yet; returns how many were new."""
     added = 0
     for item in activities:
@@ -167,7 +168,7 @@ def _sum_fills(tx: Transaction, execution_id: str, order_id: str) -> None:
     )
 
 
-def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Owner | None:
+def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> Owner | None:
     """The attempt that an order of the broker belongs to; None where it is nobody's here."""
     row = tx.one(
         "SELECT execution_id, decision_id FROM alpaca_orders WHERE broker_order_id = ? AND broker = ?"
@@ -197,7 +198,7 @@ def owner_of(tx: Transaction, account: Account, order: Mapping[str, Any]) -> Own
     return Owner(execution_id, decision[0]["decision_id"])
 
 
-def adopt(tx: Transaction, account: Account, order: Mapping[str, Any], actor: str) -> Owner | None:
+def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor: str) -> Owner | None:
     """Record an order that is not ours, after the fact; None where it is no plain order.
 
     One that replaces an order which we know continues that decision. Any other becomes a decision of
@@ -215,7 +216,6 @@ def adopt(tx: Transaction, account: Account, order: Mapping[str, Any], actor: st
         return None
     if replaced:
         return _continue(tx, replaced[0], order, terms)
-    broker, environment, name = account
     rationale = {
         "recorded_after_the_fact": True,
         "why": "found at the broker: tradelog did not send it",
@@ -228,9 +228,7 @@ def adopt(tx: Transaction, account: Account, order: Mapping[str, Any], actor: st
             "strategy_name": "manual",
             "strategy_version": None,
             "actor": actor,
-            "broker": broker,
-            "environment": environment,
-            "account": name,
+            **account.as_columns(),
             **terms,
             "extended_hours": int(order.get("extended_hours") is True),
             "decision_rationale": json.dumps(rationale, ensure_ascii=False, default=str),
@@ -241,7 +239,7 @@ def adopt(tx: Transaction, account: Account, order: Mapping[str, Any], actor: st
         adopted={"client_order_id": order["client_order_id"], "status": "executing"},
     )
     decision = {**terms, "decision_id": decision_id}
-    decision |= {"broker": broker, "environment": environment, "account": name}
+    decision |= account.as_columns()
     execution_id, _ = new_execution(tx, decision, order["client_order_id"], status="accepted")
     if str(order["client_order_id"]).startswith("tl-"):
         text = f"{order['symbol']}: an order with an id of tradelog that this store does not know"
@@ -283,16 +281,13 @@ def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _fill(
-    tx: Transaction, account: Account, item: Mapping[str, Any], execution_id: str | None
+    tx: Transaction, account: AccountKey, item: Mapping[str, Any], execution_id: str | None
 ) -> dict[str, Any]:
-    broker, environment, name = account
     return {
         "fill_id": item["id"],
         "broker_order_id": item["order_id"],
         "execution_id": execution_id,
-        "broker": broker,
-        "environment": environment,
-        "account": name,
+        **account.as_columns(),
         "symbol": item["symbol"],
         "side": item["side"],
         "quantity": money.to_text(money.parse(item["qty"])),
@@ -329,14 +324,13 @@ def _id(value: Any) -> str | None:
 
 def _note_order(
     tx: Transaction,
-    account: Account,
+    account: AccountKey,
     owner: Owner | None,
     order: Mapping[str, Any],
     source: str,
     call_id: int | None,
 ) -> bool:
     """Store the broker's order where it says something new; True where it does."""
-    broker, environment, name = account
     state = state_of(order)
     known = tx.one(
         f"SELECT {', '.join(_STATE)}, execution_id FROM alpaca_orders WHERE broker_order_id = ?",
@@ -353,9 +347,7 @@ def _note_order(
             {
                 "broker_order_id": order["id"],
                 **state,
-                "broker": broker,
-                "environment": environment,
-                "account": name,
+                **account.as_columns(),
                 "symbol": order["symbol"],
                 **owners,
                 "raw": raw,

@@ -123,7 +123,7 @@ class Reconciler:
         self._result.missing = f"more than {ORDERS_PAGE} orders submitted at {edge}"
         with self._writer.transaction() as tx:
             text = f"{self._result.missing}: those after it are not seen"
-            raise_alert(tx, "orders_unlisted", ":".join(self._line.account), text, once=True)
+            raise_alert(tx, "orders_unlisted", str(self._line.account), text, once=True)
             tx.journal_rest("orders.unlisted", edge)
 
     def _bring_in(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
