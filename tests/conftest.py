@@ -17,7 +17,7 @@ from typing import Any
 import freezegun
 import pytest
 
-from tests import wall_clock
+from tests import transitions, wall_clock
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.domain import clock
@@ -30,6 +30,7 @@ from tradelog.store.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[1]
 wall_clock.begin()
+transitions.watch()
 # Frozen time must not reach what measures and schedules the tests: --durations would add up years.
 freezegun.configure(extend_ignore_list=["_pytest.", "xdist", "execnet"])
 

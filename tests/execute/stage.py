@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from tests import transitions
 from tests.execute import driving
 from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
@@ -96,7 +97,7 @@ class Stage:
         with self.tx() as tx:
             leased = {name: changes.pop(name) for name in list(changes) if name.startswith("lease_")}
             if changes:
-                tx.update(table, key, changes)
+                transitions.arrange(tx, table, key, changes)
             for name, value in leased.items():
                 tx.unaudited(f"UPDATE trade_decisions SET {name} = ? WHERE decision_id = ?", (value, key))
 

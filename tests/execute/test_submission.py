@@ -137,6 +137,7 @@ def test_a_replacement_that_came_too_late_is_named_by_its_method(stage: Stage) -
     new = stage.attempt(decision_id, "unknown", client_order_id="tl-2", replaces=old, limit_price="101")
     with stage.tx() as tx:
         claim = claims.take_over(tx, new, worker.line.worker_id, LEASE)
+    stage.set("trade_executions", new, status="sending")
     go(60)
     worker.sender.send(claim)
     assert not requests(stage, "PATCH")

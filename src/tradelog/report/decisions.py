@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import DecisionStatus
 from tradelog.report import strategies
 from tradelog.report.period import Period
 from tradelog.store import figures
@@ -18,7 +19,6 @@ _OURS = "broker = :broker AND environment = :environment AND account = :account"
 # Of all symbols: both tables are in the order of time, so a period is a range of their numbers.
 _BY_NUMBER = f"id >= :first AND id < :end AND {_OURS}"
 _BY_SYMBOL = f"symbol = :symbol AND {_OURS} AND created_at >= :since AND created_at < :before"
-_STATES = ("pending", "executing", "executed", "failed", "cancelled")
 _DECISIONS = """
 SELECT decision_id, created_at, strategy_name, actor, symbol, side, quantity, notional, order_type,
        limit_price, stop_price, trail_price, trail_percent, time_in_force, status, failure_code,
@@ -51,7 +51,7 @@ def decisions(
 ) -> tuple[list[Row], int]:
     """(decisions, newest first, how many there are in all); limit -1 gives all."""
     asked = _asked(account, wanted)
-    states = _STATES if wanted.status is None else (wanted.status,)
+    states = tuple(DecisionStatus) if wanted.status is None else (wanted.status,)
     if wanted.waiting is not None:
         where = f"{_OURS} AND created_at >= :since AND created_at < :before {_WAITING}"
         where += _more(wanted, "symbol", "strategy_name", "status")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tradelog.domain import money
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import DecisionStatus
 from tradelog.domain.symbols import normalise_ticker
 from tradelog.errors import NotFound
 from tradelog.report.period import Period
@@ -47,11 +48,10 @@ SELECT
 """
 _OURS = "symbol = :symbol AND broker = :broker AND environment = :environment AND account = :account"
 _DECIDED = f"{_OURS} AND created_at >= :since AND created_at < :before"
-_STATES = ("pending", "executing", "executed", "failed", "cancelled")
 _NEWEST = " UNION ALL ".join(
     f"SELECT * FROM (SELECT id FROM trade_decisions WHERE {_DECIDED} AND status = '{state}'"
     " ORDER BY created_at DESC, id DESC LIMIT :limit)"
-    for state in _STATES
+    for state in DecisionStatus
 )
 _DECISIONS = f"""
 SELECT decision_id, created_at, strategy_name, side, quantity, notional, order_type, status, failure_code,
@@ -60,7 +60,7 @@ FROM trade_decisions WHERE id IN ({_NEWEST}) ORDER BY created_at DESC, id DESC L
 """
 _BY_STATE = "SELECT " + ", ".join(
     f"(SELECT count(*) FROM trade_decisions WHERE {_DECIDED} AND status = '{state}') AS {state}"
-    for state in _STATES
+    for state in DecisionStatus
 )
 _FILLED = """
 f.symbol = :symbol AND f.account = :account AND f.broker = :broker AND f.environment = :environment

@@ -8,6 +8,7 @@ query the store with SQLModel.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,26 +16,20 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from tradelog.domain.status import (
+    Approval,
+    AttemptStatus,
+    BreakKind,
+    ControlScope,
+    DecisionStatus,
+    RequestKind,
+    RequestStatus,
+    RunStatus,
+)
 from tradelog.store.types import Bytes, Exact, Flag, Integer, Moment, Text, Written
 
-RUN_STATES = ("running", "completed", "failed", "aborted", "abandoned")
-DECISION_STATES = ("pending", "executing", "executed", "failed", "cancelled")
-EXECUTION_STATES = (
-    "sending",
-    "accepted",
-    "partially_filled",
-    "filled",
-    "canceled",
-    "expired",
-    "rejected",
-    "replaced",
-    "unknown",
-    "not_sent",
-    "not_accepted",
-)
 
-
-def _in(name: str, column: str, values: tuple[str, ...]) -> CheckConstraint:
+def _in(name: str, column: str, values: Iterable[str]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=name)
 
@@ -42,8 +37,6 @@ def _in(name: str, column: str, values: tuple[str, ...]) -> CheckConstraint:
 def _col(type_: Any, *args: Any, null: bool = False, **kw: Any) -> Any:
     return Field(default=None, sa_column=Column(type_, *args, nullable=null, **kw))
 
-
-REQUEST_STATES = ("pending", "sending", "sent", "done", "refused", "overtaken")
 
 STRICT = {"sqlite_strict": True}
 STRICT_KEYED = {"sqlite_strict": True, "sqlite_with_rowid": False}
@@ -55,7 +48,7 @@ class IngestionRun(SQLModel, table=True):
     __tablename__ = "data_ingestion_runs"
     __table_args__ = (
         UniqueConstraint("run_id", name="uq_runs_run_id"),
-        _in("ck_runs_status", "status", RUN_STATES),
+        _in("ck_runs_status", "status", RunStatus),
         Index("ix_runs_started", "started_at"),
         Index("ix_runs_task", "task_name", "started_at"),
         Index("ix_runs_source", "data_source", "started_at"),
@@ -302,7 +295,7 @@ class TradeDecision(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("decision_id", name="uq_decisions_id"),
         Index("uq_decisions_signal", "signal_id", unique=True, sqlite_where=text("signal_id IS NOT NULL")),
-        _in("ck_decisions_status", "status", DECISION_STATES),
+        _in("ck_decisions_status", "status", DecisionStatus),
         _in("ck_decisions_side", "side", ("buy", "sell")),
         CheckConstraint("(quantity IS NULL) <> (notional IS NULL)", name="ck_decisions_size"),
         Index(
@@ -323,7 +316,7 @@ class TradeDecision(SQLModel, table=True):
         ),
         Index("ix_decisions_client", "client_order_id"),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
-        _in("ck_decisions_approval", "approval", ("approved", "declined")),
+        _in("ck_decisions_approval", "approval", Approval),
         Index(
             "ix_decisions_failed",
             *("broker", "environment", "account", "failure_code", "failed_at", "strategy_name"),
@@ -408,7 +401,7 @@ class TradeExecution(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("execution_id", name="uq_executions_id"),
         UniqueConstraint("decision_id", "attempt_number", name="uq_executions_attempt"),
-        _in("ck_executions_status", "status", EXECUTION_STATES),
+        _in("ck_executions_status", "status", AttemptStatus),
         Index(
             "ix_executions_unsettled",
             *("broker", "environment", "account", "symbol"),
@@ -470,8 +463,8 @@ class OrderRequest(SQLModel, table=True):
     __tablename__ = "order_requests"
     __table_args__ = (
         UniqueConstraint("request_id", name="uq_requests_id"),
-        _in("ck_requests_kind", "kind", ("cancel", "replace")),
-        _in("ck_requests_status", "status", REQUEST_STATES),
+        _in("ck_requests_kind", "kind", RequestKind),
+        _in("ck_requests_status", "status", RequestStatus),
         Index("ix_requests_decision", "decision_id"),
         Index(
             "ix_requests_refused",
@@ -533,7 +526,7 @@ class Halt(SQLModel, table=True):
 
     __tablename__ = "halts"
     __table_args__ = (
-        _in("ck_halts_scope", "scope", ("all", "strategy", "symbol")),
+        _in("ck_halts_scope", "scope", ControlScope),
         Index(
             "uq_halts_open",
             *("broker", "environment", "account", "scope", "subject"),
@@ -608,7 +601,7 @@ class Break(SQLModel, table=True):
     __tablename__ = "breaks"
     __table_args__ = (
         UniqueConstraint("break_id", name="uq_breaks_id"),
-        _in("ck_breaks_kind", "kind", ("position", "fills")),
+        _in("ck_breaks_kind", "kind", BreakKind),
         Index(
             "uq_breaks_open",
             *("broker", "environment", "account", "kind", "subject"),

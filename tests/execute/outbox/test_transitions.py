@@ -488,6 +488,7 @@ def replacing(stage: Stage, **terms: str) -> tuple[str, str, Any]:
 
 def test_a_replacement_that_did_not_get_there_waits_and_its_order_stands(stage: Stage) -> None:
     decision_id, request_id, claim = replacing(stage)
+    stage.set("trade_executions", claim.execution_id, status="sending")
     with stage.tx() as tx:
         transitions.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", moment(7))
     row = stage.row("order_requests", request_id)
