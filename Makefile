@@ -13,7 +13,7 @@ test: .venv/ready
 
 # What starts no process and is quick, with its stores in memory where there is a place: for a first look, and
 # while writing.
-ROOMS := tests/decide tests/execute tests/store tests/test_library.py
+ROOMS := tests/domain tests/decide tests/execute tests/store tests/test_library.py
 QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
 test-quick: .venv/ready
 	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal $(QUICK_TESTS)

@@ -62,7 +62,7 @@ def test_what_cannot_stand_is_refused_by_field(cli: Cli, arguments: tuple[str, .
 @pytest.mark.parametrize("symbol", ["BRK.B", "BTC/USD", "aapl"])
 def test_symbols_as_the_broker_writes_them(writer: Writer, symbol: str) -> None:
     values = {"symbol": symbol, "side": "buy", "quantity": "1", "rationale": {}}
-    assert record.parse(values).order.symbol == symbol.upper()
+    assert record.parse(values).terms.symbol == symbol.upper()
 
 
 def test_ndjson_is_answered_line_by_line(cli: Cli) -> None:

@@ -11,9 +11,8 @@ from tradelog.cli.cancel import tell
 from tradelog.cli.context import load_config
 from tradelog.cli.speaking import carry_out, decision_of, filled, writing
 from tradelog.domain import money
+from tradelog.domain.order import TimeInForce
 from tradelog.errors import UsageError
-
-TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
 
 
 def command(
@@ -40,8 +39,8 @@ def command(
         "stop_price": _number("--stop", stop),
         "time_in_force": tif,
     }
-    if tif is not None and tif not in TIMES_IN_FORCE:
-        raise UsageError(f"--tif {tif!r} is not known", hint=f"one of: {', '.join(TIMES_IN_FORCE)}")
+    if tif is not None and tif not in tuple(TimeInForce):
+        raise UsageError(f"--tif {tif!r} is not known", hint=f"one of: {', '.join(TimeInForce)}")
     if not any(value is not None for value in terms.values()):
         raise UsageError("nothing to change", hint="give --quantity, --limit, --stop or --tif")
     config = load_config()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tradelog.decide import lineage, order
-from tradelog.domain import money
+from tradelog.decide import lineage
+from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
-from tradelog.errors import InvalidDecision
+from tradelog.domain.order import OrderTerms, parse_terms
+from tradelog.errors import InvalidDecision, UsageError
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction, Writer
 
@@ -28,16 +29,18 @@ KEYS = (
 class Decision:
     """A decision to record. ``inputs`` are record version ids; ``rationale`` is a JSON object.
 
-    ``basis`` is the last journal sequence it could see, by default the last one of all.
+    ``basis`` is the last journal sequence it could see, by default the newest. It is submitted before
+    ``expires_at`` (store text, UTC) or not at all.
     """
 
     strategy: str
-    order: order.Order
+    terms: OrderTerms
     rationale: Mapping[str, Any]
     inputs: tuple[int, ...] = ()
     strategy_version: str | None = None
     signal_id: str | None = None
     basis: int | None = None
+    expires_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,13 @@ def parse(values: Mapping[str, Any]) -> Decision:
         type(item) is int and 0 < item < 2**63 for item in inputs
     ):
         raise InvalidDecision("inputs", "must be a list of record version numbers")
-    return Decision(strategy.strip(), order.parse(values), rationale, tuple(sorted(set(inputs))))
+    return Decision(
+        strategy.strip(),
+        parse_terms(values),
+        rationale,
+        tuple(sorted(set(inputs))),
+        expires_at=_moment(values, "expires_at"),
+    )
 
 
 def record(writer: Writer, account: AccountKey, decision: Decision) -> Recorded:
@@ -78,37 +87,33 @@ def record_in(tx: Transaction, account: AccountKey, decision: Decision, *, actor
     runs = lineage.check(tx, decision.inputs)
     # Ours to say, whoever decides: the runs of exactly the versions that are linked below.
     rationale = _encode({**decision.rationale, "data_lineage": {"ingestion_runs": runs}})
-    wanted = decision.order
     intent = {
         "signal_id": decision.signal_id,
         "strategy_name": decision.strategy,
         "strategy_version": decision.strategy_version,
         "actor": actor,
         **account.as_columns(),
-        "symbol": wanted.symbol,
-        "side": wanted.side,
-        "quantity": _number(wanted.quantity),
-        "notional": _number(wanted.notional),
-        "order_type": wanted.order_type,
-        "limit_price": _number(wanted.limit_price),
-        "stop_price": _number(wanted.stop_price),
-        "time_in_force": wanted.time_in_force,
-        "extended_hours": int(wanted.extended_hours),
+        **decision.terms.as_columns(),
         "decision_rationale": rationale,
         "basis": tx.seq if decision.basis is None else decision.basis,
-        "expires_at": wanted.expires_at,
+        "expires_at": decision.expires_at,
         "created_at": tx.now,
     }
-    # Columns that came later are part of an intent, and of its hash, where they are set.
-    trails = {"trail_price": wanted.trail_price, "trail_percent": wanted.trail_percent}
-    intent |= {name: money.to_text(value) for name, value in trails.items() if value is not None}
     decision_id, client_order_id = decisions.insert(tx, intent, decision.inputs)
     tx.journal("decision.recorded", decision_id)
     return Recorded(decision_id, client_order_id)
 
 
-def _number(number: Any) -> str | None:
-    return None if number is None else money.to_text(number)
+def _moment(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidDecision(name, f"{value!r} is no time", hint="such as 2025-12-24T14:30:00Z")
+    try:
+        return clock.to_text(clock.parse_moment(value, clock.MARKET_ZONE))
+    except UsageError as error:
+        raise InvalidDecision(name, error.message, hint=error.hint) from error
 
 
 def _encode(rationale: Mapping[str, Any]) -> str:

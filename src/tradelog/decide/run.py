@@ -13,10 +13,11 @@ from typing import Any
 
 from tradelog.config.schema import Config
 from tradelog.config.values import from_table
-from tradelog.decide import context, order, record, strategies
+from tradelog.decide import context, record, strategies
 from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.domain import clock, ids, money
 from tradelog.domain.account import AccountKey
+from tradelog.domain.order import OrderTerms, parse_terms
 from tradelog.errors import InvalidDecision
 from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
@@ -108,15 +109,15 @@ def _orderable(signal: Signal) -> Signal:
     if not signal.taken:
         return signal
     try:
-        order_of(signal)
+        terms_of(signal)
     except InvalidDecision as error:
         return replace(signal, reason=f"no order can be made of it: {error.message}")
     return signal
 
 
-def order_of(signal: Signal) -> order.Order:
-    """The order that a signal asks for. Raises InvalidDecision."""
-    return order.parse(
+def terms_of(signal: Signal) -> OrderTerms:
+    """The order terms of a signal. Raises InvalidDecision."""
+    return parse_terms(
         {
             "symbol": signal.symbol,
             "side": signal.side,
@@ -183,7 +184,7 @@ def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: S
         run.account,
         record.Decision(
             strategy=run.strategy.name,
-            order=order_of(signal),
+            terms=terms_of(signal),
             rationale=rationale_of(run, run_id, signal),
             inputs=signal.inputs,
             strategy_version=run.strategy.version,

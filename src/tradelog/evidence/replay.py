@@ -148,7 +148,7 @@ def _differences(again: _Again, row: Row, decision: Row | None) -> Iterator[Diff
     if decision is None or not now.taken:
         yield from _between("", json.loads(row["detail"]), _plain(run.detail(now)))
         return
-    wanted = run.order_of(now)
+    wanted = run.terms_of(now)
     for name in ("quantity", "notional", "limit_price", "stop_price"):
         value = getattr(wanted, name)
         yield from _between(name, decision[name], None if value is None else money.to_text(value))

@@ -129,7 +129,7 @@ def test_the_stand_in_refuses_what_alpaca_refuses(
 def test_at_night_a_plain_order_is_accepted_and_queued(fake: FakeAlpaca) -> None:
     fake.is_open = False
     broker = AlpacaBroker(fake.url, *KEYS, connect=1, read=1)
-    order = WireOrder("tl-1", "AAPL", "buy", Decimal(1), None, "market", None, None, "day", False)
+    order = WireOrder(client_order_id="tl-1", symbol="AAPL", side="buy", quantity=Decimal(1))
     assert broker.submit(order).json()["status"] == "accepted"
 
 

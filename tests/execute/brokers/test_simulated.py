@@ -16,7 +16,7 @@ from tradelog.execute.brokers.simulated import SimulatedBroker
 from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.responses import Kind
 
-BUY = WireOrder("tl-1", "AAPL", "buy", Decimal(10), None, "market", None, None, "day", False)
+BUY = WireOrder(client_order_id="tl-1", symbol="AAPL", side="buy", quantity=Decimal(10))
 
 
 @pytest.fixture

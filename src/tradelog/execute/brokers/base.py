@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
 from tradelog.domain import money
+from tradelog.domain.order import OrderTerms
 
 # What is kept of an answer's headers. An allow-list: a secret can only leak through a block-list.
 KEPT_HEADERS = (
@@ -22,27 +23,23 @@ ORDERS_PAGE = 500
 FILLS_PAGE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class WireOrder:
-    """An order as it is sent. ``reference_price`` stays here: it is for simulated fills only."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireOrder(OrderTerms):
+    """The terms of an order with its id, as it is submitted.
+
+    ``reference_price`` stays here: it is for simulated fills only.
+    """
 
     client_order_id: str
-    symbol: str
-    side: str
-    quantity: Decimal | None
-    notional: Decimal | None
-    order_type: str
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    time_in_force: str
-    extended_hours: bool
     reference_price: Decimal | None = None
-    trail_price: Decimal | None = None
-    trail_percent: Decimal | None = None
 
     def body(self) -> dict[str, Any]:
         """The JSON body of POST /v2/orders: numbers as text, without an exponent."""
-        body: dict[str, Any] = {"symbol": self.symbol, "side": self.side, "type": self.order_type}
+        body: dict[str, Any] = {
+            "symbol": self.symbol,
+            "side": str(self.side),
+            "type": str(self.order_type),
+        }
         for name, number in (
             ("qty", self.quantity),
             ("notional", self.notional),
@@ -53,7 +50,7 @@ class WireOrder:
         ):
             if number is not None:
                 body[name] = money.to_text(number)
-        body["time_in_force"] = self.time_in_force
+        body["time_in_force"] = str(self.time_in_force)
         if self.extended_hours:
             body["extended_hours"] = True
         body["client_order_id"] = self.client_order_id

@@ -13,11 +13,10 @@ from typing import Any
 
 from tradelog.config.risk import RiskConfig
 from tradelog.domain import money, symbols
+from tradelog.domain.order import LIMIT_TYPES, is_regular_session
 from tradelog.execute.brokers.base import WireOrder
 
 STALE = "stale_data"
-# Orders that are meant for the time between sessions.
-_BETWEEN = ("opg", "cls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def needs(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
         limits.max_gross_exposure,
     )
     if order.notional is None:
-        is_priced = is_buy and order.order_type in ("limit", "stop_limit")
+        is_priced = is_buy and order.order_type in LIMIT_TYPES
         if not is_priced and (any(item is not None for item in valued) or (limits.buying_power and is_buy)):
             wanted.add("quote")
     elif limits.max_order_quantity is not None or (limits.long_only and not is_buy):
@@ -147,17 +146,12 @@ def needs(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
 
 def keeps_hours(order: WireOrder) -> bool:
     """Whether an order belongs into the regular session."""
-    return is_regular(order.symbol, order.time_in_force, extended_hours=order.extended_hours)
-
-
-def is_regular(symbol: str, time_in_force: str, *, extended_hours: bool) -> bool:
-    """Whether an order of these terms belongs into the regular session: crypto never closes."""
-    return not ("/" in symbol or extended_hours or time_in_force in _BETWEEN)
+    return is_regular_session(order.symbol, order.time_in_force, extended_hours=order.extended_hours)
 
 
 def collared(order: WireOrder) -> Decimal | None:
     """The price of the order that must be near the market: its limit, or the price it was decided at."""
-    if order.order_type in ("limit", "stop_limit"):
+    if order.order_type in LIMIT_TYPES:
         return order.limit_price
     return order.reference_price
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from tradelog.config.risk import RiskConfig
 from tradelog.domain import clock, money
+from tradelog.domain.order import is_regular_session
 from tradelog.execute.brokers import market_hours
-from tradelog.execute.risk import checks, controls
+from tradelog.execute.risk import controls
 from tradelog.execute.session import Line
 
 
@@ -69,7 +70,7 @@ class Ages:
 
     def _opened_after(self, row: Mapping[str, Any], since: str, limits: RiskConfig) -> str:
         """The open that a decision of between the sessions waits for, where it waits; else its own time."""
-        is_regular = checks.is_regular(
+        is_regular = is_regular_session(
             row["symbol"], row["time_in_force"], extended_hours=bool(row["extended_hours"])
         )
         if limits.market_hours != "wait" or not is_regular:

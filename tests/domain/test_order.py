@@ -14,7 +14,8 @@ from tests.fakes.books import Books
 from tests.fakes.direct import DirectBroker
 from tradelog import prices
 from tradelog.config.schema import Config
-from tradelog.decide import order, record
+from tradelog.decide import record
+from tradelog.domain.order import TimeInForce, parse_terms
 from tradelog.errors import InvalidDecision
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.brokers.simulated import SimulatedBroker
@@ -123,13 +124,13 @@ def test_an_order_by_flags_and_by_ndjson_is_the_same(
 def test_what_cannot_be_an_order_names_its_field(values: dict[str, Any], field: str) -> None:
     given = {"symbol": "AAPL", "side": "buy", "quantity": "10"} | values
     with pytest.raises(InvalidDecision) as caught:
-        order.parse(given)
+        parse_terms(given)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("symbol", ["BRK.B", "BTC/USD", "brk.b", "A", "PBR-A"])
 def test_symbols_with_dots_and_slashes_are_fine(symbol: str) -> None:
-    assert order.parse({"symbol": symbol, "side": "buy", "quantity": "1"}).symbol == symbol.upper()
+    assert parse_terms({"symbol": symbol, "side": "buy", "quantity": "1"}).symbol == symbol.upper()
 
 
 def wire(**changes: Any) -> WireOrder:
@@ -209,7 +210,7 @@ def test_what_is_missing_is_told_from_what_is_wrong(
     values: dict[str, object], field: str, message: str
 ) -> None:
     with pytest.raises(InvalidDecision) as refused:
-        order.parse({"symbol": "AAPL", "side": "buy", "quantity": "1"} | values)
+        parse_terms({"symbol": "AAPL", "side": "buy", "quantity": "1"} | values)
     assert (refused.value.field, refused.value.message) == (field, message)
 
 
@@ -219,10 +220,10 @@ def test_what_is_missing_is_told_from_what_is_wrong(
 def test_a_trail_in_percent_is_below_a_hundred_with_two_decimals(percent: str, is_one: bool) -> None:
     values = {"symbol": "AAPL", "side": "sell", "quantity": "1", "order_type": "trailing_stop"}
     if is_one:
-        assert str(order.parse(values | {"trail_percent": percent}).trail_percent) == percent
+        assert str(parse_terms(values | {"trail_percent": percent}).trail_percent) == percent
     else:
         with pytest.raises(InvalidDecision, match="below 100, with two decimals"):
-            order.parse(values | {"trail_percent": percent})
+            parse_terms(values | {"trail_percent": percent})
 
 
 @pytest.mark.parametrize(
@@ -279,14 +280,14 @@ def test_a_trail_is_part_of_what_was_meant(writer: Writer, config: Config, trail
 def test_a_size_has_nine_decimals_of_a_share_or_cents(values: dict[str, str], is_one: bool) -> None:
     given = {"symbol": "AAPL", "side": "buy"} | values
     if is_one:
-        assert order.parse(given)
+        assert parse_terms(given)
     else:
         with pytest.raises(InvalidDecision, match=r"nine decimals|parts of a cent"):
-            order.parse(given)
+            parse_terms(given)
 
 
 @pytest.mark.parametrize("order_type", ["market", "limit"])
-@pytest.mark.parametrize("time_in_force", order.TIMES_IN_FORCE)
+@pytest.mark.parametrize("time_in_force", tuple(TimeInForce))
 def test_extended_hours_take_limit_orders_for_the_day_or_until_cancelled(
     order_type: str, time_in_force: str
 ) -> None:
@@ -294,8 +295,8 @@ def test_extended_hours_take_limit_orders_for_the_day_or_until_cancelled(
     given |= {"order_type": order_type, "time_in_force": time_in_force}
     given |= {"limit_price": "100"} if order_type == "limit" else {}
     if order_type == "limit" and time_in_force in ("day", "gtc"):
-        assert order.parse(given).extended_hours
+        assert parse_terms(given).extended_hours
     else:
         with pytest.raises(InvalidDecision) as refused:
-            order.parse(given)
+            parse_terms(given)
         assert refused.value.field == "extended_hours"
