@@ -20,7 +20,7 @@ from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
-from tradelog.execute.brokers.base import Change, Exchange, WireOrder
+from tradelog.execute.brokers.base import Exchange, OrderChange, WireOrder
 from tradelog.execute.worker import Worker
 from tradelog.store.opening import open_writer
 
@@ -122,7 +122,7 @@ class InstantBroker:
     def cancel(self, broker_order_id: str) -> Exchange:
         raise AssertionError("nothing is cancelled here")
 
-    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+    def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
         raise AssertionError("nothing is replaced here")
 
 

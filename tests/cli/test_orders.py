@@ -205,9 +205,9 @@ def test_a_word_which_order_it_is_brings_it_in(
     other = fake.place(
         {"symbol": "TSLA", "side": "buy", "qty": "3", "type": "market", "time_in_force": "day"}
     )
-    unlike = cli("resolve", decision_id, "--order", other[1]["id"], "--why", "x", **ENVIRONMENT)
-    assert unlike.code == 2
-    assert "symbol is TSLA" in one_line(unlike)
+    replacement_mismatch = cli("resolve", decision_id, "--order", other[1]["id"], "--why", "x", **ENVIRONMENT)
+    assert replacement_mismatch.code == 2
+    assert "symbol is TSLA" in one_line(replacement_mismatch)
     order_id = next(iter(fake.orders))
     said = cli("resolve", decision_id, "--order", order_id, "--why", "I see it there", **ENVIRONMENT)
     assert said.code == 0, said.err

@@ -139,7 +139,7 @@ def _change_something(config: Config, chance: random.Random) -> None:
     if rows:
         try:
             with writer.transaction() as tx:
-                cancel_replace.ask_cancel(tx, chance.choice(rows)[0], "kill -9", "test")
+                cancel_replace.request_cancel(tx, chance.choice(rows)[0], "kill -9", "test")
         except UsageError:
             pass
     writer.close()

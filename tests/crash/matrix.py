@@ -119,11 +119,11 @@ class Life:
 
     def cancel(self, decision_id: str) -> None:
         with self.writer.transaction() as tx:
-            cancel_replace.ask_cancel(tx, decision_id, "test", "test")
+            cancel_replace.request_cancel(tx, decision_id, "test", "test")
 
     def replace(self, decision_id: str, **terms: Any) -> None:
         with self.writer.transaction() as tx:
-            cancel_replace.ask_replace(tx, decision_id, terms, "test", "test")
+            cancel_replace.request_replace(tx, decision_id, terms, "test", "test")
 
     def decision(self) -> str:
         with self.writer.reading() as connection:
@@ -156,10 +156,10 @@ def recover(config: Config, books: Books, seen: list[Any]) -> str:
             if is_quiet(life):
                 break
             go(10)
-            life.worker.line.paused_until = 0.0
+            life.worker.session.paused_until = 0.0
         life.worker.reconcile()
         life.worker.finish()
-        return life.worker.line.worker_id
+        return life.worker.session.worker_id
 
 
 def is_quiet(life: Life) -> bool:

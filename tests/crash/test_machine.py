@@ -81,7 +81,7 @@ class Trading(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def drain(self, who: int) -> None:
-        self.lives[who].worker.line.paused_until = 0.0
+        self.lives[who].worker.session.paused_until = 0.0
         self.lives[who].worker.drain()
 
     @rule(who=st.integers(0, 1))
@@ -111,7 +111,7 @@ class Trading(RuleBasedStateMachine):
     def the_other_works_while_this_one_is_at_the_broker(self) -> None:
         """The first is stopped in the middle of a call for longer than its lease."""
         first, second = self.lives
-        first.worker.line.paused_until = 0.0
+        first.worker.session.paused_until = 0.0
         tick, done = first.broker._tick, []
 
         def interrupted(what: str) -> None:
@@ -119,7 +119,7 @@ class Trading(RuleBasedStateMachine):
             if what in ("after POST", "before POST") and not done:
                 done.append(what)
                 driving.go(61)
-                second.worker.line.paused_until = 0.0
+                second.worker.session.paused_until = 0.0
                 second.worker.drain()
                 second.worker.poll()
 
@@ -170,7 +170,7 @@ class Trading(RuleBasedStateMachine):
     def reconcile_twice(self, who: int) -> None:
         """Invariant 12."""
         self.lives[who].broker.faults.clear()
-        self.lives[who].worker.line.paused_until = 0.0
+        self.lives[who].worker.session.paused_until = 0.0
         self.lives[who].worker.reconcile()
         self.lives[who].worker.reconcile()
         before = self._rows()

@@ -46,5 +46,5 @@ def settle(worker: Worker, writer: Writer, decision_id: str, *, seconds: float =
         if has_ended(writer, decision_id):
             break
         go(seconds)
-        worker.line.paused_until = 0.0
+        worker.session.paused_until = 0.0
     return state(writer, decision_id)

@@ -72,7 +72,7 @@ class Stage:
         decision = self.row("trade_decisions", decision_id)
         with self.tx() as tx:
             own = columns.pop("client_order_id", decision["client_order_id"])
-            execution_id, _ = claims.new_execution(tx, decision, own, status=status, **columns)
+            execution_id, _ = claims.insert_attempt(tx, decision, own, status=status, **columns)
         self.set("trade_decisions", decision_id, status="executing")
         return execution_id
 
@@ -104,7 +104,7 @@ class Stage:
     def claim(self, decision_id: str, worker_id: str = "wrk_me") -> Claim:
         with self.tx() as tx:
             decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-            return claims.claim(tx, decision, worker_id, LEASE, Decimal(1000))
+            return claims.claim_decision(tx, decision, worker_id, LEASE, Decimal(1000))
 
     def call(self, execution_id: str | None, purpose: str, **more: Any) -> None:
         """An exchange of an attempt, kept as the worker keeps it."""
@@ -113,7 +113,7 @@ class Stage:
         values = {"method": "GET", "url": "u", "request_body": None, "status": 200, "body": b"{}"}
         values |= {"started_at": moment(), "ended_at": moment()} | more
         with self.tx() as tx:
-            transitions.log_call(tx, Exchange(**values), purpose, execution_id)
+            transitions.record_exchange(tx, Exchange(**values), purpose, execution_id)
 
     def worker(self, **risk: Any) -> Worker:
         config = replace(self.config, risk=replace(self.config.risk, **risk))

@@ -26,7 +26,7 @@ from tradelog.config.schema import Config
 from tradelog.errors import StoreError, StoreLocked, StoreUnwritable
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.outbox import claims
-from tradelog.execute.worker import DEEP, Worker
+from tradelog.execute.worker import DEEP_QUEUE, Worker
 from tradelog.store.opening import open_writer
 from tradelog.store.writer import Writer
 
@@ -78,16 +78,16 @@ def test_a_worker_that_slept_past_its_lease_sends_nothing(
 ) -> None:
     """Fenced before the call as well as after it: what was claimed long ago may be somebody else's."""
     decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     go(60)
     other = Worker(writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), config)
-    other.line.register()
+    other.session.register()
     with writer.transaction() as tx:
-        taken = claims.unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
+        taken = claims.claim_unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
     assert taken is not None
     journal = scalar(writer, "SELECT body FROM trade_decisions, journal ORDER BY seq DESC LIMIT 1")
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert fake.posts() == []
     assert scalar(writer, "SELECT status FROM trade_executions") == "unknown"
     assert scalar(writer, "SELECT lease_owner FROM trade_decisions") == other.worker_id
@@ -102,16 +102,16 @@ def test_a_lost_lease_writes_no_outcome_though_the_broker_answered(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     decision_id = decide()
-    submit = worker.line.broker.submit
+    submit = worker.session.broker.submit
 
     def slow(order: Any) -> Any:
         answer = submit(order)
         with writer.transaction() as tx:
             row = tx.dicts("SELECT * FROM trade_decisions")[0]
-            claims.take_lease(tx, row, "wrk_other", timedelta(seconds=60))
+            claims.acquire_lease(tx, row, "wrk_other", timedelta(seconds=60))
         return answer
 
-    worker.line.broker.submit = slow  # type: ignore[method-assign]
+    worker.session.broker.submit = slow  # type: ignore[method-assign]
     worker.drain()
     assert state(writer, decision_id)[:2] == ("executing", "sending")
     assert scalar(writer, "SELECT alpaca_order_id FROM trade_executions") is None
@@ -333,7 +333,7 @@ def test_a_command_that_hangs_or_fails_blocks_nothing(
 def test_a_deep_queue_is_told_of_until_it_is_not(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
-    for number in range(DEEP + 1):
+    for number in range(DEEP_QUEUE + 1):
         decide(symbol=f"S{number}", quantity="1")
     worker.heartbeat()
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'queue_depth'") == 1

@@ -14,16 +14,16 @@ from tests.fakes.direct import Fault
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.amend import cancel_replace
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.outbox.responses import Kind, Verdict
+from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.session import (
-    MOST_SECONDS_ASKED,
-    MOST_SECONDS_BETWEEN,
+    MAX_BACKOFF_SECONDS,
+    MAX_REQUESTED_WAIT_SECONDS,
     OUTAGE,
-    RESERVED,
+    RESERVED_REQUESTS,
     THROTTLED_SECONDS,
-    Line,
-    Patience,
-    wait_asked,
+    BrokerSession,
+    KeyedBackoff,
+    requested_wait,
 )
 from tradelog.execute.worker import Worker
 
@@ -47,8 +47,8 @@ def limited(remaining: str | None, reset: float | str | None) -> Exchange:
 
 
 @pytest.fixture
-def line(stage: Stage) -> Line:
-    return Line(stage.writer, stage.broker, stage.config)
+def line(stage: Stage) -> BrokerSession:
+    return BrokerSession(stage.writer, stage.broker, stage.config)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     return found
 
 
-def test_a_call_takes_no_longer_than_its_two_time_outs(line: Line) -> None:
+def test_a_call_takes_no_longer_than_its_two_time_outs(line: BrokerSession) -> None:
     assert line.call_seconds == 2.0
 
 
@@ -72,23 +72,23 @@ def test_a_call_takes_no_longer_than_its_two_time_outs(line: Line) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "is_open"), [(4.999, False), (5, True), (5.001, True)])
-def test_a_pause_ends_by_elapsed_time(line: Line, seconds: float, is_open: bool) -> None:
+def test_a_pause_ends_by_elapsed_time(line: BrokerSession, seconds: float, is_open: bool) -> None:
     line.pause(5)
     go(seconds)
-    assert line.is_open() is is_open
-    assert line.is_open(spare=True) is is_open
+    assert line.may_request() is is_open
+    assert line.may_request(keep_reserve=True) is is_open
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one(line: Line) -> None:
+def test_a_shorter_pause_does_not_end_a_longer_one(line: BrokerSession) -> None:
     line.pause(60)
     line.pause(1)
     go(30)
-    assert not line.is_open()
+    assert not line.may_request()
 
 
-def test_a_session_that_is_stopping_is_closed(line: Line) -> None:
+def test_a_session_that_is_stopping_is_closed(line: BrokerSession) -> None:
     line.stopping.set()
-    assert not line.is_open()
+    assert not line.may_request()
 
 
 # Rate limit.
@@ -99,21 +99,21 @@ def test_a_session_that_is_stopping_is_closed(line: Line) -> None:
     [
         ("0", False, False),
         ("1", True, False),
-        (str(RESERVED), True, False),
-        (str(RESERVED + 1), True, True),
+        (str(RESERVED_REQUESTS), True, False),
+        (str(RESERVED_REQUESTS + 1), True, True),
         ("199", True, True),
     ],
 )
 def test_the_last_requests_of_a_window_are_kept_for_orders(
-    line: Line, remaining: str, orders: bool, questions: bool
+    line: BrokerSession, remaining: str, orders: bool, questions: bool
 ) -> None:
-    line.hear(limited(remaining, 30))
-    assert (line.is_open(), line.is_open(spare=True)) == (orders, questions)
+    line.observe(limited(remaining, 30))
+    assert (line.may_request(), line.may_request(keep_reserve=True)) == (orders, questions)
     go(30)
     # The window is over only after the second that the broker named.
-    assert line.is_open(spare=True) is questions
+    assert line.may_request(keep_reserve=True) is questions
     go(0.001)
-    assert (line.is_open(), line.is_open(spare=True)) == (True, True)
+    assert (line.may_request(), line.may_request(keep_reserve=True)) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -123,26 +123,28 @@ def test_the_last_requests_of_a_window_are_kept_for_orders(
         *(("٣", 30), ("0", "1" * 13), ("0.5", 30)),
     ],
 )
-def test_headers_that_are_no_limit_close_nothing(line: Line, remaining: str | None, reset: Any) -> None:
-    line.hear(limited(remaining, reset))
-    assert line.is_open(spare=True)
+def test_headers_that_are_no_limit_close_nothing(
+    line: BrokerSession, remaining: str | None, reset: Any
+) -> None:
+    line.observe(limited(remaining, reset))
+    assert line.may_request(keep_reserve=True)
 
 
-def test_a_limit_that_resets_in_years_is_no_longer_than_a_wait_may_be(line: Line) -> None:
-    line.hear(limited("0", "9" * 12))
-    assert not line.is_open()
-    go(MOST_SECONDS_ASKED)
-    assert not line.is_open()
+def test_a_limit_that_resets_in_years_is_no_longer_than_a_wait_may_be(line: BrokerSession) -> None:
+    line.observe(limited("0", "9" * 12))
+    assert not line.may_request()
+    go(MAX_REQUESTED_WAIT_SECONDS)
+    assert not line.may_request()
     go(0.001)
-    assert line.is_open()
+    assert line.may_request()
 
 
-def test_a_limit_without_headers_pauses_every_symbol(line: Line) -> None:
-    line.hear(answer(429))
+def test_a_limit_without_headers_pauses_every_symbol(line: BrokerSession) -> None:
+    line.observe(answer(429))
     go(THROTTLED_SECONDS - 0.001)
-    assert not line.is_open()
+    assert not line.may_request()
     go(0.001)
-    assert line.is_open()
+    assert line.may_request()
 
 
 @pytest.mark.parametrize(
@@ -151,13 +153,13 @@ def test_a_limit_without_headers_pauses_every_symbol(line: Line) -> None:
         ({}, THROTTLED_SECONDS),
         ({"retry_after": "7"}, 7),
         ({"retry_after": "0"}, 0),
-        ({"retry_after": "86400"}, MOST_SECONDS_ASKED),
+        ({"retry_after": "86400"}, MAX_REQUESTED_WAIT_SECONDS),
         ({"retry_after": "soon"}, THROTTLED_SECONDS),
         ({"retry_after": "7", "x_ratelimit_reset": "+20"}, 7),
         # A second more than the broker says, and up to half a second by lot.
         ({"x_ratelimit_reset": "+20"}, 21.5),
         ({"x_ratelimit_reset": "-20"}, 1.5),
-        ({"x_ratelimit_reset": "+86400"}, MOST_SECONDS_ASKED),
+        ({"x_ratelimit_reset": "+86400"}, MAX_REQUESTED_WAIT_SECONDS),
         ({"x_ratelimit_reset": "x"}, THROTTLED_SECONDS),
     ],
 )
@@ -168,7 +170,7 @@ def test_the_wait_that_a_broker_asks_for(
     reset = given.get("x_ratelimit_reset", "")
     if reset[:1] in ("+", "-"):
         given["x_ratelimit_reset"] = str(int(now().timestamp()) + int(reset))
-    assert wait_asked(answer(429, **given)) == seconds
+    assert requested_wait(answer(429, **given)) == seconds
     assert drawn == ([(1.0, 1.5)] if "retry_after" not in given and reset not in ("", "x") else [])
 
 
@@ -176,67 +178,73 @@ def test_the_wait_that_a_broker_asks_for(
 
 
 @pytest.mark.parametrize("status", [None, 500, 503])
-def test_several_answers_in_a_row_that_prove_nothing_are_an_outage(line: Line, status: int | None) -> None:
+def test_several_answers_in_a_row_that_prove_nothing_are_an_outage(
+    line: BrokerSession, status: int | None
+) -> None:
     for _ in range(OUTAGE - 1):
-        line.hear(answer(status))
-        assert line.is_open()
-    line.hear(answer(status))
-    assert not line.is_open()
+        line.observe(answer(status))
+        assert line.may_request()
+    line.observe(answer(status))
+    assert not line.may_request()
 
 
 @pytest.mark.parametrize("status", [400, 404, 418, 499])
-def test_an_answer_that_is_about_one_order_is_no_outage(line: Line, status: int) -> None:
+def test_an_answer_that_is_about_one_order_is_no_outage(line: BrokerSession, status: int) -> None:
     for _ in range(OUTAGE + 2):
-        line.hear(answer(status, body=b"<html>"))
-    assert line.is_open()
+        line.observe(answer(status, body=b"<html>"))
+    assert line.may_request()
 
 
-def test_one_clear_answer_ends_the_count(line: Line) -> None:
+def test_one_clear_answer_ends_the_count(line: BrokerSession) -> None:
     for _ in range(2):
         for _ in range(OUTAGE - 1):
-            line.hear(answer(500))
-        line.hear(answer(200))
-    assert line.is_open()
+            line.observe(answer(500))
+        line.observe(answer(200))
+    assert line.may_request()
 
 
-def test_a_request_that_could_not_leave_pauses_at_once(line: Line) -> None:
-    line.hear(answer(None, sent=False), Verdict(Kind.NOT_SENT, "no route"))
-    assert not line.is_open()
+def test_a_request_that_could_not_leave_pauses_at_once(line: BrokerSession) -> None:
+    line.observe(answer(None, sent=False), Classification(ResponseKind.NOT_SENT, "no route"))
+    assert not line.may_request()
 
 
-@pytest.mark.parametrize("verdict", [None, Verdict(Kind.BAD_KEYS, "the verdict's words")])
-def test_refused_keys_end_the_work_in_the_broker_s_words(line: Line, verdict: Verdict | None) -> None:
+@pytest.mark.parametrize(
+    "classification", [None, Classification(ResponseKind.BAD_KEYS, "the verdict's words")]
+)
+def test_refused_keys_end_the_work_in_the_broker_s_words(
+    line: BrokerSession, classification: Classification | None
+) -> None:
     exchange = answer(401, body=b'{"message": "the answer\'s words"}')
-    words = "the answer's words" if verdict is None else "the verdict's words"
+    words = "the answer's words" if classification is None else "the verdict's words"
     with pytest.raises(BrokerRefusesUs, match=words):
-        line.hear(exchange, verdict)
+        line.observe(exchange, classification)
 
 
 # Backoff.
 
 
 def test_backoff_doubles_up_to_a_minute_and_is_drawn_by_lot(
-    line: Line, drawn: list[tuple[float, float]]
+    line: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
     for _ in range(14):
         line.backoff()
     bounds = [high for _, high in drawn]
-    assert bounds == [1, 2, 4, 8, 16, 32, *[MOST_SECONDS_BETWEEN] * 8]
+    assert bounds == [1, 2, 4, 8, 16, 32, *[MAX_BACKOFF_SECONDS] * 8]
     assert {low for low, _ in drawn} == {0.5}
-    line.hear(answer(200))
+    line.observe(answer(200))
     line.backoff()
     assert drawn[-1] == (0.5, 1)
 
 
 def test_what_did_not_get_there_is_sent_again_after_backoff_or_the_wait_asked_for(
-    line: Line, drawn: list[tuple[float, float]]
+    line: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
     assert line.retry_at(answer(429, retry_after="7"), moment()) == moment(7)
     assert line.retry_at(answer(None, sent=False), moment()) == moment(1)
 
 
 def test_a_thing_that_fails_is_asked_for_less_and_less_often_and_no_other(stage: Stage) -> None:
-    patience = Patience(10.0)
+    patience = KeyedBackoff(10.0)
     for seconds in (1, 2, 4, 8, 10, 10):
         patience.failed("a")
         assert patience.waiting() == ["a"]
@@ -259,21 +267,21 @@ def test_a_thing_that_fails_is_asked_for_less_and_less_often_and_no_other(stage:
 
 
 def test_failures_without_end_do_not_overflow(stage: Stage) -> None:
-    patience = Patience()
+    patience = KeyedBackoff()
     for _ in range(2000):
         patience.failed("a")
-    go(MOST_SECONDS_BETWEEN)
+    go(MAX_BACKOFF_SECONDS)
     assert patience.is_due("a")
 
 
 # Account binding.
 
 
-def test_the_account_is_asked_for_once_and_nothing_leaves_before(stage: Stage, line: Line) -> None:
+def test_the_account_is_asked_for_once_and_nothing_leaves_before(stage: Stage, line: BrokerSession) -> None:
     stage.broker.faults.append(Fault("GET", status=500))
-    assert not line.bind()
-    assert line.bind()
-    assert line.bind()
+    assert not line.ensure_bound()
+    assert line.ensure_bound()
+    assert line.ensure_bound()
     assert len(stage.broker.seen) == 2
     assert stage.value("SELECT account_number FROM broker_accounts") == "PA123456789"
 
@@ -282,11 +290,11 @@ def test_the_account_is_asked_for_once_and_nothing_leaves_before(stage: Stage, l
 def test_a_worker_compares_clocks_and_a_command_does_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, role: str, measured: int
 ) -> None:
-    line = Line(stage.writer, stage.broker, stage.config, role)
+    line = BrokerSession(stage.writer, stage.broker, stage.config, role)
     line.register()
     told = answer(200, body=b'{"account_number": "PA1"}', date="Wed, 06 Mar 2041 17:00:00 GMT")
     monkeypatch.setattr(stage.broker, "account", lambda: told)
-    assert line.bind()
+    assert line.ensure_bound()
     assert stage.value("SELECT count(*) FROM clock_offsets") == measured
 
 
@@ -299,32 +307,32 @@ def test_cancel_and_replace_bind_the_account_first(stage: Stage, command: str) -
     stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     with stage.tx() as tx:
         if command == "cancel":
-            cancel_replace.ask_cancel(tx, decision_id, None, "ann")
+            cancel_replace.request_cancel(tx, decision_id, None, "ann")
         else:
-            cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+            cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
     stage.books.account_number = "PA2"
     other = Worker(stage.writer, stage.broker, stage.config, "cancel")
     with pytest.raises(BrokerRefusesUs, match="PA1"):
-        other.changes.carry_out()
+        other.cancel_replace.process()
     assert not [item for item in stage.broker.seen if item[0] in ("DELETE", "PATCH")]
     stage.broker.seen.clear()
     stage.broker.faults.append(Fault("GET", status=500))
     stage.books.account_number = "PA1"
     unbound = Worker(stage.writer, stage.broker, stage.config, "cancel")
-    unbound.changes.carry_out()
+    unbound.cancel_replace.process()
     assert [path for _, path, _ in stage.broker.seen] == ["/v2/account"]
-    assert not unbound.line.is_open()
+    assert not unbound.session.may_request()
 
 
 def test_a_session_signs_off_for_itself(stage: Stage) -> None:
-    first, second = (Line(stage.writer, stage.broker, stage.config) for _ in range(2))
+    first, second = (BrokerSession(stage.writer, stage.broker, stage.config) for _ in range(2))
     first.register()
     second.register()
     go(7)
     first.heartbeat()
-    first.hear(answer(200), quiet=True)
-    first.hear(answer(200))
-    first.sign_off()
+    first.observe(answer(200), quiet=True)
+    first.observe(answer(200))
+    first.deregister()
     rows = {
         row["worker_id"]: (row["heartbeat_at"], row["stopped_at"], row["quiet_calls"])
         for row in stage.rows("SELECT * FROM workers")

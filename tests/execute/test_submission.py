@@ -16,10 +16,10 @@ from tradelog.domain import clock
 from tradelog.execute.amend import cancel_replace
 from tradelog.execute.outbox import claims
 from tradelog.execute.outbox.claims import Claim
-from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.outbox.responses import ResponseKind
 from tradelog.execute.risk import controls
-from tradelog.execute.session import MOST_SECONDS_BETWEEN
-from tradelog.execute.submission import LOOKUPS, MOST_SENDS, SLICE_SECONDS
+from tradelog.execute.session import MAX_BACKOFF_SECONDS
+from tradelog.execute.submission import LOOKUPS, MAX_SUBMISSIONS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
 LIMIT = {"order_type": "limit", "limit_price": "100"}
@@ -39,7 +39,7 @@ def halt(stage: Stage, scope: str = "all", subject: str = "") -> None:
 
 def lost(stage: Stage, worker: Worker, **changes_: Any) -> Claim:
     """A claim whose request left, and of which the broker has no trace."""
-    claim = stage.claim(stage.decide(**changes_), worker.line.worker_id)
+    claim = stage.claim(stage.decide(**changes_), worker.session.worker_id)
     stage.call(claim.execution_id, "submit", status=None, error="timed out")
     stage.set("trade_executions", claim.execution_id, status="unknown", error_message="timed out")
     return claim
@@ -53,11 +53,11 @@ def test_a_halt_between_claim_and_request_sends_nothing(stage: Stage, scope: str
     """On the main path: the claim is committed, the request is not on the wire yet."""
     worker = stage.worker()
     decision_id = stage.decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage, scope, subject)
     stage.broker.seen.clear()
-    assert worker.sender._send(claim, goes_on=True) is None
+    assert worker.submitter._send(claim, goes_on=True) is None
     assert not requests(stage, "POST")
     row, attempt = (
         stage.row("trade_decisions", decision_id),
@@ -72,10 +72,10 @@ def test_a_halt_between_claim_and_request_sends_nothing(stage: Stage, scope: str
 def test_a_halt_of_something_else_holds_nothing_back(stage: Stage, scope: str, subject: str) -> None:
     worker = stage.worker()
     stage.decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage, scope, subject)
-    worker.sender._send(claim, goes_on=False)
+    worker.submitter._send(claim, goes_on=False)
     assert len(requests(stage, "POST")) == 1
 
 
@@ -84,7 +84,7 @@ def test_a_halt_after_a_first_send_leaves_it_unknown(stage: Stage) -> None:
     worker = stage.worker()
     claim = lost(stage, worker)
     halt(stage)
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert not requests(stage, "POST")
     row, attempt = (
         stage.row("trade_decisions", claim.decision_id),
@@ -101,15 +101,15 @@ def test_a_halt_after_a_first_send_leaves_it_unknown(stage: Stage) -> None:
 def test_whoever_lost_the_lease_during_a_halt_writes_nothing(stage: Stage, how: str) -> None:
     worker = stage.worker()
     decision_id = stage.decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage)
     with stage.tx() as tx:
-        claims.take_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
+        claims.acquire_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
     if how == "send":
-        worker.sender.send(claim)
+        worker.submitter.send(claim)
     else:
-        worker.sender._send(claim, goes_on=False)
+        worker.submitter._send(claim, goes_on=False)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "sending"
 
@@ -120,9 +120,9 @@ def test_whoever_lost_the_lease_during_a_halt_writes_nothing(stage: Stage, how: 
 def test_a_request_leaves_only_while_the_lease_covers_it(stage: Stage, seconds: float, leaves: bool) -> None:
     """A lease of 5 s and a call of 2 s at most: what was claimed more than 3 s ago may be somebody else's."""
     worker = stage.worker()
-    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    claim = stage.claim(stage.decide(), worker.session.worker_id)
     go(seconds)
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert len(requests(stage, "POST")) == int(leaves)
     if not leaves:
         (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", claim.execution_id)
@@ -136,10 +136,10 @@ def test_a_replacement_that_came_too_late_is_named_by_its_method(stage: Stage) -
     old = stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     new = stage.attempt(decision_id, "unknown", client_order_id="tl-2", replaces=old, limit_price="101")
     with stage.tx() as tx:
-        claim = claims.take_over(tx, new, worker.line.worker_id, LEASE)
+        claim = claims.take_over_attempt(tx, new, worker.session.worker_id, LEASE)
     stage.set("trade_executions", new, status="sending")
     go(60)
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert not requests(stage, "PATCH")
     (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", new)
     assert call["method"] == "PATCH"
@@ -151,10 +151,10 @@ def test_an_answer_that_is_another_order_proves_nothing(stage: Stage, changes_: 
     stage.books.reply_changes = changes_
     worker = stage.worker()
     decision_id = stage.decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     stage.books.hidden = 9
-    worker.sender._send(claim, goes_on=False)
+    worker.submitter._send(claim, goes_on=False)
     attempt = stage.row("trade_executions", claim.execution_id)
     assert (attempt["status"], attempt["alpaca_order_id"]) == ("unknown", None)
     assert "another order" in stage.rows("SELECT message FROM alerts")[0]["message"]
@@ -170,7 +170,7 @@ def test_a_look_up_that_finds_another_order_is_for_a_person(stage: Stage, change
         **{"type": "market", "qty": "10", "status": "accepted", "filled_qty": "0", **changes_},
     }
     stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(order).encode()))
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     row = stage.row("trade_decisions", claim.decision_id)
     assert "the broker has another order under our id" in row["needs_attention"]
     assert stage.row("trade_executions", claim.execution_id)["alpaca_order_id"] is None
@@ -205,8 +205,8 @@ def test_an_order_in_an_answer_is_one_of_its_submission(stage: Stage) -> None:
         *((count, STEP) for count in range(LOOKUPS + 1)),
         (LOOKUPS + 1, 2 * STEP),
         (LOOKUPS + 2, 4 * STEP),
-        (LOOKUPS + 3, MOST_SECONDS_BETWEEN),
-        (LOOKUPS + 20, MOST_SECONDS_BETWEEN),
+        (LOOKUPS + 3, MAX_BACKOFF_SECONDS),
+        (LOOKUPS + 20, MAX_BACKOFF_SECONDS),
     ],
 )
 def test_an_unknown_is_asked_about_ever_less_often(stage: Stage, asked: int, seconds: float) -> None:
@@ -219,7 +219,7 @@ def test_an_unknown_is_asked_about_ever_less_often(stage: Stage, asked: int, sec
         stage.call(other.execution_id, "lookup" if number % 2 else "submit", status=404, body=NOT_FOUND)
     stage.call(claim.execution_id, "poll")
     with stage.tx() as tx:
-        assert worker.sender._ask_at(tx, claim) == moment(seconds)
+        assert worker.submitter._next_lookup_at(tx, claim) == moment(seconds)
 
 
 def test_the_pauses_begin_anew_with_each_send(stage: Stage) -> None:
@@ -229,17 +229,17 @@ def test_the_pauses_begin_anew_with_each_send(stage: Stage) -> None:
         stage.call(claim.execution_id, "lookup", status=404, body=NOT_FOUND)
     stage.call(claim.execution_id, "submit", status=None, error="timed out")
     with stage.tx() as tx:
-        assert worker.sender._ask_at(tx, claim) == moment(STEP)
+        assert worker.submitter._next_lookup_at(tx, claim) == moment(STEP)
 
 
 def test_a_grace_period_that_is_long_is_not_cut_short(stage: Stage) -> None:
     worker = stage.worker()
     claim = lost(stage, worker)
-    worker.line.config = replace(
+    worker.session.config = replace(
         stage.config, worker=replace(stage.config.worker, unknown_grace_seconds=1000)
     )
     with stage.tx() as tx:
-        assert worker.sender._ask_at(tx, claim) == moment(250)
+        assert worker.submitter._next_lookup_at(tx, claim) == moment(250)
 
 
 # When the broker has no trace of it.
@@ -275,7 +275,7 @@ def test_not_found_counts_by_the_broker_s_own_word_over_the_whole_grace_period(
     for _ in range(count):
         values = {"purpose": "lookup", "status": 404, "body": NOT_FOUND} | more
         stage.call(claim.execution_id, **values)
-    assert worker.sender._is_gone(claim) is is_gone
+    assert worker.submitter._is_absent(claim) is is_gone
 
 
 def test_not_found_of_another_order_does_not_count(stage: Stage) -> None:
@@ -283,8 +283,8 @@ def test_not_found_of_another_order_does_not_count(stage: Stage) -> None:
     claim, other = lost(stage, worker), lost(stage, worker, symbol="MSFT")
     go(50)
     look_ups(stage, other, LOOKUPS)
-    assert not worker.sender._is_gone(claim)
-    assert worker.sender._is_gone(other)
+    assert not worker.submitter._is_absent(claim)
+    assert worker.submitter._is_absent(other)
 
 
 def test_not_found_before_the_last_send_does_not_count(stage: Stage) -> None:
@@ -296,11 +296,11 @@ def test_not_found_before_the_last_send_does_not_count(stage: Stage) -> None:
     go(1)
     stage.call(claim.execution_id, "submit", status=None, error="timed out")
     go(50)
-    assert not worker.sender._is_gone(claim)
+    assert not worker.submitter._is_absent(claim)
     # Another order's send is not ours.
-    assert worker.sender._is_gone(other)
+    assert worker.submitter._is_absent(other)
     look_ups(stage, claim, LOOKUPS)
-    assert worker.sender._is_gone(claim)
+    assert worker.submitter._is_absent(claim)
 
 
 def test_a_second_send_that_left_no_word_counts_from_its_moment(stage: Stage) -> None:
@@ -312,9 +312,9 @@ def test_a_second_send_that_left_no_word_counts_from_its_moment(stage: Stage) ->
     stage.set("trade_executions", claim.execution_id, resent_at=moment())
     go(39)
     look_ups(stage, claim, LOOKUPS)
-    assert not worker.sender._is_gone(claim)
+    assert not worker.submitter._is_absent(claim)
     go(1)
-    assert worker.sender._is_gone(claim)
+    assert worker.submitter._is_absent(claim)
 
 
 # The same id once more.
@@ -328,13 +328,13 @@ def gone(stage: Stage, worker: Worker, sends: int = 1, **changes_: Any) -> Claim
     go(50)
     look_ups(stage, claim, LOOKUPS)
     with stage.tx() as tx:
-        return claims.take_over(tx, claim.execution_id, worker.line.worker_id, LEASE)
+        return claims.take_over_attempt(tx, claim.execution_id, worker.session.worker_id, LEASE)
 
 
 def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     ((_, _, body),) = [item for item in stage.broker.seen if item[0] == "POST"]
     assert json.loads(body)["client_order_id"] == claim.order.client_order_id
     row = stage.row("trade_decisions", claim.decision_id)
@@ -342,11 +342,11 @@ def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
     assert (row["retry_count"], attempt["resent_at"], len(stage.books.orders)) == (1, moment(), 1)
 
 
-@pytest.mark.parametrize(("sends", "is_sent"), [(MOST_SENDS - 1, True), (MOST_SENDS, False)])
+@pytest.mark.parametrize(("sends", "is_sent"), [(MAX_SUBMISSIONS - 1, True), (MAX_SUBMISSIONS, False)])
 def test_it_is_sent_so_often_and_then_a_person_is_asked(stage: Stage, sends: int, is_sent: bool) -> None:
     worker = stage.worker()
     claim = gone(stage, worker, sends)
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert len(requests(stage, "POST")) == int(is_sent)
     if not is_sent:
         row = stage.row("trade_decisions", claim.decision_id)
@@ -359,7 +359,7 @@ def test_what_waits_for_a_person_is_not_sent_again(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     stage.set("trade_decisions", claim.decision_id, needs_attention="a person is to say")
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
 
@@ -370,9 +370,9 @@ def test_what_somebody_wants_cancelled_is_given_up(stage: Stage, waits: str | No
     worker = stage.worker()
     claim = gone(stage, worker)
     with stage.tx() as tx:
-        cancel_replace.ask_cancel(tx, claim.decision_id, "no more", "ann")
+        cancel_replace.request_cancel(tx, claim.decision_id, "no more", "ann")
     stage.set("trade_decisions", claim.decision_id, needs_attention=waits)
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     row = stage.row("trade_decisions", claim.decision_id)
     attempt = stage.row("trade_executions", claim.execution_id)
@@ -387,7 +387,7 @@ def test_an_id_that_was_refused_as_taken_is_never_sent_again(stage: Stage) -> No
     stage.call(claim.execution_id, "submit", status=422, body=taken)
     go(50)
     look_ups(stage, claim, LOOKUPS)
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
 
@@ -397,7 +397,7 @@ def test_what_is_halted_goes_back_to_where_it_waited(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     halt(stage, "strategy", "manual")
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_decisions", claim.decision_id)["status"] == "pending"
     assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
@@ -407,7 +407,7 @@ def test_a_broker_that_takes_an_id_twice_is_not_asked_twice(stage: Stage) -> Non
     worker = stage.worker()
     claim = gone(stage, worker)
     stage.broker.rejects_duplicate_ids = False  # type: ignore[misc]
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     assert (
         "would take the same id twice" in stage.row("trade_decisions", claim.decision_id)["needs_attention"]
@@ -421,7 +421,7 @@ def test_the_last_refusal_ends_it_once_the_broker_has_no_trace(stage: Stage) -> 
     stage.call(claim.execution_id, "submit", status=403, body=refusal)
     go(50)
     look_ups(stage, claim, LOOKUPS)
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
     row = stage.row("trade_decisions", claim.decision_id)
     assert (row["status"], row["failure_code"]) == ("failed", "insufficient_buying_power")
@@ -441,9 +441,9 @@ def test_a_refusal_of_a_repeated_send_proves_nothing_of_the_first(stage: Stage, 
     stage.broker.faults.append(Fault("POST", status=status, body=json.dumps(body).encode()))
     if kind == "bad keys":
         with pytest.raises(Exception, match="refuses our keys"):
-            worker.sender.resolve(claim)
+            worker.submitter.resolve(claim)
     else:
-        worker.sender.resolve(claim)
+        worker.submitter.resolve(claim)
     assert len(requests(stage, "POST")) == 1
     row = stage.row("trade_decisions", claim.decision_id)
     assert (row["status"], stage.row("trade_executions", claim.execution_id)["status"]) == (
@@ -457,9 +457,9 @@ def test_a_refusal_of_a_repeated_send_proves_nothing_of_the_first(stage: Stage, 
 )
 def test_an_unclear_answer_is_asked_about_at_once(stage: Stage, answer: tuple[int | None, bytes]) -> None:
     worker = stage.worker()
-    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=answer[0], body=answer[1]))
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert len(requests(stage, "GET")) == 1
     assert "by_client_order_id" in requests(stage, "GET")[0]
 
@@ -470,9 +470,9 @@ def test_an_unclear_answer_is_asked_about_at_once(stage: Stage, answer: tuple[in
 )
 def test_a_clear_answer_is_not_asked_about(stage: Stage, status: int, body: bytes) -> None:
     worker = stage.worker()
-    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=status, body=body))
-    assert worker.sender.send(claim).kind in (Kind.THROTTLED, Kind.REFUSED)
+    assert worker.submitter.send(claim).kind in (ResponseKind.THROTTLED, ResponseKind.REFUSED)
     assert not requests(stage, "GET")
 
 
@@ -494,32 +494,32 @@ def test_a_drain_gives_way_after_a_slice_and_goes_on_afterwards(
     # With a price of their own: the next one is claimed in the commit that settles the last one.
     ids = [stage.decide(symbol=f"S{number}", quantity="1", **LIMIT) for number in range(6)]
     worker = stage.worker()
-    worker.line.lease = LEASE * 100
+    worker.session.lease = LEASE * 100
     slow(stage, seconds)
     worker.drain()
     assert len(requests(stage, "POST")) == sent
-    assert not worker.sender.is_idle
+    assert not worker.submitter.is_idle
     for _ in range(8):
         worker.drain()
     assert len(requests(stage, "POST")) == 6
-    assert worker.sender.is_idle
-    assert worker.sender.summary.sent == set(ids)
+    assert worker.submitter.is_idle
+    assert worker.submitter.summary.sent == set(ids)
 
 
 def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: Stage) -> None:
     worker = stage.worker()
     worker.drain()
-    assert worker.sender.is_idle
-    worker.line.pause(5)
+    assert worker.submitter.is_idle
+    worker.session.pause(5)
     worker.drain()
-    assert not worker.sender.is_idle
+    assert not worker.submitter.is_idle
     go(5)
-    worker.gate._patience.failed("quote:AAPL")
+    worker.pretrade._backoff.failed("quote:AAPL")
     worker.drain()
-    assert not worker.sender.is_idle
-    worker.gate._patience.done("quote:AAPL")
+    assert not worker.submitter.is_idle
+    worker.pretrade._backoff.done("quote:AAPL")
     worker.drain()
-    assert worker.sender.is_idle
+    assert worker.submitter.is_idle
 
 
 def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
@@ -528,13 +528,13 @@ def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
         claim = stage.claim(stage.decide(symbol=f"S{number}"))
         stage.set("trade_executions", claim.execution_id, status="unknown")
         with stage.tx() as tx:
-            claims.release(tx, claim.decision_id, claim.token)
+            claims.release_lease(tx, claim.decision_id, claim.token)
     stage.broker._tick = lambda what: go(SLICE_SECONDS / 2) if what == "after GET" else None
-    worker.sender.settle_unsettled()
+    worker.submitter.resolve_unknowns()
     assert len(requests(stage, "GET")) == 2
     go(1000)
-    worker.line.pause(5)
-    worker.sender.settle_unsettled()
+    worker.session.pause(5)
+    worker.submitter.resolve_unknowns()
     assert len(requests(stage, "GET")) == 2
 
 
@@ -572,12 +572,14 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     worker = stage.worker(max_order_notional=None)
     decision_id = stage.decide(order_type="limit", limit_price="100")
     worker.drain()
-    worker.follower.poll()
+    worker.tracker.poll()
     old = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        request_id = cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+        request_id = cancel_replace.request_replace(
+            tx, decision_id, {"limit_price": Decimal(101)}, None, "ann"
+        )
     stage.broker.faults.append(Fault("PATCH"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     new = stage.rows("SELECT * FROM trade_executions ORDER BY id")[1]
     assert new["status"] == "unknown"
     stage.broker.seen.clear()
@@ -585,14 +587,14 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     for _ in range(LOOKUPS):
         stage.call(new["execution_id"], "lookup", status=404, body=NOT_FOUND)
     with stage.tx() as tx:
-        claim = claims.take_over(tx, new["execution_id"], worker.line.worker_id, LEASE)
+        claim = claims.take_over_attempt(tx, new["execution_id"], worker.session.worker_id, LEASE)
     if state == "filled":
         stage.books.fill(old["alpaca_order_id"], None, "100")
     elif state is not None:
         stage.books.orders[old["alpaca_order_id"]] |= {"status": state, "updated_at": moment(1)}
     else:
         stage.broker.faults += [Fault("GET", status=404, body=NOT_FOUND), Fault("GET", status=500)]
-    worker.sender.resolve(claim)
+    worker.submitter.resolve(claim)
     assert len(requests(stage, "PATCH")) == sends
     assert stage.row("trade_executions", new["execution_id"])["status"] == status
     if status == "not_accepted":
@@ -604,7 +606,7 @@ def test_a_drain_that_has_sent_all_is_idle(stage: Stage) -> None:
     worker = stage.worker()
     worker.drain()
     assert len(requests(stage, "POST")) == 1
-    assert worker.sender.is_idle
+    assert worker.submitter.is_idle
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
@@ -612,10 +614,10 @@ def test_after_a_withdrawn_one_the_next_is_claimed_within_the_slice(stage: Stage
     worker = stage.worker()
     stage.decide()
     other = stage.decide(symbol="MSFT")
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage, "symbol", "AAPL")
-    following = worker.sender._send(claim, goes_on=goes_on)
+    following = worker.submitter._send(claim, goes_on=goes_on)
     assert (following and following.decision_id) == (other if goes_on else None)
 
 

@@ -220,7 +220,7 @@ def test_the_attempt_is_on_disk_before_the_request(
     """Invariant 1: another process can read the intent at the moment the broker is called."""
     decision_id = decide()
     seen: list[Any] = []
-    submit = worker.line.broker.submit
+    submit = worker.session.broker.submit
 
     def spy(order: Any) -> Any:
         with Reader(config.store_path) as reader:
@@ -228,7 +228,7 @@ def test_the_attempt_is_on_disk_before_the_request(
         assert not writer.connection.in_transaction
         return submit(order)
 
-    worker.line.broker.submit = spy  # type: ignore[method-assign]
+    worker.session.broker.submit = spy  # type: ignore[method-assign]
     worker.drain()
     assert seen == [{"status": "sending", "decision_id": decision_id}]
 
@@ -237,7 +237,7 @@ def test_a_worker_that_lost_its_lease_writes_no_outcome(
     worker: Worker, writer: Writer, decide: Callable[..., str]
 ) -> None:
     decision_id = decide()
-    submit = worker.line.broker.submit
+    submit = worker.session.broker.submit
 
     def steal(order: Any) -> Any:
         with writer.transaction() as tx:
@@ -246,7 +246,7 @@ def test_a_worker_that_lost_its_lease_writes_no_outcome(
             )
         return submit(order)
 
-    worker.line.broker.submit = steal  # type: ignore[method-assign]
+    worker.session.broker.submit = steal  # type: ignore[method-assign]
     worker.drain()
     assert state(writer, decision_id)[:2] == ("executing", "sending")
 
@@ -415,11 +415,11 @@ def test_alpaca_needs_its_keys(cli: Cli, config: Config) -> None:
 def test_lease_tokens_only_grow(writer: Writer, config: Config, decide: Callable[..., str]) -> None:
     decide()
     with writer.transaction() as tx:
-        decision = claims.due(tx.dicts, config.account, tx.now)
+        decision = claims.next_ready(tx.dicts, config.account, tx.now)
         assert decision is not None
-        claim = claims.claim(tx, decision, "wrk_gone", timedelta(seconds=-1), None)
+        claim = claims.claim_decision(tx, decision, "wrk_gone", timedelta(seconds=-1), None)
     with writer.transaction() as tx:
-        again = claims.unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
+        again = claims.claim_unsettled(tx, config.account, "wrk_other", timedelta(seconds=60))
     assert again is not None
     assert again.token == claim.token + 1
     with pytest.raises(claims.LeaseLost), writer.transaction() as tx:
@@ -445,7 +445,7 @@ def test_what_provably_never_left_is_pending_as_before(
 ) -> None:
     """Invariant 11: no connection, no attempt at the broker, and the next one comes later."""
     decision_id = decide()
-    worker.line.broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=0.5, read=0.5)
+    worker.session.broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=0.5, read=0.5)
     worker.drain()
     worker.drain()
     assert state(writer, decision_id) == ("pending", "not_sent", None)
@@ -485,7 +485,7 @@ def test_a_refusal_of_the_second_send_says_nothing_about_the_first(
     posts = len(fake.posts())
     while len(fake.posts()) == posts:
         go(5)
-        worker.line.paused_until = 0.0
+        worker.session.paused_until = 0.0
         worker.drain()
     assert state(writer, decision_id)[:2] == ("executing", "unknown")
     if landed:
@@ -515,7 +515,7 @@ def test_fills_that_show_up_late_are_still_fetched(
     restarted.poll()
     restarted.poll()
     assert scalar(writer, "SELECT quantity FROM fills") == "1.5"
-    assert not restarted.follower.owes()
+    assert not restarted.tracker.awaits_fills()
 
 
 def test_activities_that_are_none_do_not_stop_the_worker(
@@ -557,14 +557,14 @@ def test_the_answer_is_recorded_however_long_the_store_is_locked(
     decision_id = decide()
     writer.connection.execute("PRAGMA busy_timeout = 20")
     blocker = sqlite3.connect(config.store_path, isolation_level=None, check_same_thread=False)
-    submit = worker.line.broker.submit
+    submit = worker.session.broker.submit
 
     def lock(order: Any) -> Any:
         blocker.execute("BEGIN IMMEDIATE")
         threading.Timer(0.3, lambda: blocker.execute("ROLLBACK")).start()
         return submit(order)
 
-    worker.line.broker.submit = lock  # type: ignore[method-assign]
+    worker.session.broker.submit = lock  # type: ignore[method-assign]
     worker.drain()
     assert state(writer, decision_id)[1] in ("accepted", "filled")
     assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE purpose = 'submit'") == 1
@@ -626,11 +626,11 @@ def test_an_old_answer_does_not_bring_an_ended_order_back(
     decision_id = decide()
     worker.drain()
     order_id = next(iter(fake.orders))
-    old = worker.line.broker.order(order_id)
+    old = worker.session.broker.order(order_id)
     fake.fill(order_id, "1.5", "99")
     worker.poll()
     owner = Owner(scalar(writer, "SELECT execution_id FROM trade_executions"), decision_id)
-    worker.follower.apply(owner, old.json(), old, "poll")
+    worker.tracker.apply(owner, old.json(), old, "poll")
     assert state(writer, decision_id) == ("executed", "filled", None)
     assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == "1.5"
 

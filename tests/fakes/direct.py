@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from tests.fakes.books import Books
 from tradelog.domain import clock
-from tradelog.execute.brokers.base import Change, Exchange, WireOrder
+from tradelog.execute.brokers.base import Exchange, OrderChange, WireOrder
 
 
 @dataclass
@@ -44,7 +44,7 @@ class DirectBroker:
     def cancel(self, broker_order_id: str) -> Exchange:
         return self._call("DELETE", f"/v2/orders/{broker_order_id}")
 
-    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+    def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
         return self._call("PATCH", f"/v2/orders/{broker_order_id}", change.body())
 
     def find(self, client_order_id: str) -> Exchange:

@@ -232,7 +232,7 @@ def test_a_worker_keeps_them(writer: Writer, config: Config, moving: FrozenDateT
     worker.start()
     decided(writer, config)
     moving.tick(timedelta(days=1))
-    worker.remember()
+    worker.update_report_cache()
     assert kept(writer) > 0
 
 

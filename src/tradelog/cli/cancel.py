@@ -27,7 +27,7 @@ def command(
     with writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            request_id = cancel_replace.ask_cancel(tx, decision_id, why, writer.actor)
+            request_id = cancel_replace.request_cancel(tx, decision_id, why, writer.actor)
         found = carry_out(config, writer, "cancel", decision_id, request_id)
         found["filled_quantity"] = filled(writer, decision_id)
     tell(found, output_json)

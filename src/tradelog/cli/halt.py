@@ -156,7 +156,7 @@ def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: 
         for row in rows:
             status = tx.one("SELECT status FROM trade_decisions WHERE decision_id = ?", (row["decision_id"],))
             if status[0] == "executing":
-                asked[row["decision_id"]] = cancel_replace.ask_cancel(
+                asked[row["decision_id"]] = cancel_replace.request_cancel(
                     tx, row["decision_id"], f"halt: {reason}", writer.actor
                 )
     with speaking(config, writer, "halt") as worker:
@@ -176,10 +176,10 @@ def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: 
 
 def _step(worker: Worker, writer: Writer, asked: dict[str, str], end: float) -> bool:
     for decision_id, request_id in asked.items():
-        if time.monotonic() >= end or not worker.line.is_open():
+        if time.monotonic() >= end or not worker.session.may_request():
             return False
         if request(writer, request_id)["ended_at"] is None:
-            worker.changes.carry_out(decision_id)
-            worker.follower.poll(decision_id)
-    worker.sender.settle_unsettled()
+            worker.cancel_replace.process(decision_id)
+            worker.tracker.poll(decision_id)
+    worker.submitter.resolve_unknowns()
     return all(request(writer, request_id)["ended_at"] is not None for request_id in asked.values())

@@ -99,7 +99,7 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
         else:
             wanted = _parsed(name, value)
         try:
-            old, new = controls.lift(
+            old, new = controls.lift_limit(
                 tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
             )
         except ConfigError as error:

@@ -87,23 +87,23 @@ def _settle(
 
     with writing(config) as writer:
         if not_placed:
-            manual_resolution.not_placed(writer, decision_id, why)
+            manual_resolution.resolve_not_placed(writer, decision_id, why)
         elif seen:
-            manual_resolution.seen(writer, decision_id, why)
+            manual_resolution.acknowledge(writer, decision_id, why)
         else:
             with speaking(config, writer, "resolve") as worker:
-                if not worker.line.bind():
+                if not worker.session.ensure_bound():
                     raise NeedsAttention("the broker does not answer", hint="try again; nothing was changed")
                 if order is not None:
-                    manual_resolution.adopt(worker.line, decision_id, order, why)
+                    manual_resolution.adopt_order(worker.session, decision_id, order, why)
                 else:
-                    manual_resolution.ask(worker.line, worker.sender, decision_id)
-                worker.follower.poll(decision_id)
+                    manual_resolution.ask_broker(worker.session, worker.submitter, decision_id)
+                worker.tracker.poll(decision_id)
 
 
 def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
     from tradelog.execute.account import positions
-    from tradelog.execute.risk.controls import event
+    from tradelog.execute.risk.controls import record_event
     from tradelog.store.reader import Reader
 
     with writing(config) as writer:
@@ -113,7 +113,7 @@ def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
             row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
             if row["closed_at"] is not None:
                 raise UsageError(f"{break_id} is closed already: {row['closed_why']}")
-            event(tx, "break.accepted", break_id, writer.actor, why, row["expected"], row["actual"])
+            record_event(tx, "break.accepted", break_id, writer.actor, why, row["expected"], row["actual"])
             positions.accept_break(tx, break_id, why, writer.actor)
     if output_json:
         as_json({"break_id": break_id, "symbol": row["symbol"], "actual": row["actual"], "reason": why})

@@ -35,7 +35,7 @@ def command(
             result = run_strategy(reader.connection, None, config, name, known, as_of=day)
     else:
         from tradelog.decide import strategies
-        from tradelog.execute.account.snapshots import refresh
+        from tradelog.execute.account.snapshots import refresh_snapshots
         from tradelog.execute.brokers import connect
         from tradelog.store.opening import open_writer
 
@@ -44,7 +44,7 @@ def command(
         try:
             if config.broker.name == "simulated":
                 # Its account is a local file; a real broker's is what the worker last saw.
-                refresh(writer, connect(config), config.account)
+                refresh_snapshots(writer, connect(config), config.account)
             result = run_strategy(writer.connection, writer, config, name, known, as_of=day)
         finally:
             writer.close()

@@ -62,7 +62,7 @@ def command(
     if once and not worker.has_reconciled:
         note("the broker was not compared with the log: it did not answer for all of it; tradelog reconcile")
     if once:
-        _tell(config, worker.summary.sent, worker.gate.ended, output_json)
+        _tell(config, worker.summary.sent, worker.pretrade.ended, output_json)
 
 
 def _tell_limits(config: Config, writer: Writer) -> None:

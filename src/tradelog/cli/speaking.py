@@ -39,11 +39,11 @@ def speaking(config: Config, writer: Writer, role: str) -> Iterator[Worker]:
     from tradelog.execute.worker import Worker
 
     worker = Worker(writer, connect(config), config, role)
-    worker.line.register()
+    worker.session.register()
     try:
         yield worker
     finally:
-        worker.line.sign_off()
+        worker.session.deregister()
 
 
 def decision_of(config: Config, wanted: str) -> str:
@@ -94,7 +94,7 @@ def until(worker: Worker, step: Callable[[], bool], seconds: float) -> bool:
 
     end = time.monotonic() + seconds
     while not step():
-        if time.monotonic() >= end or worker.line.stopping.wait(STEP_SECONDS):
+        if time.monotonic() >= end or worker.session.stopping.wait(STEP_SECONDS):
             return False
     return True
 
@@ -108,9 +108,9 @@ def carry_out(config: Config, writer: Writer, role: str, decision_id: str, reque
     with speaking(config, writer, role) as worker:
 
         def step() -> bool:
-            worker.changes.carry_out(decision_id)
-            worker.sender.settle_unsettled()
-            worker.follower.poll(decision_id)
+            worker.cancel_replace.process(decision_id)
+            worker.submitter.resolve_unknowns()
+            worker.tracker.poll(decision_id)
             return request(writer, request_id)["ended_at"] is not None
 
         until(worker, step, float(config.worker.once_seconds))

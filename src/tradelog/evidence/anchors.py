@@ -95,7 +95,7 @@ def _all_orders(config: Config) -> Iterator[dict[str, Any]]:
     from tradelog.execute.brokers import connect
     from tradelog.execute.brokers.base import ORDERS_PAGE
     from tradelog.execute.outbox import responses
-    from tradelog.execute.track.tracker import page_edge
+    from tradelog.execute.track.tracker import next_page_after
 
     broker = connect(config)
     after: str | None = None
@@ -106,11 +106,11 @@ def _all_orders(config: Config) -> Iterator[dict[str, Any]]:
         if exchange.status != 200 or not isinstance(page, list):
             said = exchange.error or f"HTTP {exchange.status}"
             raise TradelogError(f"{broker.name} did not list its orders: {said}", hint="try again later")
-        read = [order for item in page if (order := responses.as_order(item)) is not None]
+        read = [order for item in page if (order := responses.parse_order(item)) is not None]
         fresh = [order for order in read if order["id"] not in seen]
         seen |= {order["id"] for order in read}
         yield from fresh
-        after = page_edge(read)
+        after = next_page_after(read)
         if len(page) < ORDERS_PAGE or after is None:
             return
         if not fresh:

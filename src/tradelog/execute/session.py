@@ -20,24 +20,24 @@ from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
 from tradelog.execute.account import snapshots
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import responses
-from tradelog.execute.outbox.responses import Kind
-from tradelog.execute.risk.controls import note_configured
+from tradelog.execute.outbox.responses import ResponseKind
+from tradelog.execute.risk.controls import record_configured_limits
 from tradelog.operate import systemd
 from tradelog.store.process import boot_id
 from tradelog.store.writer import Writer
 
 THROTTLED_SECONDS = 60.0
 # No wait that a broker asks for is longer: a wrong header must not park an order for years.
-MOST_SECONDS_ASKED = 300.0
+MAX_REQUESTED_WAIT_SECONDS = 300.0
 # What fails is tried less and less often, but at least once in so many seconds.
-MOST_SECONDS_BETWEEN = 60.0
+MAX_BACKOFF_SECONDS = 60.0
 # Requests that are left for orders: questions wait for the limit to reset rather than use them up.
-RESERVED = 20
+RESERVED_REQUESTS = 20
 # So many answers in a row that prove nothing are an outage.
 OUTAGE = 3
 
 
-class Line:
+class BrokerSession:
     """``role`` is ``worker``, or the command that speaks."""
 
     def __init__(self, writer: Writer, broker: Broker, config: Config, role: str = "worker") -> None:
@@ -71,7 +71,7 @@ class Line:
                     *(tx.now, tx.now, self._role),
                 ),
             )
-            note_configured(tx, self.config, self.writer.actor)
+            record_configured_limits(tx, self.config, self.writer.actor)
 
     def heartbeat(self) -> None:
         with self.writer.transaction() as tx:
@@ -81,7 +81,7 @@ class Line:
             )
         systemd.notify("WATCHDOG=1")
 
-    def sign_off(self) -> None:
+    def deregister(self) -> None:
         """Write down that this speaker has ended in good order."""
         with self.writer.transaction() as tx:
             tx.unaudited(
@@ -89,7 +89,7 @@ class Line:
                 (tx.now, tx.now, self._quiet_calls, self.worker_id),
             )
 
-    def bind(self) -> bool:
+    def ensure_bound(self) -> bool:
         """Whether the broker has answered for the account that this store knows; nothing is sent before.
 
         Raises BrokerRefusesUs where it answers for another one.
@@ -101,16 +101,20 @@ class Line:
             self._is_bound = number is not None
         return self._is_bound
 
-    def is_open(self, *, spare: bool = False) -> bool:
-        """Whether a call may be made now. ``spare`` ones leave the last of the rate limit to orders."""
+    def may_request(self, *, keep_reserve: bool = False) -> bool:
+        """Whether a call may be made now. ``keep_reserve`` leaves the last of the rate limit to orders."""
         if self.stopping.is_set() or clock.running_seconds() < self.paused_until:
             return False
-        least = RESERVED if spare else 0
+        least = RESERVED_REQUESTS if keep_reserve else 0
         is_spent = self._remaining is not None and self._remaining <= least
         return not is_spent or clock.now().timestamp() > self._resets_at
 
-    def hear(
-        self, exchange: Exchange, verdict: responses.Verdict | None = None, *, quiet: bool = False
+    def observe(
+        self,
+        exchange: Exchange,
+        classification: responses.Classification | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
         """Heed what an answer says about all calls. Raises BrokerRefusesUs for refused keys."""
         self._quiet_calls += quiet
@@ -120,18 +124,19 @@ class Line:
         reset = _whole(exchange.headers.get("x-ratelimit-reset"))
         if remaining is not None and reset is not None:
             self._remaining = int(remaining)
-            self._resets_at = min(reset, clock.now().timestamp() + MOST_SECONDS_ASKED)
-        kind = (verdict or responses.of_lookup(exchange)).kind
-        if kind is Kind.BAD_KEYS:
+            self._resets_at = min(reset, clock.now().timestamp() + MAX_REQUESTED_WAIT_SECONDS)
+        classification = classification or responses.classify_lookup(exchange)
+        kind = classification.kind
+        if kind is ResponseKind.BAD_KEYS:
             raise BrokerRefusesUs(
-                f"{self.broker.name} refuses our keys: {(verdict or responses.of_lookup(exchange)).message}",
+                f"{self.broker.name} refuses our keys: {classification.message}",
                 hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",
             )
-        if kind is Kind.THROTTLED:
-            self.pause(wait_asked(exchange))
-        elif kind is Kind.NOT_SENT:
+        if kind is ResponseKind.THROTTLED:
+            self.pause(requested_wait(exchange))
+        elif kind is ResponseKind.NOT_SENT:
             self.pause(self.backoff())
-        elif kind is Kind.UNKNOWN and (exchange.status is None or exchange.status >= 500):
+        elif kind is ResponseKind.UNKNOWN and (exchange.status is None or exchange.status >= 500):
             # One is an accident; several in a row are an outage, and orders are not sent into one.
             self._failures += 1
             if self._failures >= OUTAGE:
@@ -145,16 +150,16 @@ class Line:
 
     def retry_at(self, exchange: Exchange, now: str) -> str:
         """When to send again what did not get there."""
-        seconds = self.backoff() if exchange.status is None else wait_asked(exchange)
+        seconds = self.backoff() if exchange.status is None else requested_wait(exchange)
         return clock.later(now, seconds)
 
     def backoff(self) -> float:
         """Seconds under a doubling bound with full jitter, so that workers do not come back all at once."""
-        bound = min(MOST_SECONDS_BETWEEN, 2.0**self._unreachable_times)
+        bound = min(MAX_BACKOFF_SECONDS, 2.0**self._unreachable_times)
         self._unreachable_times = min(self._unreachable_times + 1, 10)
         return random.uniform(0.5, bound)  # noqa: S311
 
-    def insist(self, write: Callable[[], None]) -> None:
+    def retry_write(self, write: Callable[[], None]) -> None:
         """Write down what was said, however long the store cannot take it; nothing is sent meanwhile."""
         while True:
             try:
@@ -168,10 +173,10 @@ class Line:
                 return
 
 
-class Patience:
+class KeyedBackoff:
     """Asks less and less often about what fails, each thing for itself: one that fails keeps none waiting."""
 
-    def __init__(self, most: float = MOST_SECONDS_BETWEEN) -> None:
+    def __init__(self, most: float = MAX_BACKOFF_SECONDS) -> None:
         self._most = most
         self._failed: dict[str, tuple[int, float]] = {}
 
@@ -196,16 +201,16 @@ class Patience:
         return [key for key in self._failed if not self.is_due(key)]
 
 
-def wait_asked(exchange: Exchange) -> float:
+def requested_wait(exchange: Exchange) -> float:
     """How long the broker asks us to wait, in seconds: Retry-After, else until its limit resets."""
     after = _whole(exchange.headers.get("retry-after"))
     if after is not None:
-        return min(after, MOST_SECONDS_ASKED)
+        return min(after, MAX_REQUESTED_WAIT_SECONDS)
     reset = _whole(exchange.headers.get("x-ratelimit-reset"))
     if reset is not None:
         # A second more, and not all at once (the broker's own advice; docs.alpaca.markets, rate limits).
         wait = max(reset - clock.now().timestamp(), 0.0) + random.uniform(1.0, 1.5)  # noqa: S311
-        return min(wait, MOST_SECONDS_ASKED)
+        return min(wait, MAX_REQUESTED_WAIT_SECONDS)
     return THROTTLED_SECONDS
 
 

@@ -17,13 +17,13 @@ from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import StoreLocked, StoreUnwritable
 from tradelog.execute.account import snapshots
-from tradelog.execute.amend.cancel_replace import Changes
+from tradelog.execute.amend.cancel_replace import CancelReplace
 from tradelog.execute.brokers.base import Broker
-from tradelog.execute.risk.pretrade import Gate
-from tradelog.execute.session import Line, Patience
-from tradelog.execute.submission import Sender, Summary
+from tradelog.execute.risk.pretrade import PreTradeChecks
+from tradelog.execute.session import BrokerSession, KeyedBackoff
+from tradelog.execute.submission import Submitter, Summary
 from tradelog.execute.track.reconcile import Reconciler, Result
-from tradelog.execute.track.tracker import Follower
+from tradelog.execute.track.tracker import OrderTracker
 from tradelog.operate import systemd
 from tradelog.operate.alerts import Messenger, clear, raise_alert
 from tradelog.operate.schedule import Timetable
@@ -33,25 +33,25 @@ from tradelog.store.writer import Writer
 HEARTBEAT_SECONDS = 10
 SNAPSHOT_SECONDS = 60
 ALERT_SECONDS = 1
-FIGURES_SECONDS = 10
+REPORT_CACHE_SECONDS = 10
 # What a worker may give to them at once: an order waits no longer than this.
-FIGURES_AT_ONCE_SECONDS = 0.1
+REPORT_CACHE_SLICE_SECONDS = 0.1
 # A signal is heeded within so long at the latest.
 SLICE_SECONDS = 0.25
 # More decisions than this waiting are told of.
-DEEP = 100
+DEEP_QUEUE = 100
 
 
 class Worker:
     """Works for the broker, environment and account of the configuration only."""
 
     def __init__(self, writer: Writer, broker: Broker, config: Config, role: str = "worker") -> None:
-        self.line = Line(writer, broker, config, role)
-        self.gate = Gate(self.line)
-        self.sender = Sender(self.line, self.gate)
-        self.follower = Follower(self.line)
-        self.changes = Changes(self.line, self.gate, self.sender, self.follower)
-        self.reconciler = Reconciler(self.line, self.follower)
+        self.session = BrokerSession(writer, broker, config, role)
+        self.pretrade = PreTradeChecks(self.session)
+        self.submitter = Submitter(self.session, self.pretrade)
+        self.tracker = OrderTracker(self.session)
+        self.cancel_replace = CancelReplace(self.session, self.pretrade, self.submitter, self.tracker)
+        self.reconciler = Reconciler(self.session, self.tracker)
         self._messenger = Messenger(writer, config.alerts.command)
         self._timetable = Timetable(writer, config.schedule, config.path)
         self._writer = writer
@@ -59,31 +59,31 @@ class Worker:
         self._failure: BaseException | None = None
         # What the last reconciliation could not see is not left until the next one is due.
         self._is_complete = False
-        self._patience = Patience()
+        self._backoff = KeyedBackoff()
 
     @property
     def worker_id(self) -> str:
-        return self.line.worker_id
+        return self.session.worker_id
 
     @property
     def summary(self) -> Summary:
-        return self.sender.summary
+        return self.submitter.summary
 
     def start(self) -> None:
         """Register, bind the account and reconcile. Raises BrokerRefusesUs where the broker is another's."""
-        self.line.register()
+        self.session.register()
         try:
-            if self.line.bind():
+            if self.session.ensure_bound():
                 self.reconcile()
                 self.snapshot()
         except BaseException:
-            self.line.sign_off()
+            self.session.deregister()
             raise
         systemd.notify("READY=1")
 
     def stop(self) -> None:
         """Finish the call in flight, then end. Safe to call from a signal handler."""
-        self.line.stopping.set()
+        self.session.stopping.set()
 
     def run(self) -> None:
         """Until `stop`. Raises what ended it."""
@@ -96,7 +96,7 @@ class Worker:
                 (self.snapshot, Decimal(SNAPSHOT_SECONDS), 0),
                 (self._messenger.tick, Decimal(ALERT_SECONDS), 0),
                 (self._timetable.tick, Decimal(ALERT_SECONDS), 0),
-                (self.remember, Decimal(FIGURES_SECONDS), FIGURES_SECONDS),
+                (self.update_report_cache, Decimal(REPORT_CACHE_SECONDS), REPORT_CACHE_SECONDS),
                 # The start has just done it.
                 (self.reconcile, settings.reconcile_seconds, float(settings.reconcile_seconds)),
             ],
@@ -118,30 +118,30 @@ class Worker:
             float(settings.once_seconds),
         )
         self.snapshot()
-        self.remember()
+        self.update_report_cache()
 
     def drain(self) -> None:
         """What is to be cancelled or replaced first, then what is to be sent."""
-        self.changes.carry_out()
-        self.sender.drain()
+        self.cancel_replace.process()
+        self.submitter.drain()
 
     def poll(self) -> None:
         """Ask for every order that may still change, and for fills that are missing."""
-        self.follower.poll()
+        self.tracker.poll()
 
     def reconcile(self) -> Result:
         """Compare everything with the broker."""
         result = self.reconciler.run()
         self._is_complete = result.missing is None
         if self._is_complete:
-            self._patience.done("reconcile")
+            self._backoff.done("reconcile")
         else:
-            self._patience.failed("reconcile")
+            self._backoff.failed("reconcile")
         return result
 
     def heartbeat(self) -> None:
         """Say that we are alive; look at the queue; reconcile again where it was cut short."""
-        self.line.heartbeat()
+        self.session.heartbeat()
         self._watch_depth()
         self._reconcile_again()
 
@@ -151,36 +151,45 @@ class Worker:
         return self._is_complete
 
     def _reconcile_again(self) -> None:
-        if not self._is_complete and self._patience.is_due("reconcile") and self.line.is_open(spare=True):
+        if (
+            not self._is_complete
+            and self._backoff.is_due("reconcile")
+            and self.session.may_request(keep_reserve=True)
+        ):
             self.reconcile()
 
     def snapshot(self) -> None:
         """Keep account and positions after something changed: what nobody traded on need not be."""
-        if (self.sender.stirred or self.follower.stirred) and self.line.is_open(spare=True):
-            done = snapshots.refresh(self._writer, self.line.broker, self.line.account)
-            self.sender.stirred = self.follower.stirred = not done
+        if (self.submitter.has_changes or self.tracker.has_changes) and self.session.may_request(
+            keep_reserve=True
+        ):
+            done = snapshots.refresh_snapshots(self._writer, self.session.broker, self.session.account)
+            self.submitter.has_changes = self.tracker.has_changes = not done
 
-    def remember(self) -> None:
+    def update_report_cache(self) -> None:
         """Keep what reports count of days that are over, a little at a time."""
         figures.remember(
-            self._writer, self.line.account, self._config.report.timezone, seconds=FIGURES_AT_ONCE_SECONDS
+            self._writer,
+            self.session.account,
+            self._config.report.timezone,
+            seconds=REPORT_CACHE_SLICE_SECONDS,
         )
 
     def finish(self) -> None:
         """Write down that this worker has ended in good order."""
         systemd.notify("STOPPING=1")
         self._messenger.close()
-        self.line.sign_off()
+        self.session.deregister()
 
     def _watch_depth(self) -> None:
-        account = str(self.line.account)
+        account = str(self.session.account)
         with self._writer.transaction() as tx:
             depth = tx.one(
                 "SELECT count(*) FROM trade_decisions WHERE broker = ? AND environment = ?"
                 " AND account = ? AND status = 'pending'",
-                self.line.account,
+                self.session.account,
             )[0]
-            if depth > DEEP:
+            if depth > DEEP_QUEUE:
                 raise_alert(tx, "queue_depth", account, f"{depth} decisions are waiting to be sent")
             else:
                 clear(tx, account, ("queue_depth",))
@@ -194,9 +203,9 @@ class Worker:
                 " WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'executing'"
                 " AND d.needs_attention IS NULL AND (e.status IN ('sending', 'unknown')"
                 " OR d.decision_id IN (SELECT value FROM json_each(?))) LIMIT 1",
-                (*self.line.account, json.dumps(sorted(self.summary.sent))),
+                (*self.session.account, json.dumps(sorted(self.summary.sent))),
             ).fetchone()
-        if self.sender.is_idle and waiting is None and not self.follower.owes():
+        if self.submitter.is_idle and waiting is None and not self.tracker.awaits_fills():
             self.stop()
 
     def _schedule(
@@ -222,11 +231,11 @@ class Worker:
         try:
             end = None if most_seconds is None else clock.running_seconds() + most_seconds
             # In slices: a signal that comes right before an endless wait would not end it.
-            while not self.line.stopping.wait(SLICE_SECONDS):
+            while not self.session.stopping.wait(SLICE_SECONDS):
                 if end is not None and clock.running_seconds() >= end:
                     break
         finally:
-            self.line.stopping.set()
+            self.session.stopping.set()
             scheduler.shutdown(wait=True)
         if self._failure is not None:
             raise self._failure
@@ -238,14 +247,14 @@ class Worker:
         """
 
         def run() -> None:
-            if self.line.stopping.is_set():
+            if self.session.stopping.is_set():
                 return
             try:
                 job()
             except (StoreLocked, StoreUnwritable) as error:
                 print(f"waiting: {error.message}", file=sys.stderr)
                 systemd.notify("WATCHDOG=1")
-                self.line.pause(1.0)
+                self.session.pause(1.0)
             except BaseException as error:
                 self._failure = error
                 self.stop()

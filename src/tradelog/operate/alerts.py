@@ -24,9 +24,9 @@ COMMAND_SECONDS = 30.0
 # Left to the command when the worker ends.
 CLOSING_SECONDS = 5.0
 # Characters of a message, so that all of it fits a pipe.
-MOST_TOLD = 2000
+MAX_MESSAGE_CHARACTERS = 2000
 # A command that fails is tried this often an alert; the row stays either way.
-MOST_TRIES = 3
+MAX_DELIVERY_TRIES = 3
 ITSELF = "tradelog"
 _TOLD = ("alert_id", "kind", "subject", "message", "created_at", "head")
 
@@ -80,7 +80,7 @@ class Messenger:
                 " (SELECT seq || ' ' || lower(hex(hash)) FROM journal ORDER BY seq DESC LIMIT 1) FROM alerts"
                 " WHERE told_at IS NULL AND acknowledged_at IS NULL AND tell_tries < ?"
                 " ORDER BY alert_id LIMIT 1",
-                (MOST_TRIES,),
+                (MAX_DELIVERY_TRIES,),
             ).fetchone()
         if row is not None:
             self._start(dict(zip(_TOLD, row, strict=True)))
@@ -115,7 +115,7 @@ class Messenger:
             )
             assert self._running.stdin is not None
             # So little fits the pipe's buffer, whether or not anybody reads it.
-            alert["message"] = alert["message"][:MOST_TOLD]
+            alert["message"] = alert["message"][:MAX_MESSAGE_CHARACTERS]
             self._running.stdin.write(json.dumps(alert).encode())
             self._running.stdin.close()
         except BrokenPipeError:

@@ -23,7 +23,7 @@ from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Writer
 
 # Characters of what a task said last, in the alert about it.
-MOST_TOLD = 500
+MAX_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Timetable:
         running.said.close()
         code = running.process.returncode
         if code:
-            self._tell(task, f"it ended with {code}: {said[-MOST_TOLD:]}")
+            self._tell(task, f"it ended with {code}: {said[-MAX_MESSAGE_CHARACTERS:]}")
             return
         with self._writer.transaction() as tx:
             clear(tx, task.name, ("task_failed",))

@@ -126,7 +126,7 @@ def test_a_reconciliation_without_them_is_not_complete(worker: Worker, fake: Fak
     fake.faults.append(Fault("GET", path="/account/activities?category"))
     assert worker.reconcile().missing == "the activities of the account"
     go(60)
-    worker.line.paused_until = 0.0
+    worker.session.paused_until = 0.0
     assert worker.reconcile().missing is None
 
 
@@ -134,4 +134,4 @@ def test_a_reconciliation_without_them_is_not_complete(worker: Worker, fake: Fak
     "item", [None, [], {}, {"id": "1", "activity_type": "FEE"}, {"id": 1, "date": "2025-01-01"}]
 )
 def test_what_is_no_activity(item: Any) -> None:
-    assert activities.read(item) is None
+    assert activities.parse_activity(item) is None

@@ -47,7 +47,7 @@ def activity(stage: Stage, account: Any = None, **changes: Any) -> None:
 
 
 def expected(stage: Stage) -> dict[str, Decimal]:
-    return positions.expected(stage.writer.connection, stage.account)
+    return positions.expected_positions(stage.writer.connection, stage.account)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def expected(stage: Stage) -> dict[str, Decimal]:
     ],
 )
 def test_a_list_of_positions_is_read_whole_or_not_at_all(answer: Any, held: dict[str, int] | None) -> None:
-    assert positions.read(answer) == held
+    assert positions.parse_positions(answer) == held
 
 
 def test_what_should_be_held_is_openings_adjustments_fills_and_splits(stage: Stage) -> None:
@@ -117,7 +117,7 @@ def test_the_first_look_writes_down_what_no_fill_explains(stage: Stage) -> None:
         mark(stage, account)
     held, ours = {"AAPL": D(12), "MSFT": D(3), "F": D(1)}, {"AAPL": D(2), "F": D(1), "T": D(4)}
     with stage.tx() as tx:
-        assert positions.open_books(tx, stage.account, held, ours, "ann") == 3
+        assert positions.record_opening_positions(tx, stage.account, held, ours, "ann") == 3
     rows = stage.rows("SELECT symbol, kind, quantity, actor FROM position_entries ORDER BY symbol")
     assert [tuple(row.values()) for row in rows] == [
         ("AAPL", "opening", "10", "ann"),
@@ -134,7 +134,7 @@ def settle(
     kind = more.get("kind", "position")
     listed = {name: (name, D(wanted), D(actual)) for name, (wanted, actual) in found.items()}
     with stage.tx() as tx:
-        positions.settle_breaks(tx, more.get("account") or stage.account, kind, listed, set(unsure))
+        positions.update_breaks(tx, more.get("account") or stage.account, kind, listed, set(unsure))
 
 
 def breaks(stage: Stage) -> list[tuple[Any, ...]]:
@@ -207,25 +207,25 @@ def test_accepted_missing_fills_move_as_their_side(
     execution = stage.attempt(stage.decide(side=side), "filled")
     with stage.tx() as tx:
         listed = {execution: ("AAPL", D(wanted), D(actual))}
-        positions.settle_breaks(tx, stage.account, "fills", listed, set())
+        positions.update_breaks(tx, stage.account, "fills", listed, set())
     assert accept(stage) == ("AAPL", "adjustment", change)
     with stage.tx() as tx:
-        assert positions.is_accepted(tx, execution, D(wanted), D(actual))
-        assert not positions.is_accepted(tx, execution, D(wanted), D(actual - 1))
-        assert not positions.is_accepted(tx, execution, D(wanted + 1), D(actual))
-        assert not positions.is_accepted(tx, "exe_other", D(wanted), D(actual))
+        assert positions.is_accepted_break(tx, execution, D(wanted), D(actual))
+        assert not positions.is_accepted_break(tx, execution, D(wanted), D(actual - 1))
+        assert not positions.is_accepted_break(tx, execution, D(wanted + 1), D(actual))
+        assert not positions.is_accepted_break(tx, "exe_other", D(wanted), D(actual))
 
 
 def test_what_closed_by_itself_was_not_accepted(stage: Stage) -> None:
     execution = stage.attempt(stage.decide(), "filled")
     listed = {execution: ("AAPL", D(10), D(8))}
     with stage.tx() as tx:
-        positions.settle_breaks(tx, stage.account, "fills", listed, set())
+        positions.update_breaks(tx, stage.account, "fills", listed, set())
     with stage.tx() as tx:
-        assert not positions.is_accepted(tx, execution, D(10), D(8))
-        positions.settle_breaks(tx, stage.account, "fills", {}, set())
+        assert not positions.is_accepted_break(tx, execution, D(10), D(8))
+        positions.update_breaks(tx, stage.account, "fills", {}, set())
     with stage.tx() as tx:
-        assert not positions.is_accepted(tx, execution, D(10), D(8))
+        assert not positions.is_accepted_break(tx, execution, D(10), D(8))
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_fills_that_do_not_add_up_to_their_order(
         orders.apply_order(tx, stage.account, orders.Owner(execution, decision_id), order, "poll")
     with stage.tx() as tx:
         orders.apply_fills(tx, stage.account, [item | {"transaction_time": moment()}])
-    owed = positions.owed(stage.writer.connection, stage.account)
+    owed = positions.missing_fills(stage.writer.connection, stage.account)
     expected_ = positions.Owed("AAPL", "sell", D(filled), D(summed), moment())
     assert owed == ({execution: expected_} if is_owed else {})
     for account in OTHERS:
-        assert positions.owed(stage.writer.connection, account) == {}
+        assert positions.missing_fills(stage.writer.connection, account) == {}

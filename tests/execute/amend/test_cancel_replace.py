@@ -34,15 +34,15 @@ def resting(worker: Worker, fake: FakeAlpaca, decide: Decide) -> str:
     return decision_id
 
 
-def ask_cancel(writer: Writer, decision_id: str) -> str:
+def request_cancel(writer: Writer, decision_id: str) -> str:
     with writer.transaction() as tx:
-        return cancel_replace.ask_cancel(tx, decision_id, "because", "test")
+        return cancel_replace.request_cancel(tx, decision_id, "because", "test")
 
 
-def ask_replace(writer: Writer, decision_id: str, **terms: Any) -> str:
+def request_replace(writer: Writer, decision_id: str, **terms: Any) -> str:
     numbers = {name: value if name == "time_in_force" else Decimal(value) for name, value in terms.items()}
     with writer.transaction() as tx:
-        return cancel_replace.ask_replace(tx, decision_id, numbers, "because", "test")
+        return cancel_replace.request_replace(tx, decision_id, numbers, "because", "test")
 
 
 def request(writer: Writer, kind: str | None = None) -> tuple[str, str | None]:
@@ -57,7 +57,7 @@ def work(worker: Worker, times: int = 3, seconds: float = 0) -> None:
         worker.drain()
         worker.poll()
         go(seconds)
-        worker.line.paused_until = 0.0
+        worker.session.paused_until = 0.0
 
 
 def only(fake: FakeAlpaca) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_what_was_never_sent_is_cancelled_at_once(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     decision_id = decide()
-    ask_cancel(writer, decision_id)
+    request_cancel(writer, decision_id)
     worker.drain()
     assert state(writer, decision_id) == ("cancelled", None, "cancelled_on_request")
     assert request(writer)[0] == "done"
@@ -83,9 +83,9 @@ def test_a_cancel_is_on_disk_before_it_is_sent(
     worker: Worker, writer: Writer, resting: str, config: Config
 ) -> None:
     """Invariant 1."""
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     seen: list[Any] = []
-    send = worker.line.broker.cancel
+    send = worker.session.broker.cancel
 
     def spy(order_id: str) -> Any:
         with Reader(config.store_path) as reader:
@@ -93,7 +93,7 @@ def test_a_cancel_is_on_disk_before_it_is_sent(
         assert not writer.connection.in_transaction
         return send(order_id)
 
-    worker.line.broker.cancel = spy  # type: ignore[method-assign]
+    worker.session.broker.cancel = spy  # type: ignore[method-assign]
     work(worker)
     assert seen == [{"status": "sending", "tries": 1}]
     assert state(writer, resting) == ("cancelled", "canceled", "cancelled_on_request")
@@ -103,7 +103,7 @@ def test_a_cancel_after_a_part_keeps_what_was_filled(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str, config: Config
 ) -> None:
     fake.fill(only(fake)["id"], "4", "100")
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker)
     assert state(writer, resting) == ("executed", "canceled", None)
     assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == "4"
@@ -117,7 +117,7 @@ def test_a_fill_during_the_cancel_counts(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.fills_on_cancel = True
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker)
     assert state(writer, resting) == ("executed", "filled", None)
     assert request(writer) == ("overtaken", "the order was filled before")
@@ -125,7 +125,7 @@ def test_a_fill_during_the_cancel_counts(
 
 def test_too_late_is_no_time_out(worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str) -> None:
     """`order is already in "filled" state`: no second order, no second cancel."""
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     fake.fill(only(fake)["id"], None, "100")
     work(worker)
     assert state(writer, resting) == ("executed", "filled", None)
@@ -138,7 +138,7 @@ def test_stuck_in_pending_cancel_it_ages_and_is_not_asked_for_again(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.stuck_cancels = True
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker, 10, seconds=600)
     assert fake.count("DELETE") == 1
     assert state(writer, resting)[:2] == ("executing", "accepted")
@@ -168,7 +168,7 @@ def test_whatever_breaks_a_cancel_comes_to_its_end(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str, fault: Fault
 ) -> None:
     fake.faults.append(fault)
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker, 6, seconds=20)
     assert state(writer, resting) == ("cancelled", "canceled", "cancelled_on_request")
     assert request(writer)[0] == "done"
@@ -181,7 +181,7 @@ def test_a_cancel_that_the_broker_refuses_says_so(
 ) -> None:
     body = b'{"code": 42210000, "message": "order is not cancelable"}'
     fake.faults.append(Fault("DELETE", status=422, body=body))
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker)
     assert request(writer) == ("refused", "order is not cancelable")
     assert state(writer, resting)[:2] == ("executing", "accepted")
@@ -195,7 +195,7 @@ def test_a_cancel_while_the_send_is_unknown_does_not_send_again(
     fake.faults.append(Fault(status=504))
     decision_id = decide()
     worker.drain()
-    ask_cancel(writer, decision_id)
+    request_cancel(writer, decision_id)
     assert settle(worker, writer, decision_id) == ("cancelled", "not_accepted", "cancelled_on_request")
     assert len(fake.posts()) == 1
     assert request(writer)[0] == "done"
@@ -209,7 +209,7 @@ def test_a_send_given_up_that_was_there_after_all_is_taken_up_again(
     fake.hidden = 100
     decision_id = decide(quantity="2")
     worker.drain()
-    ask_cancel(writer, decision_id)
+    request_cancel(writer, decision_id)
     assert settle(worker, writer, decision_id)[0] == "cancelled"
     fake.hidden = 0
     worker.reconcile()
@@ -224,11 +224,11 @@ def test_cancel_of_what_has_ended_is_refused(
     decision_id = decide()
     settle(worker, writer, decision_id)
     with pytest.raises(UsageError, match="executed already"):
-        ask_cancel(writer, decision_id)
+        request_cancel(writer, decision_id)
 
 
 def test_asking_twice_is_one_request(writer: Writer, resting: str, fake: FakeAlpaca, worker: Worker) -> None:
-    assert ask_cancel(writer, resting) == ask_cancel(writer, resting)
+    assert request_cancel(writer, resting) == request_cancel(writer, resting)
     work(worker)
     assert fake.count("DELETE") == 1
 
@@ -236,7 +236,7 @@ def test_asking_twice_is_one_request(writer: Writer, resting: str, fake: FakeAlp
 def test_a_replace_is_a_new_attempt_with_an_id_of_its_own(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str, config: Config
 ) -> None:
-    ask_replace(writer, resting, limit_price="101.5")
+    request_replace(writer, resting, limit_price="101.5")
     work(worker)
     rows = writer.connection.execute(
         "SELECT attempt_number, status, substr(client_order_id, -2), quantity, limit_price"
@@ -258,7 +258,7 @@ def test_after_a_part_the_rest_is_replaced_and_the_sum_is_right(
 ) -> None:
     """The remaining quantity is computed, sent, read back and compared."""
     fake.fill(only(fake)["id"], "4", "100")
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker)
     assert newest(fake)["qty"] == "6"
     fake.fill(newest(fake)["id"], None, "101")
@@ -271,7 +271,7 @@ def test_after_a_part_the_rest_is_replaced_and_the_sum_is_right(
 def test_a_fill_that_came_unseen_before_the_replace_is_asked_for_first(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
-    request_id = ask_replace(writer, resting, limit_price="101")
+    request_id = request_replace(writer, resting, limit_price="101")
     fake.fill(only(fake)["id"], "9", "100")
     work(worker)
     assert newest(fake)["qty"] == "1"
@@ -284,7 +284,7 @@ def test_a_broker_that_keeps_the_whole_quantity_is_told_of(
     """github.com/alpacahq/Alpaca-API/issues/165: it would buy 4 too many."""
     fake.fill(only(fake)["id"], "4", "100")
     fake.keeps_quantity = True
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker)
     assert "quantity is 10, not 6" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
     assert state(writer, resting)[1] == "accepted"
@@ -294,14 +294,14 @@ def test_a_broker_that_keeps_the_whole_quantity_is_told_of(
 def test_a_fill_while_it_is_replaced_that_makes_too_many_is_told_of(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
-    send = worker.line.broker.replace
+    send = worker.session.broker.replace
 
     def fill_then_replace(order_id: str, change: Any) -> Any:
         fake.fill(order_id, "3", "100")
         return send(order_id, change)
 
-    worker.line.broker.replace = fill_then_replace  # type: ignore[method-assign]
-    ask_replace(writer, resting, limit_price="101")
+    worker.session.broker.replace = fill_then_replace  # type: ignore[method-assign]
+    request_replace(writer, resting, limit_price="101")
     work(worker)
     assert "can reach 13 of 10" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
 
@@ -310,11 +310,11 @@ def test_the_quantity_of_a_replace_is_that_of_all_orders_together(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.fill(only(fake)["id"], "4", "100")
-    ask_replace(writer, resting, quantity="12")
+    request_replace(writer, resting, quantity="12")
     work(worker)
     assert newest(fake)["qty"] == "8"
     fake.fill(newest(fake)["id"], "5", "100")
-    ask_replace(writer, resting, limit_price="102")
+    request_replace(writer, resting, limit_price="102")
     work(worker)
     assert [order["qty"] for order in fake.orders.values()] == ["10", "8", "3"]
     assert newest(fake)["client_order_id"].endswith("-3")
@@ -337,7 +337,7 @@ def test_whatever_breaks_there_is_one_replacement(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str, fault: Fault
 ) -> None:
     fake.faults.append(fault)
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker, 8, seconds=20)
     assert request(writer) == ("done", None)
     assert len(fake.orders) == 2
@@ -350,7 +350,7 @@ def test_a_refused_replace_leaves_the_old_order(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     only(fake)["status"] = "accepted"
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker, 5, seconds=20)
     assert request(writer)[0] == "refused"
     assert "isn't sent to exchange yet" in (request(writer)[1] or "")
@@ -367,7 +367,7 @@ def test_a_replacement_that_the_venue_rejects_leaves_the_old_order(
 ) -> None:
     """PATCH says 200, and the new order is rejected all the same: both are shown, nothing is repeated."""
     fake.rejects_replacement = True
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker, 5, seconds=20)
     rows = writer.connection.execute("SELECT status FROM trade_executions ORDER BY id").fetchall()
     assert rows == [("accepted",), ("rejected",)]
@@ -381,7 +381,7 @@ def test_a_replacement_that_the_venue_rejects_leaves_the_old_order(
 def test_an_old_order_that_fills_first_ends_the_replace(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     fake.fill(only(fake)["id"], None, "100")
     work(worker)
     assert request(writer)[0] == "overtaken"
@@ -393,8 +393,8 @@ def test_cancel_takes_the_replacement_back_too(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.fill(only(fake)["id"], "4", "100")
-    ask_replace(writer, resting, limit_price="101")
-    ask_cancel(writer, resting)
+    request_replace(writer, resting, limit_price="101")
+    request_cancel(writer, resting)
     work(worker)
     assert request(writer, "cancel")[0] == "done"
     assert request(writer, "replace")[0] == "overtaken"
@@ -415,7 +415,7 @@ def test_terms_that_an_order_cannot_have_are_refused_before_anything_is_recorded
     writer: Writer, resting: str, terms: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        ask_replace(writer, resting, **terms)
+        request_replace(writer, resting, **terms)
     assert scalar(writer, "SELECT count(*) FROM order_requests") == 0
 
 
@@ -426,7 +426,7 @@ def test_a_notional_order_cannot_be_replaced(
     decision_id = decide(quantity=None, notional="100")
     worker.drain()
     with pytest.raises(UsageError, match="amount of money"):
-        ask_replace(writer, decision_id, quantity="5")
+        request_replace(writer, decision_id, quantity="5")
 
 
 def test_the_filled_quantity_leaves_nothing_to_replace(
@@ -435,7 +435,7 @@ def test_the_filled_quantity_leaves_nothing_to_replace(
     fake.fill(only(fake)["id"], "4", "100")
     worker.poll()
     with pytest.raises(UsageError, match="4 are filled already"):
-        ask_replace(writer, resting, quantity="4")
+        request_replace(writer, resting, quantity="4")
 
 
 def test_172_shares_in_two_orders_are_172_shares(
@@ -446,7 +446,7 @@ def test_172_shares_in_two_orders_are_172_shares(
     first = decide(quantity="172", order_type="limit", limit_price="100", time_in_force="gtc")
     worker.drain()
     fake.fill(only(fake)["id"], "24", "100")
-    ask_cancel(writer, first)
+    request_cancel(writer, first)
     work(worker)
     fake.fills = True
     second = decide(quantity="148")
@@ -459,7 +459,7 @@ def test_a_replace_that_landed_though_it_was_said_to_be_throttled_is_not_sent_ag
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.faults.append(Fault("PATCH", accept=True, status=429, headers={"Retry-After": "1"}))
-    ask_replace(writer, resting, limit_price="90")
+    request_replace(writer, resting, limit_price="90")
     worker.drain()
     fake.fill(newest(fake)["id"], "1", "90")
     work(worker, 8, seconds=20)
@@ -474,20 +474,20 @@ def test_a_cancel_goes_on_to_the_order_that_is_still_there(
 ) -> None:
     """The old order is over by now, which is no answer about the one that replaced it."""
     old = only(fake)["id"]
-    ask_replace(writer, resting, limit_price="101")
-    send = worker.line.broker.replace
+    request_replace(writer, resting, limit_price="101")
+    send = worker.session.broker.replace
 
     def then_silent(order_id: str, change: Any) -> Any:
         answer = send(order_id, change)
         fake.faults.append(Fault("GET", path=old, status=500))
         return answer
 
-    worker.line.broker.replace = then_silent  # type: ignore[method-assign]
+    worker.session.broker.replace = then_silent  # type: ignore[method-assign]
     worker.drain()
     # Nobody has told of the old order's end yet: to the log both are live.
     live = "SELECT count(*) FROM trade_executions WHERE status = 'accepted'"
     assert scalar(writer, live) == 2
-    ask_cancel(writer, resting)
+    request_cancel(writer, resting)
     work(worker, 4, seconds=70)
     assert newest(fake)["status"] == "canceled"
     assert request(writer, "cancel")[0] == "done"
@@ -501,7 +501,7 @@ def test_an_order_that_was_given_up_and_lives_is_cancelled_still(
     fake.hidden = 100
     decision_id = decide(quantity="2")
     worker.drain()
-    ask_cancel(writer, decision_id)
+    request_cancel(writer, decision_id)
     assert settle(worker, writer, decision_id)[0] == "cancelled"
     fake.hidden = 0
     worker.reconcile()
@@ -521,7 +521,7 @@ def test_an_id_that_was_refused_as_taken_is_never_given_up(
         worker.drain()
         go(5)
     assert scalar(writer, "SELECT count(*) FROM broker_calls WHERE status = 422") == 1
-    ask_cancel(writer, decision_id)
+    request_cancel(writer, decision_id)
     for _ in range(15):
         worker.drain()
         go(5)
@@ -537,13 +537,13 @@ def test_what_waits_for_a_person_is_still_asked_about(
     for _ in range(60):
         worker.drain()
         go(20)
-        worker.line.paused_until = 0.0
+        worker.session.paused_until = 0.0
     assert "knows nothing of it" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
     posts = len(fake.posts())
     fake.faults.clear()
     fake.place(fake.posts()[0])
     go(3700)
-    worker.line.paused_until = 0.0
+    worker.session.paused_until = 0.0
     assert settle(worker, writer, decision_id)[0] == "executed"
     assert len(fake.posts()) == posts
 
@@ -567,7 +567,7 @@ def test_an_old_order_that_stands_again_is_followed(
 ) -> None:
     """Seen as replaced first, and only then does the venue reject what replaced it."""
     old = only(fake)["id"]
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     work(worker)
     fake.end(newest(fake)["id"], "rejected")
     fake.orders[old].update(status="new", replaced_by=None)
@@ -587,7 +587,7 @@ def test_a_replacement_that_reconcile_finds_is_read_back_too(
     fake.keeps_quantity = True
     fake.faults.append(Fault("PATCH", accept=True, status=504))
     fake.hidden = 1
-    ask_replace(writer, resting, limit_price="101")
+    request_replace(writer, resting, limit_price="101")
     worker.drain()
     worker.reconcile()
     assert "quantity is 10, not 6" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
@@ -601,12 +601,12 @@ def test_a_cancel_that_the_limit_turns_away_is_no_try(
     decision_id = decide(quantity="10", order_type="limit", limit_price="90", time_in_force="gtc")
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.ask_cancel(tx, decision_id, None, "test")
+        cancel_replace.request_cancel(tx, decision_id, None, "test")
     fake.faults.append(Fault("DELETE", status=429, headers={"Retry-After": "1"}, times=7))
     for _ in range(7):
         worker.drain()
         go(3)
-        worker.line.paused_until = 0.0
+        worker.session.paused_until = 0.0
     assert fake.count("DELETE") == 7
     assert scalar(writer, "SELECT tries FROM order_requests") == 0
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0

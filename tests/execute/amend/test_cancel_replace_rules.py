@@ -15,7 +15,7 @@ from tests.fakes.direct import Fault
 from tradelog.errors import UsageError
 from tradelog.execute.amend import cancel_replace
 from tradelog.execute.risk import controls
-from tradelog.execute.submission import MOST_SENDS, SLICE_SECONDS
+from tradelog.execute.submission import MAX_SUBMISSIONS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
 D = Decimal
@@ -28,7 +28,7 @@ def resting(stage: Stage, **more: Any) -> tuple[Worker, str]:
     worker = stage.worker(max_order_notional=None)
     decision_id = stage.decide(**(LIMIT | more))
     worker.drain()
-    worker.follower.poll()
+    worker.tracker.poll()
     stage.broker.seen.clear()
     return worker, decision_id
 
@@ -40,12 +40,12 @@ def order_of(stage: Stage, decision_id: str) -> str:
 
 def cancel(stage: Stage, decision_id: str) -> str:
     with stage.tx() as tx:
-        return cancel_replace.ask_cancel(tx, decision_id, "no more", "ann")
+        return cancel_replace.request_cancel(tx, decision_id, "no more", "ann")
 
 
 def replace(stage: Stage, decision_id: str, **terms: Any) -> str:
     with stage.tx() as tx:
-        return cancel_replace.ask_replace(tx, decision_id, terms, "other terms", "ann")
+        return cancel_replace.request_replace(tx, decision_id, terms, "other terms", "ann")
 
 
 def sent(stage: Stage, method: str) -> list[tuple[str, str]]:
@@ -230,7 +230,7 @@ def test_a_cancel_is_carried_out_when_its_time_has_come(
     }
     if given:
         stage.set("order_requests", request_id, **given)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "DELETE")) == int(is_carried_out)
 
 
@@ -241,7 +241,7 @@ def test_a_replace_that_the_broker_has_is_not_sent_again(
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D(101))
     stage.set("order_requests", request_id, status=status)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "PATCH")) == int(is_carried_out)
 
 
@@ -251,7 +251,7 @@ def test_requests_of_another_account_are_not_carried_out(stage: Stage, account: 
     decision_id = stage.decide(account)
     stage.attempt(decision_id, "accepted", alpaca_order_id="theirs")
     cancel(stage, decision_id)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not stage.broker.seen
 
 
@@ -260,7 +260,7 @@ def test_one_decision_is_carried_out_where_one_is_named(stage: Stage) -> None:
     _, second = resting(stage, symbol="MSFT")
     for decision_id in (first, second):
         cancel(stage, decision_id)
-    worker.changes.carry_out(second)
+    worker.cancel_replace.process(second)
     assert sent(stage, "DELETE") == [(f"/v2/orders/{order_of(stage, second)}", "")]
 
 
@@ -269,15 +269,15 @@ def test_requests_give_way_after_a_slice_and_while_the_session_is_closed(stage: 
     ids = [first, *(resting(stage, symbol=f"S{number}")[1] for number in range(3))]
     for decision_id in ids:
         cancel(stage, decision_id)
-    worker.line.pause(5)
-    worker.changes.carry_out()
+    worker.session.pause(5)
+    worker.cancel_replace.process()
     assert not sent(stage, "DELETE")
     go(5)
     stage.broker._tick = lambda what: go(SLICE_SECONDS / 2) if what == "after DELETE" else None
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     # Three: the slice is over only once more than its time has gone by.
     assert len(sent(stage, "DELETE")) == 3
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len({path for path, _ in sent(stage, "DELETE")}) == 4
 
 
@@ -287,7 +287,7 @@ def test_requests_give_way_after_a_slice_and_while_the_session_is_closed(stage: 
 def test_a_cancel_is_followed_to_the_real_end(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = stage.row("trade_decisions", decision_id)
     assert (row["status"], row["failure_code"]) == ("cancelled", "cancelled_on_request")
     assert (request(stage, request_id)["status"], request(stage, request_id)["tries"]) == ("done", 1)
@@ -299,7 +299,7 @@ def test_a_cancel_that_was_taken_is_not_sent_again(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     for _ in range(3):
-        worker.changes.carry_out()
+        worker.cancel_replace.process()
         go(120)
     assert len(sent(stage, "DELETE")) == 1
     assert (request(stage, request_id)["status"], request(stage, request_id)["tries"]) == ("sent", 1)
@@ -320,7 +320,7 @@ def test_a_cancel_without_a_clear_answer_is_tried_again(
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     stage.broker.faults.append(Fault("DELETE", status=status, body=body))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = request(stage, request_id)
     assert (row["status"], row["tries"], row["next_attempt_at"]) == ("pending", tries, moment(seconds))
     assert stage.row("trade_decisions", decision_id)["lease_owner"] is None
@@ -332,13 +332,13 @@ def test_a_cancel_backs_off_and_a_person_is_told(stage: Stage) -> None:
     pauses = []
     for number in range(1, 8):
         stage.broker.faults.append(Fault("DELETE", status=500))
-        worker.changes.carry_out()
-        worker.line.paused_until = 0.0
-        worker.line._failures = 0
+        worker.cancel_replace.process()
+        worker.session.paused_until = 0.0
+        worker.session._failures = 0
         row = request(stage, request_id)
         assert row["tries"] == number
         pauses.append(round(float(_seconds(row["next_attempt_at"]))))
-        assert ("cancel_unanswered" in stage.alerts()) is (number >= MOST_SENDS)
+        assert ("cancel_unanswered" in stage.alerts()) is (number >= MAX_SUBMISSIONS)
         go(60)
     assert pauses == [2, 4, 8, 16, 32, 60, 60]
 
@@ -364,14 +364,14 @@ def test_before_a_second_cancel_the_order_is_looked_at(
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     stage.broker.faults.append(Fault("DELETE", status=500))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     stage.broker.seen.clear()
     go(3)
     order_id = order_of(stage, decision_id)
     stage.books.stuck_cancels = True
     stage.books.orders[order_id] |= {"status": state, "updated_at": moment(1)}
     stage.broker.faults.append(Fault("DELETE", status=500))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "DELETE")) == int(is_sent)
     row = request(stage, request_id)
     assert row["status"] == status
@@ -384,7 +384,7 @@ def test_an_order_that_cannot_be_looked_at_is_not_cancelled_blindly(stage: Stage
     request_id = cancel(stage, decision_id)
     stage.set("order_requests", request_id, tries=1)
     stage.broker.faults.append(Fault("GET", status=400, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not sent(stage, "DELETE")
     assert request(stage, request_id)["next_attempt_at"] == moment(15)
 
@@ -411,7 +411,7 @@ def test_a_refused_cancel_is_read_with_its_order(stage: Stage, state: str, statu
     else:
         stage.books.orders[order_id] |= {"status": state, "updated_at": moment(1)}
     stage.broker.faults.append(Fault("DELETE", status=422, body=REFUSED))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = request(stage, request_id)
     assert row["status"] == status
     assert ("cancel_refused" in stage.alerts()) is alert
@@ -426,7 +426,7 @@ def test_of_two_orders_the_one_that_is_over_is_not_the_request_s_end(stage: Stag
     request_id = cancel(stage, decision_id)
     stage.books.orders["gone"] = {**stage.books.orders[order_id], "id": "gone", "status": "expired"}
     stage.books.orders["gone"]["client_order_id"] = "tl-2"
-    worker.changes._send_cancel(request_id, cancel_replace.Owner(second, decision_id), "gone")
+    worker.cancel_replace._send_cancel(request_id, cancel_replace.Owner(second, decision_id), "gone")
     row = request(stage, request_id)
     assert (row["status"], row["ended_at"]) == ("pending", None)
     assert "cancel_refused" not in stage.alerts()
@@ -438,10 +438,10 @@ def test_a_cancel_that_another_worker_is_at_is_left_to_it(stage: Stage) -> None:
     stage.set(
         "trade_decisions", decision_id, lease_owner=worker_row(stage), lease_until=moment(60), lease_token=9
     )
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not sent(stage, "DELETE")
     go(60)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "DELETE")) == 1
 
 
@@ -456,7 +456,7 @@ def test_whoever_lost_the_lease_ends_no_request(stage: Stage) -> None:
 
     stage.broker._tick = steal
     stage.broker.faults.append(Fault("DELETE", status=500))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = request(stage, request_id)
     assert (row["status"], row["message"]) == ("sending", None)
     assert stage.row("trade_decisions", decision_id)["lease_owner"] == "wrk_other"
@@ -471,10 +471,10 @@ def test_a_request_that_ended_meanwhile_is_not_carried_out(stage: Stage) -> None
     )
     stage.set("order_requests", request_id, ended_at=moment(), status="overtaken")
     before = request(stage, request_id)
-    worker.changes._send_cancel(request_id, owner, "x")
-    worker.changes._end_refused(request_id, owner, "x")
-    worker.changes._note_sent(request_id)
-    worker.changes._later(request_id)
+    worker.cancel_replace._send_cancel(request_id, owner, "x")
+    worker.cancel_replace._end_refused(request_id, owner, "x")
+    worker.cancel_replace._note_sent(request_id)
+    worker.cancel_replace._later(request_id)
     assert request(stage, request_id) == before
     assert not stage.broker.seen
 
@@ -485,7 +485,7 @@ def test_a_request_that_ended_meanwhile_is_not_carried_out(stage: Stage) -> None
 def test_a_replace_is_done_when_the_old_order_is_replaced(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D(101))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = request(stage, request_id)
     assert (row["status"], row["tries"]) == ("done", 1)
     ((_, body),) = sent(stage, "PATCH")
@@ -501,7 +501,7 @@ def test_a_replace_is_computed_on_fresh_fills(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     replace(stage, decision_id, quantity=D(12))
     stage.books.fill(order_of(stage, decision_id), "4", "100")
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     ((_, body),) = sent(stage, "PATCH")
     assert json.loads(body)["qty"] == "8"
 
@@ -510,7 +510,7 @@ def test_a_replace_without_fresh_fills_waits(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, quantity=D(12))
     stage.broker.faults.append(Fault("GET", status=400, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not sent(stage, "PATCH")
     assert request(stage, request_id)["next_attempt_at"] == moment(15)
 
@@ -532,7 +532,7 @@ def test_a_replace_of_what_has_ended_is_overtaken(
         stage.books.fill(order_id, None, "100")
     else:
         stage.books.orders[order_id] |= {"status": state, "updated_at": moment(1)}
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not sent(stage, "PATCH")
     row = request(stage, request_id)
     assert row["status"] == status
@@ -543,7 +543,7 @@ def test_a_replace_whose_rest_is_nothing_by_now_is_overtaken(stage: Stage) -> No
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, quantity=D(5))
     stage.books.fill(order_of(stage, decision_id), "5", "100")
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert not sent(stage, "PATCH")
     assert request(stage, request_id)["message"] == "5 are filled already; 5 leave nothing"
 
@@ -552,7 +552,7 @@ def test_a_replace_of_what_is_to_be_cancelled_is_overtaken(stage: Stage) -> None
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D(101))
     cancel(stage, decision_id)
-    assert worker.changes._claim_replace(request_id, decision_id) is None
+    assert worker.cancel_replace._claim_replace(request_id, decision_id) is None
     assert request(stage, request_id)["message"] == "it is to be cancelled"
 
 
@@ -568,7 +568,7 @@ def test_a_replace_that_must_wait_stays_pending(stage: Stage, state: str) -> Non
     else:
         stage.set("order_requests", request_id, status="sending")
     before = stage.value("SELECT count(*) FROM trade_executions")
-    assert worker.changes._claim_replace(request_id, decision_id) is None
+    assert worker.cancel_replace._claim_replace(request_id, decision_id) is None
     assert stage.value("SELECT count(*) FROM trade_executions") == before
     assert request(stage, request_id)["ended_at"] is None
 
@@ -593,7 +593,7 @@ def test_a_replacement_is_held_against_halts_and_limits(
     if halted is not None:
         with stage.tx() as tx:
             controls.halt(tx, *halted, "ann", "x", stage.account)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     row = request(stage, request_id)
     assert len(sent(stage, "PATCH")) == int(message is None)
     assert row["status"] == ("done" if message is None else "refused")
@@ -606,7 +606,7 @@ def test_a_replacement_is_no_duplicate_of_its_original(stage: Stage) -> None:
     _, decision_id = resting(stage)
     worker = stage.worker(max_order_notional=None, duplicate_window_seconds=D(600))
     request_id = replace(stage, decision_id, limit_price=D(101))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert request(stage, request_id)["status"] == "done"
 
 
@@ -614,17 +614,17 @@ def test_a_repeated_attempt_to_replace_carries_the_same_id(stage: Stage) -> None
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert request(stage, request_id)["status"] == "pending"
     go(61)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     bodies = [json.loads(body)["client_order_id"] for _, body in sent(stage, "PATCH")]
     assert len(bodies) == 2
     assert len(set(bodies)) == 1
     assert request(stage, request_id)["status"] == "done"
     # The next request has an id of its own.
     replace(stage, decision_id, limit_price=D(102))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert json.loads(sent(stage, "PATCH")[-1][1])["client_order_id"].endswith("-3")
 
 
@@ -633,12 +633,12 @@ def test_a_replacement_that_was_taken_for_lost_is_found(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", accept=True, status=429, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     go(61)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "PATCH")) == 1
-    worker.follower.poll()
-    worker.changes.carry_out()
+    worker.tracker.poll()
+    worker.cancel_replace.process()
     assert request(stage, request_id)["status"] == "done"
     assert stage.value("SELECT count(*) FROM trade_executions WHERE status = 'accepted'") == 1
 
@@ -647,17 +647,17 @@ def test_where_nobody_answers_about_the_first_no_second_is_sent(stage: Stage) ->
     worker, decision_id = resting(stage)
     replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     go(61)
     stage.broker.faults.append(Fault("GET", status=400, body=b"<html>"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert len(sent(stage, "PATCH")) == 1
 
 
 def test_a_value_is_kept_with_the_replacement(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     replace(stage, decision_id, limit_price=D(101))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert stage.rows("SELECT order_value FROM trade_executions ORDER BY id")[1]["order_value"] == "1010"
 
 
@@ -671,7 +671,7 @@ def test_a_limit_that_is_heard_stops_the_questions_after_a_replace(stage: Stage)
     worker, decision_id = resting(stage)
     replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     assert stage.broker.seen[-1][0] == "PATCH"
 
 
@@ -681,7 +681,7 @@ def test_a_replacement_is_prepared_by_its_own_terms(stage: Stage, time_in_force:
     _, decision_id = resting(stage)
     worker = stage.worker(max_order_notional=None, market_hours="refuse")
     replace(stage, decision_id, time_in_force=time_in_force)
-    worker.changes.carry_out()
+    worker.cancel_replace.process()
     asked = [path for method, path, _ in stage.broker.seen if method == "GET" and path == "/v2/clock"]
     assert bool(asked) is is_asked
     assert len(sent(stage, "PATCH")) == 1
@@ -693,5 +693,5 @@ def test_a_cancel_comes_before_what_is_wrong_with_a_replace(stage: Stage) -> Non
     execution = stage.rows("SELECT execution_id FROM trade_executions")[0]["execution_id"]
     cancel(stage, decision_id)
     stage.set("trade_executions", execution, filled_quantity="5", status="partially_filled")
-    assert worker.changes._claim_replace(request_id, decision_id) is None
+    assert worker.cancel_replace._claim_replace(request_id, decision_id) is None
     assert request(stage, request_id)["message"] == "it is to be cancelled"

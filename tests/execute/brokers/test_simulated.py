@@ -14,7 +14,7 @@ from tradelog import prices
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.brokers.simulated import SimulatedBroker
 from tradelog.execute.outbox import responses
-from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.outbox.responses import ResponseKind
 
 BUY = WireOrder(client_order_id="tl-1", symbol="AAPL", side="buy", quantity=Decimal(10))
 
@@ -31,14 +31,14 @@ def broker(home: Path) -> Callable[[], SimulatedBroker]:
     return make
 
 
-def kind(broker: SimulatedBroker, order: WireOrder) -> tuple[Kind, str | None]:
-    verdict = responses.of_submit(broker.submit(order))
-    return verdict.kind, verdict.failure_code or (verdict.order or {}).get("status")
+def kind(broker: SimulatedBroker, order: WireOrder) -> tuple[ResponseKind, str | None]:
+    classification = responses.classify_submit(broker.submit(order))
+    return classification.kind, classification.failure_code or (classification.order or {}).get("status")
 
 
 def test_fills_at_the_price_that_the_decision_carries(broker: Callable[..., SimulatedBroker]) -> None:
     made = broker()
-    assert kind(made, replace(BUY, reference_price=Decimal("90.25"))) == (Kind.ORDER, "filled")
+    assert kind(made, replace(BUY, reference_price=Decimal("90.25"))) == (ResponseKind.ORDER, "filled")
     fill = made.fills("", None).json()[0]
     assert (fill["price"], fill["qty"]) == ("90.25", "10")
     assert made.account().json()["cash"] == "4097.5"
@@ -46,30 +46,33 @@ def test_fills_at_the_price_that_the_decision_carries(broker: Callable[..., Simu
 
 
 def test_no_price_no_fill(broker: Callable[..., SimulatedBroker]) -> None:
-    assert kind(broker(), replace(BUY, symbol="NOPE")) == (Kind.REFUSED, "no_price")
+    assert kind(broker(), replace(BUY, symbol="NOPE")) == (ResponseKind.REFUSED, "no_price")
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"quantity": Decimal(51)}, (Kind.REFUSED, "insufficient_buying_power")),
-        ({"side": "sell"}, (Kind.REFUSED, "insufficient_quantity")),
-        ({"time_in_force": "opg"}, (Kind.REFUSED, "invalid_order")),
-        ({"quantity": None, "notional": Decimal("0.00000001")}, (Kind.REFUSED, "invalid_order")),
-        ({"quantity": None, "notional": Decimal(250)}, (Kind.ORDER, "filled")),
-        ({"order_type": "limit", "limit_price": Decimal(99)}, (Kind.ORDER, "new")),
-        ({"order_type": "limit", "limit_price": Decimal(100)}, (Kind.ORDER, "filled")),
+        ({"quantity": Decimal(51)}, (ResponseKind.REFUSED, "insufficient_buying_power")),
+        ({"side": "sell"}, (ResponseKind.REFUSED, "insufficient_quantity")),
+        ({"time_in_force": "opg"}, (ResponseKind.REFUSED, "invalid_order")),
+        ({"quantity": None, "notional": Decimal("0.00000001")}, (ResponseKind.REFUSED, "invalid_order")),
+        ({"quantity": None, "notional": Decimal(250)}, (ResponseKind.ORDER, "filled")),
+        ({"order_type": "limit", "limit_price": Decimal(99)}, (ResponseKind.ORDER, "new")),
+        ({"order_type": "limit", "limit_price": Decimal(100)}, (ResponseKind.ORDER, "filled")),
         (
             {"order_type": "limit", "limit_price": Decimal(99), "time_in_force": "ioc"},
-            (Kind.ORDER, "canceled"),
+            (ResponseKind.ORDER, "canceled"),
         ),
-        ({"order_type": "stop", "stop_price": Decimal(101)}, (Kind.ORDER, "new")),
-        ({"quantity": None, "notional": Decimal(10**18)}, (Kind.REFUSED, "insufficient_buying_power")),
-        ({"order_type": "stop", "stop_price": Decimal(100)}, (Kind.ORDER, "filled")),
+        ({"order_type": "stop", "stop_price": Decimal(101)}, (ResponseKind.ORDER, "new")),
+        (
+            {"quantity": None, "notional": Decimal(10**18)},
+            (ResponseKind.REFUSED, "insufficient_buying_power"),
+        ),
+        ({"order_type": "stop", "stop_price": Decimal(100)}, (ResponseKind.ORDER, "filled")),
     ],
 )
 def test_orders_and_refusals(
-    broker: Callable[..., SimulatedBroker], change: dict[str, object], expected: tuple[Kind, str]
+    broker: Callable[..., SimulatedBroker], change: dict[str, object], expected: tuple[ResponseKind, str]
 ) -> None:
     assert kind(broker(), replace(BUY, **change)) == expected  # type: ignore[arg-type]
 
@@ -77,14 +80,14 @@ def test_orders_and_refusals(
 def test_an_id_is_taken_for_ever_and_found_again(broker: Callable[..., SimulatedBroker]) -> None:
     kind(broker(), BUY)
     reopened = broker()
-    assert kind(reopened, BUY)[0] is Kind.DUPLICATE
-    assert responses.of_lookup(reopened.find("tl-1")).kind is Kind.ORDER
-    assert responses.of_lookup(reopened.find("tl-2")).kind is Kind.NOT_FOUND
+    assert kind(reopened, BUY)[0] is ResponseKind.DUPLICATE
+    assert responses.classify_lookup(reopened.find("tl-1")).kind is ResponseKind.ORDER
+    assert responses.classify_lookup(reopened.find("tl-2")).kind is ResponseKind.NOT_FOUND
 
 
 def test_a_resting_order_fills_when_a_price_allows_it(broker: Callable[..., SimulatedBroker]) -> None:
     limit = replace(BUY, order_type="limit", limit_price=Decimal(99))
-    order = responses.of_submit(broker().submit(limit)).order
+    order = responses.classify_submit(broker().submit(limit)).order
     assert order is not None
     assert broker().account().json()["buying_power"] == "4010"
     assert broker().order(order["id"]).json()["status"] == "new"

@@ -15,13 +15,13 @@ from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 from tradelog.execute.outbox import claims, transitions
 from tradelog.execute.outbox.claims import LeaseLost
-from tradelog.execute.outbox.responses import Kind, Verdict
+from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.store.process import boot_id
 
 
 def due(stage: Stage, **more: Any) -> str | None:
     """The decision that the outbox would hand out now."""
-    found = claims.due(stage.writer.rows, stage.account, moment(), **more)
+    found = claims.next_ready(stage.writer.rows, stage.account, moment(), **more)
     return None if found is None else str(found["decision_id"])
 
 
@@ -141,7 +141,7 @@ def test_a_value_beyond_all_measure_is_left_out(stage: Stage, exponent: int, is_
     decision_id = stage.decide()
     with stage.tx() as tx:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-        claim = claims.claim(tx, decision, "wrk_me", LEASE, Decimal(10) ** exponent)
+        claim = claims.claim_decision(tx, decision, "wrk_me", LEASE, Decimal(10) ** exponent)
     kept = stage.row("trade_executions", claim.execution_id)["order_value"]
     assert (kept is not None) is is_kept
 
@@ -196,7 +196,7 @@ def test_an_attempt_is_taken_over_from_the_dead_alone(
         values["lease_until"] = moment(values["lease_until"])
     stage.set("trade_decisions", decision_id, **values)
     with stage.tx() as tx:
-        claim = claims.unsettled(tx, stage.account, "wrk_me", LEASE)
+        claim = claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE)
     assert (claim is not None) is is_taken_over
     row = stage.row("trade_decisions", decision_id)
     if claim is None:
@@ -218,7 +218,7 @@ def test_an_unknown_is_asked_about_when_its_time_has_come(
     at = None if seconds is None else moment(seconds)
     stage.set("trade_decisions", decision_id, next_attempt_at=at)
     with stage.tx() as tx:
-        assert (claims.unsettled(tx, stage.account, "wrk_me", LEASE) is not None) is is_asked
+        assert (claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE) is not None) is is_asked
 
 
 def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Stage) -> None:
@@ -230,21 +230,23 @@ def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Sta
         stage.attempt(stage.decide(account), "unknown")
     asked: set[str] = set()
     with stage.tx() as tx:
-        while (claim := claims.unsettled(tx, stage.account, "wrk_me", LEASE, asked=asked)) is not None:
+        while (claim := claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE, asked=asked)) is not None:
             asked.add(claim.execution_id)
     assert asked == {ids[0], ids[2]}
 
 
 # Each write of an attempt, a decision or a request that a claim allows.
 WRITES = {
-    "refused": lambda tx, claim: transitions.refused(tx, claim, Verdict(Kind.REFUSED, "no", "other")),
-    "returned": lambda tx, claim: transitions.returned(
-        tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None
+    "refused": lambda tx, claim: transitions.apply_refusal(
+        tx, claim, Classification(ResponseKind.REFUSED, "no", "other")
     ),
-    "unknown": lambda tx, claim: transitions.unknown(tx, claim, "x", moment(1)),
-    "stuck": lambda tx, claim: transitions.stuck(tx, claim, "x"),
-    "given up": lambda tx, claim: transitions.given_up(tx, claim, "x"),
-    "resend": lambda tx, claim: claims.resend(tx, claim, 1),
+    "returned": lambda tx, claim: transitions.return_to_queue(
+        tx, claim, Classification(ResponseKind.NOT_SENT, "x"), "not_sent", None
+    ),
+    "unknown": lambda tx, claim: transitions.mark_unknown(tx, claim, "x", moment(1)),
+    "stuck": lambda tx, claim: transitions.require_attention(tx, claim, "x"),
+    "given up": lambda tx, claim: transitions.abandon_attempt(tx, claim, "x"),
+    "resend": lambda tx, claim: claims.record_resubmission(tx, claim, 1),
     "check": claims.check_lease,
 }
 
@@ -254,7 +256,7 @@ def test_whoever_lost_the_lease_writes_nothing(stage: Stage, write: str) -> None
     decision_id = stage.decide()
     claim = stage.claim(decision_id)
     with stage.tx() as tx:
-        claims.take_over(tx, claim.execution_id, "wrk_other", LEASE)
+        claims.take_over_attempt(tx, claim.execution_id, "wrk_other", LEASE)
     tables = ("trade_decisions", "trade_executions", "order_requests", "alerts", "journal")
     before = {name: stage.rows(f"SELECT * FROM {name}") for name in tables}
     with pytest.raises(LeaseLost), stage.tx() as tx:
@@ -277,11 +279,11 @@ def test_a_lease_is_handed_back_by_its_holder_alone(stage: Stage) -> None:
     claim = stage.claim(stage.decide())
     other = stage.claim(stage.decide(symbol="MSFT"))
     with stage.tx() as tx:
-        claims.release(tx, claim.decision_id, claim.token + 1)
-        claims.release(tx, claim.decision_id, claim.token - 1)
+        claims.release_lease(tx, claim.decision_id, claim.token + 1)
+        claims.release_lease(tx, claim.decision_id, claim.token - 1)
     assert stage.row("trade_decisions", claim.decision_id)["lease_owner"] == "wrk_me"
     with stage.tx() as tx:
-        claims.release(tx, claim.decision_id, claim.token)
+        claims.release_lease(tx, claim.decision_id, claim.token)
     assert stage.row("trade_decisions", claim.decision_id)["lease_owner"] is None
     assert stage.row("trade_decisions", other.decision_id)["lease_owner"] == "wrk_me"
 
@@ -329,7 +331,7 @@ def test_a_send_counts_unless_it_provably_never_left(
     stage.set("trade_executions", claim.execution_id, error_message=message)
     stage.set("trade_decisions", claim.decision_id, retry_count=resent)
     with stage.tx() as tx:
-        assert claims.sends(tx, claim) == times
+        assert claims.count_submissions(tx, claim) == times
 
 
 @pytest.mark.parametrize(
@@ -347,10 +349,10 @@ def test_a_replacement_counts_its_own_sends(
     for _ in range(calls):
         stage.call(new, "submit", status=500)
     with stage.tx() as tx:
-        claim = claims.take_over(tx, new, "wrk_me", LEASE)
+        claim = claims.take_over_attempt(tx, new, "wrk_me", LEASE)
         assert claim.change is not None
         assert (claim.change.limit_price, claim.change.quantity, claim.old_order_id) == (101, None, "one")
-        assert claims.sends(tx, claim) == times
+        assert claims.count_submissions(tx, claim) == times
 
 
 # What is sent.
@@ -404,9 +406,9 @@ def test_an_attempt_s_own_terms_come_before_the_decision_s(stage: Stage) -> None
         98,
         "gtc",
     )
-    change = claims.change_between(plain, order)
+    change = claims.order_change(plain, order)
     assert (change.client_order_id, change.quantity, change.limit_price) == ("tl-2", 7, 101)
-    assert claims.change_between(order, order).body() == {"client_order_id": "tl-2"}
+    assert claims.order_change(order, order).body() == {"client_order_id": "tl-2"}
 
 
 def test_attempts_of_a_decision_are_numbered(stage: Stage) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tradelog.execute.brokers.base import Exchange, WireOrder
 from tradelog.execute.outbox import responses
-from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.outbox.responses import ResponseKind
 
 ORDER = {"id": "1", "client_order_id": "tl-1", "symbol": "AAPL", "status": "accepted", "filled_qty": "0"}
 STATUSES = {
@@ -30,59 +30,65 @@ def exchange(status: int | None, body: Any = b"", **more: Any) -> Exchange:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (exchange(200, ORDER), Kind.ORDER),
-        (exchange(200, ORDER | {"status": "an_invented_one", "submitted_at": None}), Kind.ORDER),
-        (exchange(200, b"<html>"), Kind.UNKNOWN),
-        (exchange(200, b""), Kind.UNKNOWN),
-        (exchange(200, json.dumps(ORDER).encode()[:-5]), Kind.UNKNOWN),
-        (exchange(200, {"id": 5}), Kind.UNKNOWN),
-        (exchange(403, {"code": 40310000, "message": "insufficient buying power"}), Kind.REFUSED),
-        (exchange(422, {"code": 40010001, "message": "qty must be > 0"}), Kind.REFUSED),
-        (exchange(422, {"code": 40010001, "message": "client_order_id must be unique"}), Kind.DUPLICATE),
-        (exchange(422, {"code": 42210000, "message": "Client order id must be unique"}), Kind.DUPLICATE),
-        (exchange(422, b""), Kind.UNKNOWN),
-        (exchange(403, b"<html>"), Kind.UNKNOWN),
-        (exchange(403, {"message": "forbidden."}), Kind.BAD_KEYS),
-        (exchange(401, {"message": "unauthorized."}), Kind.BAD_KEYS),
-        (exchange(401, b"<html>"), Kind.BAD_KEYS),
-        (exchange(429, b""), Kind.THROTTLED),
-        (exchange(400, {"message": "bad"}), Kind.UNKNOWN),
-        (exchange(404, {"message": "not found"}), Kind.UNKNOWN),
-        (exchange(500, {"message": "x"}), Kind.UNKNOWN),
-        (exchange(502, b"<html>"), Kind.UNKNOWN),
-        (exchange(504), Kind.UNKNOWN),
-        (exchange(302), Kind.UNKNOWN),
-        (exchange(None, error="timed out"), Kind.UNKNOWN),
-        (exchange(None, error="refused", sent=False), Kind.NOT_SENT),
+        (exchange(200, ORDER), ResponseKind.ORDER),
+        (exchange(200, ORDER | {"status": "an_invented_one", "submitted_at": None}), ResponseKind.ORDER),
+        (exchange(200, b"<html>"), ResponseKind.UNKNOWN),
+        (exchange(200, b""), ResponseKind.UNKNOWN),
+        (exchange(200, json.dumps(ORDER).encode()[:-5]), ResponseKind.UNKNOWN),
+        (exchange(200, {"id": 5}), ResponseKind.UNKNOWN),
+        (exchange(403, {"code": 40310000, "message": "insufficient buying power"}), ResponseKind.REFUSED),
+        (exchange(422, {"code": 40010001, "message": "qty must be > 0"}), ResponseKind.REFUSED),
+        (
+            exchange(422, {"code": 40010001, "message": "client_order_id must be unique"}),
+            ResponseKind.DUPLICATE,
+        ),
+        (
+            exchange(422, {"code": 42210000, "message": "Client order id must be unique"}),
+            ResponseKind.DUPLICATE,
+        ),
+        (exchange(422, b""), ResponseKind.UNKNOWN),
+        (exchange(403, b"<html>"), ResponseKind.UNKNOWN),
+        (exchange(403, {"message": "forbidden."}), ResponseKind.BAD_KEYS),
+        (exchange(401, {"message": "unauthorized."}), ResponseKind.BAD_KEYS),
+        (exchange(401, b"<html>"), ResponseKind.BAD_KEYS),
+        (exchange(429, b""), ResponseKind.THROTTLED),
+        (exchange(400, {"message": "bad"}), ResponseKind.UNKNOWN),
+        (exchange(404, {"message": "not found"}), ResponseKind.UNKNOWN),
+        (exchange(500, {"message": "x"}), ResponseKind.UNKNOWN),
+        (exchange(502, b"<html>"), ResponseKind.UNKNOWN),
+        (exchange(504), ResponseKind.UNKNOWN),
+        (exchange(302), ResponseKind.UNKNOWN),
+        (exchange(None, error="timed out"), ResponseKind.UNKNOWN),
+        (exchange(None, error="refused", sent=False), ResponseKind.NOT_SENT),
     ],
 )
-def test_submit(answer: Exchange, kind: Kind) -> None:
-    assert responses.of_submit(answer).kind is kind
+def test_submit(answer: Exchange, kind: ResponseKind) -> None:
+    assert responses.classify_submit(answer).kind is kind
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (exchange(200, ORDER), Kind.ORDER),
-        (exchange(404, {"message": "order not found"}), Kind.NOT_FOUND),
-        (exchange(404, b"<html>"), Kind.UNKNOWN),
-        (exchange(500, {"message": "x"}), Kind.UNKNOWN),
-        (exchange(401, {"message": "x"}), Kind.BAD_KEYS),
-        (exchange(None, error="x"), Kind.UNKNOWN),
+        (exchange(200, ORDER), ResponseKind.ORDER),
+        (exchange(404, {"message": "order not found"}), ResponseKind.NOT_FOUND),
+        (exchange(404, b"<html>"), ResponseKind.UNKNOWN),
+        (exchange(500, {"message": "x"}), ResponseKind.UNKNOWN),
+        (exchange(401, {"message": "x"}), ResponseKind.BAD_KEYS),
+        (exchange(None, error="x"), ResponseKind.UNKNOWN),
     ],
 )
-def test_lookup(answer: Exchange, kind: Kind) -> None:
-    assert responses.of_lookup(answer).kind is kind
+def test_lookup(answer: Exchange, kind: ResponseKind) -> None:
+    assert responses.classify_lookup(answer).kind is kind
 
 
 @pytest.mark.parametrize(("theirs", "ours"), STATUSES.items())
 def test_every_status_of_the_broker(theirs: str, ours: str) -> None:
-    assert responses.execution_status(ORDER | {"status": theirs}) == ours
+    assert responses.attempt_status(ORDER | {"status": theirs}) == ours
 
 
 def test_a_live_status_with_a_quantity_is_partial() -> None:
-    assert responses.execution_status(ORDER | {"status": "new", "filled_qty": "0.5"}) == "partially_filled"
-    assert responses.execution_status(ORDER | {"status": "canceled", "filled_qty": "0.5"}) == "canceled"
+    assert responses.attempt_status(ORDER | {"status": "new", "filled_qty": "0.5"}) == "partially_filled"
+    assert responses.attempt_status(ORDER | {"status": "canceled", "filled_qty": "0.5"}) == "canceled"
 
 
 @pytest.mark.parametrize(
@@ -118,29 +124,35 @@ def test_a_live_status_with_a_quantity_is_partial() -> None:
     ],
 )
 def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
-    verdict = responses.of_submit(exchange(status, {"code": 40310000, "message": message}))
-    assert (verdict.kind, verdict.failure_code, verdict.message) == (Kind.REFUSED, code, message)
+    classification = responses.classify_submit(exchange(status, {"code": 40310000, "message": message}))
+    assert (classification.kind, classification.failure_code, classification.message) == (
+        ResponseKind.REFUSED,
+        code,
+        message,
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (exchange(204), Kind.ASKED),
-        (exchange(422, {"message": 'order is already in "filled" state'}), Kind.REFUSED),
-        (exchange(404, {"message": "order not found"}), Kind.REFUSED),
-        (exchange(404, b"<html>"), Kind.UNKNOWN),
-        (exchange(500, {"message": "x"}), Kind.UNKNOWN),
-        (exchange(429, b""), Kind.THROTTLED),
-        (exchange(401, b""), Kind.BAD_KEYS),
-        (exchange(None, error="x"), Kind.UNKNOWN),
-        (exchange(None, error="x", sent=False), Kind.NOT_SENT),
+        (exchange(204), ResponseKind.ASKED),
+        (exchange(422, {"message": 'order is already in "filled" state'}), ResponseKind.REFUSED),
+        (exchange(404, {"message": "order not found"}), ResponseKind.REFUSED),
+        (exchange(404, b"<html>"), ResponseKind.UNKNOWN),
+        (exchange(500, {"message": "x"}), ResponseKind.UNKNOWN),
+        (exchange(429, b""), ResponseKind.THROTTLED),
+        (exchange(401, b""), ResponseKind.BAD_KEYS),
+        (exchange(None, error="x"), ResponseKind.UNKNOWN),
+        (exchange(None, error="x", sent=False), ResponseKind.NOT_SENT),
     ],
 )
-def test_cancel(answer: Exchange, kind: Kind) -> None:
-    assert responses.of_cancel(answer).kind is kind
+def test_cancel(answer: Exchange, kind: ResponseKind) -> None:
+    assert responses.classify_cancel(answer).kind is kind
 
 
-@pytest.mark.parametrize("judge", [responses.of_submit, responses.of_lookup, responses.of_cancel])
+@pytest.mark.parametrize(
+    "judge", [responses.classify_submit, responses.classify_lookup, responses.classify_cancel]
+)
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -160,7 +172,7 @@ def test_the_broker_s_words_are_kept(judge: Any, answer: Exchange, message: str)
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_a_cancel_that_was_taken(status: int) -> None:
-    assert responses.of_cancel(exchange(status)).kind is Kind.ASKED
+    assert responses.classify_cancel(exchange(status)).kind is ResponseKind.ASKED
 
 
 @pytest.mark.parametrize(
@@ -168,19 +180,19 @@ def test_a_cancel_that_was_taken(status: int) -> None:
     [(name, value) for name in ("id", "client_order_id", "symbol", "status") for value in (None, "", 5)],
 )
 def test_what_lacks_a_part_of_an_order_is_none(missing: str, value: Any) -> None:
-    assert responses.as_order(ORDER) == ORDER
-    assert responses.as_order(ORDER | {missing: value}) is None
+    assert responses.parse_order(ORDER) == ORDER
+    assert responses.parse_order(ORDER | {missing: value}) is None
 
 
 @pytest.mark.parametrize("filled", [None, "", "0", "x"])
 def test_filled_with_nothing_is_no_order(filled: Any) -> None:
-    assert responses.as_order(ORDER | {"status": "filled", "filled_qty": filled}) is None
-    assert responses.as_order(ORDER | {"status": "filled", "filled_qty": "1"}) is not None
-    assert responses.as_order(ORDER | {"status": "canceled", "filled_qty": filled}) is not None
+    assert responses.parse_order(ORDER | {"status": "filled", "filled_qty": filled}) is None
+    assert responses.parse_order(ORDER | {"status": "filled", "filled_qty": "1"}) is not None
+    assert responses.parse_order(ORDER | {"status": "canceled", "filled_qty": filled}) is not None
 
 
 def test_what_cannot_be_written_down_is_no_order() -> None:
-    assert responses.as_order(ORDER | {"note": "\ud800"}) is None
+    assert responses.parse_order(ORDER | {"note": "\ud800"}) is None
 
 
 FILL = {"id": "f", "order_id": "o", "symbol": "AAPL", "side": "buy", "qty": "1", "price": "2"}
@@ -276,7 +288,7 @@ def test_the_size_of_a_replacement_is_the_broker_s_to_say() -> None:
 )
 def test_a_replacement_is_read_back_term_by_term(changes: dict[str, Any], different: str | None) -> None:
     order = {"qty": "1.5", "limit_price": "100", "stop_price": None, "time_in_force": "day"}
-    assert responses.unlike(order | changes, wanted()) == different
+    assert responses.replacement_mismatch(order | changes, wanted()) == different
 
 
 @pytest.mark.parametrize(
@@ -284,8 +296,8 @@ def test_a_replacement_is_read_back_term_by_term(changes: dict[str, Any], differ
     [("1.50", Decimal("1.5")), (2, Decimal(2)), (None, None), ("", None), ("x", None), (1.5, None)],
 )
 def test_a_number_of_an_order(value: Any, number: Decimal | None) -> None:
-    assert responses.number({"qty": value}, "qty") == number
-    assert responses.number({}, "qty") is None
+    assert responses.decimal_field({"qty": value}, "qty") == number
+    assert responses.decimal_field({}, "qty") is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tradelog.execute.amend import cancel_replace
 from tradelog.execute.outbox import claims, transitions
-from tradelog.execute.outbox.responses import Kind, Verdict
+from tradelog.execute.outbox.responses import Classification, ResponseKind
 
 D = Decimal
 
@@ -21,15 +21,15 @@ def request(stage: Stage, decision_id: str, kind: str = "cancel", **columns: Any
     """A request as if it had come so far."""
     with stage.tx() as tx:
         terms = columns.pop("terms", {})
-        request_id = transitions.new_request(tx, kind, decision_id, terms, None, "ann")
+        request_id = transitions.insert_request(tx, kind, decision_id, terms, None, "ann")
         if columns:
             tx.update("order_requests", request_id, columns)
     return request_id
 
 
-def conclude(stage: Stage, decision_id: str) -> dict[str, Any]:
+def update_decision(stage: Stage, decision_id: str) -> dict[str, Any]:
     with stage.tx() as tx:
-        transitions.conclude(tx, decision_id)
+        transitions.update_decision(tx, decision_id)
     return stage.row("trade_decisions", decision_id)
 
 
@@ -66,7 +66,7 @@ def ended(stage: Stage, *attempts: tuple[str, str] | str, **changes_: Any) -> st
 def test_how_a_decision_ends(
     stage: Stage, attempts: list[Any], status: str, code: str | None, message: str | None
 ) -> None:
-    row = conclude(stage, ended(stage, *attempts))
+    row = update_decision(stage, ended(stage, *attempts))
     assert (row["status"], row["failure_code"]) == (status, code)
     if message is None:
         assert row["failure_message"] is None
@@ -82,38 +82,38 @@ def test_how_a_decision_ends(
 def test_a_refusal_ends_it_in_the_broker_s_words(stage: Stage) -> None:
     decision_id = stage.decide()
     stage.attempt(decision_id, "rejected", failure_code="wash_trade", error_message="potential wash trade")
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["failure_code"], row["failure_message"]) == ("wash_trade", "potential wash trade")
     assert stage.rows("SELECT message FROM alerts")[0]["message"] == "AAPL: potential wash trade"
 
 
 @pytest.mark.parametrize("status", transitions.OPEN)
 def test_an_attempt_that_may_be_at_the_broker_keeps_it_open(stage: Stage, status: str) -> None:
-    row = conclude(stage, ended(stage, ("canceled", "3"), status))
+    row = update_decision(stage, ended(stage, ("canceled", "3"), status))
     assert (row["status"], row["executed_at"], row["failed_at"]) == ("executing", None, None)
     assert stage.alerts() == []
 
 
 @pytest.mark.parametrize("status", ["not_sent", "not_accepted"])
 def test_an_attempt_without_an_order_says_nothing_of_the_decision(stage: Stage, status: str) -> None:
-    assert conclude(stage, ended(stage, status))["status"] == "executing"
-    assert conclude(stage, ended(stage, status, symbol="MSFT"))["failure_code"] is None
+    assert update_decision(stage, ended(stage, status))["status"] == "executing"
+    assert update_decision(stage, ended(stage, status, symbol="MSFT"))["failure_code"] is None
 
 
 def test_the_moment_of_an_end_is_kept(stage: Stage) -> None:
     decision_id = ended(stage, ("filled", "10"))
-    first = conclude(stage, decision_id)["executed_at"]
+    first = update_decision(stage, decision_id)["executed_at"]
     go(60)
-    assert conclude(stage, decision_id)["executed_at"] == first
+    assert update_decision(stage, decision_id)["executed_at"] == first
 
 
 def test_what_turns_out_to_have_filled_is_executed(stage: Stage) -> None:
     decision_id = stage.decide()
     execution = stage.attempt(decision_id, "canceled")
-    assert conclude(stage, decision_id)["status"] == "failed"
+    assert update_decision(stage, decision_id)["status"] == "failed"
     go(60)
     stage.set("trade_executions", execution, filled_quantity="1")
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["status"], row["failure_code"], row["failed_at"], row["executed_at"]) == (
         *("executed", None, None),
         moment(),
@@ -128,7 +128,7 @@ def test_what_was_given_up_and_is_there_lives_again(
 ) -> None:
     decision_id = stage.decide()
     execution = stage.attempt(decision_id, "rejected")
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     stage.set(
         "trade_decisions",
         decision_id,
@@ -138,7 +138,7 @@ def test_what_was_given_up_and_is_there_lives_again(
         failure_message="x",
     )
     stage.set("trade_executions", execution, status="accepted")
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["status"], row["failure_code"], row["failure_message"], row["failed_at"]) == (
         *("executing", None, None, None),
     )
@@ -150,7 +150,7 @@ def test_what_was_given_up_and_is_there_lives_again(
 def test_what_needed_a_person_needs_none_once_it_is_over(stage: Stage) -> None:
     decision_id = ended(stage, ("filled", "10"))
     stage.set("trade_decisions", decision_id, needs_attention="x", next_attempt_at=moment(60))
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["needs_attention"], row["next_attempt_at"]) == (None, None)
 
 
@@ -171,7 +171,7 @@ def test_an_adopted_order_that_ends_unfilled_is_nobody_s_failure(
         owner = orders.adopt(tx, stage.account, order, "test")
     assert owner is not None
     stage.set("trade_executions", owner.execution_id, status=status)
-    row = conclude(stage, owner.decision_id)
+    row = update_decision(stage, owner.decision_id)
     assert (row["status"], row["failure_code"]) == ("cancelled", code)
     assert stage.alerts() == []
 
@@ -187,7 +187,7 @@ def test_an_adopted_order_that_is_rejected_has_failed_and_is_no_alert(stage: Sta
         owner = orders.adopt(tx, stage.account, order, "test")
     assert owner is not None
     stage.set("trade_executions", owner.execution_id, status="rejected")
-    assert conclude(stage, owner.decision_id)["status"] == "failed"
+    assert update_decision(stage, owner.decision_id)["status"] == "failed"
     assert stage.alerts() == []
 
 
@@ -225,7 +225,7 @@ def test_a_chain_ends_with_its_last_order(
     stage: Stage, statuses: tuple[str, ...], status: str, code: str | None
 ) -> None:
     decision_id, _ = chain(stage, *statuses)
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["status"], row["failure_code"]) == (status, code)
 
 
@@ -254,7 +254,7 @@ def test_a_chain_that_goes_on_as_another_decision_is_over(
     broker_order(stage, "o1", decision_id, execution_id=ids[0], replaced_by="o2")
     owned = {"another": other, "ours": decision_id, None: None}[owner]
     broker_order(stage, "o2", owned, replaces="o1", status="new")
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert row["status"] == status
     if status == "cancelled":
         assert "on record as a decision of its own" in row["failure_message"]
@@ -272,7 +272,7 @@ def test_a_cancel_that_was_asked_of_the_broker_is_no_failure(
 ) -> None:
     decision_id = ended(stage, "canceled")
     request_id = request(stage, decision_id, tries=tries)
-    row = conclude(stage, decision_id)
+    row = update_decision(stage, decision_id)
     assert (row["status"], row["failure_code"]) == (status, code)
     assert stage.row("order_requests", request_id)["status"] == "done"
 
@@ -293,7 +293,7 @@ def test_a_cancel_ends_with_its_decision(
     decision_id = ended(stage, *attempts)
     cancel, replace = request(stage, decision_id), request(stage, decision_id, "replace")
     other = request(stage, stage.decide(symbol="MSFT"))
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     row = stage.row("order_requests", cancel)
     assert (row["status"], row["message"], row["ended_at"]) == (status, message, moment())
     assert stage.row("order_requests", replace)["status"] == "overtaken"
@@ -314,7 +314,7 @@ def test_what_has_no_order_is_cancelled_at_once(stage: Stage, attempts: list[str
     decision_id = ended(stage, *attempts)
     request_id = request(stage, decision_id)
     with stage.tx() as tx:
-        assert transitions.cancel_unsent(tx, decision_id) is is_ended
+        assert transitions.cancel_unsubmitted(tx, decision_id) is is_ended
     row = stage.row("trade_decisions", decision_id)
     assert (row["failure_code"] == "cancelled_on_request") is is_ended
     assert (stage.row("order_requests", request_id)["status"] == "done") is is_ended
@@ -326,7 +326,7 @@ def test_without_an_open_cancel_nothing_is_cancelled(stage: Stage, kind: str, en
     request(stage, decision_id, kind, ended_at=moment() if ended_at else None)
     request(stage, stage.decide(symbol="MSFT"))
     with stage.tx() as tx:
-        assert not transitions.cancel_unsent(tx, decision_id)
+        assert not transitions.cancel_unsubmitted(tx, decision_id)
     assert stage.row("trade_decisions", decision_id)["status"] == "pending"
 
 
@@ -365,7 +365,7 @@ def test_a_replace_goes_as_its_two_orders_go(
 ) -> None:
     decision_id, ids = chain(stage, old, new)
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status=state)
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     row = stage.row("order_requests", request_id)
     over = {"filled", "canceled", "expired"}
     if old in over and new in over and state == "pending":
@@ -379,7 +379,7 @@ def test_a_refused_replace_is_told_in_the_broker_s_words(stage: Stage) -> None:
     decision_id, ids = chain(stage, "accepted", "rejected")
     stage.set("trade_executions", ids[1], error_message="sub-penny")
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sending")
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     assert stage.row("order_requests", request_id)["message"] == "sub-penny"
     assert stage.rows("SELECT message FROM alerts")[0]["message"] == "AAPL: sub-penny"
 
@@ -400,7 +400,7 @@ def test_orders_that_can_reach_more_than_was_wanted_are_for_a_person(
     decision_id, ids = chain(stage, "replaced", "accepted")
     stage.set("trade_executions", ids[0], filled_quantity=filled)
     request(stage, decision_id, "replace", execution_id=ids[1], status="sending", terms=terms)
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert (why is not None) is needs_a_person
     if why is not None:
@@ -418,7 +418,7 @@ def test_what_is_wanted_is_what_the_last_replace_that_was_done_says(stage: Stage
 
     def wanted() -> Decimal | None:
         with stage.tx() as tx:
-            return transitions.wanted_total(tx, stage.row("trade_decisions", decision_id))
+            return transitions.target_quantity(tx, stage.row("trade_decisions", decision_id))
 
     assert wanted() == 10
     for kind, status, terms, total in (
@@ -437,7 +437,7 @@ def test_what_is_wanted_is_what_the_last_replace_that_was_done_says(stage: Stage
 def test_an_order_for_dollars_wants_no_shares(stage: Stage) -> None:
     decision_id = stage.decide(quantity=None, notional="100")
     with stage.tx() as tx:
-        assert transitions.wanted_total(tx, stage.row("trade_decisions", decision_id)) is None
+        assert transitions.target_quantity(tx, stage.row("trade_decisions", decision_id)) is None
 
 
 @pytest.mark.parametrize(("quantity", "is_told"), [("10", False), ("11", True)])
@@ -446,7 +446,7 @@ def test_a_replacement_is_held_against_what_was_asked_for(stage: Stage, quantity
     wanted = claims.wire_order(stage.row("trade_decisions", decision_id))
     order = {"qty": quantity, "limit_price": "100", "stop_price": None, "time_in_force": "day"}
     with stage.tx() as tx:
-        transitions.read_back(tx, decision_id, wanted, order)
+        transitions.check_replacement_terms(tx, decision_id, wanted, order)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert (why is not None) is is_told
     assert ("needs_attention" in stage.alerts()) is is_told
@@ -458,7 +458,9 @@ def test_a_replacement_is_held_against_what_was_asked_for(stage: Stage, quantity
 def test_an_attempt_that_did_not_get_there_leaves_the_decision_where_it_waited(stage: Stage) -> None:
     claim = stage.claim(stage.decide())
     with stage.tx() as tx:
-        transitions.returned(tx, claim, Verdict(Kind.THROTTLED, "slower"), "not_accepted", moment(7))
+        transitions.return_to_queue(
+            tx, claim, Classification(ResponseKind.THROTTLED, "slower"), "not_accepted", moment(7)
+        )
     row, attempt = (
         stage.row("trade_decisions", claim.decision_id),
         stage.row("trade_executions", claim.execution_id),
@@ -472,7 +474,7 @@ def test_what_somebody_wants_cancelled_does_not_wait_for_a_second_try(stage: Sta
     claim = stage.claim(stage.decide())
     request_id = request(stage, claim.decision_id)
     with stage.tx() as tx:
-        transitions.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", None)
+        transitions.return_to_queue(tx, claim, Classification(ResponseKind.NOT_SENT, "x"), "not_sent", None)
     assert stage.row("trade_decisions", claim.decision_id)["status"] == "cancelled"
     assert stage.row("order_requests", request_id)["status"] == "done"
 
@@ -482,7 +484,7 @@ def replacing(stage: Stage, **terms: str) -> tuple[str, str, Any]:
     decision_id, ids = chain(stage, "accepted", "sending")
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sending", terms=terms)
     with stage.tx() as tx:
-        claim = claims.take_over(tx, ids[1], "wrk_me", LEASE)
+        claim = claims.take_over_attempt(tx, ids[1], "wrk_me", LEASE)
     return decision_id, request_id, claim
 
 
@@ -490,7 +492,9 @@ def test_a_replacement_that_did_not_get_there_waits_and_its_order_stands(stage: 
     decision_id, request_id, claim = replacing(stage)
     stage.set("trade_executions", claim.execution_id, status="sending")
     with stage.tx() as tx:
-        transitions.returned(tx, claim, Verdict(Kind.NOT_SENT, "x"), "not_sent", moment(7))
+        transitions.return_to_queue(
+            tx, claim, Classification(ResponseKind.NOT_SENT, "x"), "not_sent", moment(7)
+        )
     row = stage.row("order_requests", request_id)
     assert (row["status"], row["next_attempt_at"]) == ("pending", moment(7))
     assert stage.row("trade_decisions", decision_id)["status"] == "executing"
@@ -499,7 +503,7 @@ def test_a_replacement_that_did_not_get_there_waits_and_its_order_stands(stage: 
 def test_a_replacement_that_is_given_up_is_overtaken(stage: Stage) -> None:
     decision_id, request_id, claim = replacing(stage)
     with stage.tx() as tx:
-        transitions.given_up(tx, claim, "the old order has ended")
+        transitions.abandon_attempt(tx, claim, "the old order has ended")
     assert stage.row("order_requests", request_id)["status"] == "overtaken"
     assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
     assert stage.row("trade_decisions", decision_id)["status"] == "executing"
@@ -511,7 +515,7 @@ def test_an_attempt_that_is_given_up_ends_its_decision_with_the_others(stage: St
     stage.set("trade_decisions", decision_id, status="pending")
     claim = stage.claim(decision_id)
     with stage.tx() as tx:
-        transitions.given_up(tx, claim, "x")
+        transitions.abandon_attempt(tx, claim, "x")
     assert stage.row("trade_decisions", decision_id)["failure_code"] == "canceled_at_broker"
 
 
@@ -535,8 +539,8 @@ def test_an_id_that_was_refused_as_taken_is_remembered(
     claim, other = stage.claim(stage.decide()), stage.claim(stage.decide(symbol="MSFT"))
     stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        assert transitions.was_duplicate(tx, claim) is was_one
-        assert not transitions.was_duplicate(tx, other)
+        assert transitions.was_duplicate_id(tx, claim) is was_one
+        assert not transitions.was_duplicate_id(tx, other)
 
 
 @pytest.mark.parametrize(
@@ -574,7 +578,7 @@ def test_an_exchange_without_an_answer_has_no_body(stage: Stage) -> None:
 def test_a_request_is_recorded_as_it_was_asked(stage: Stage) -> None:
     decision_id = stage.decide()
     with stage.tx() as tx:
-        request_id = cancel_replace.ask_cancel(tx, decision_id, "no more", "ann")
+        request_id = cancel_replace.request_cancel(tx, decision_id, "no more", "ann")
     row = stage.row("order_requests", request_id)
     assert (row["kind"], row["reason"], row["actor"], row["tries"]) == ("cancel", "no more", "ann", 0)
 
@@ -584,6 +588,6 @@ def test_an_order_for_dollars_in_a_chain_is_not_added_up(stage: Stage) -> None:
     decision_id, ids = chain(stage, "replaced", "replaced")
     stage.attempt(decision_id, "accepted", alpaca_order_id="o3", client_order_id="theirs", replaces=ids[1])
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sent")
-    conclude(stage, decision_id)
+    update_decision(stage, decision_id)
     assert stage.row("order_requests", request_id)["status"] == "done"
     assert stage.row("trade_decisions", decision_id)["needs_attention"] is None

@@ -143,7 +143,7 @@ TABLE: list[tuple[str, dict[str, Any], checks.Facts, bool]] = [
 def test_a_check_and_the_values_around_its_limit(
     name: str, limit: dict[str, Any], known: checks.Facts, passes: bool
 ) -> None:
-    found = checks.judge(limits(**limit), known)
+    found = checks.run_checks(limits(**limit), known)
     assert [item.name for item in found] == [name]
     assert found[0].passed is passes
     assert found[0].code == (None if passes else name)
@@ -170,14 +170,14 @@ def test_a_check_and_the_values_around_its_limit(
 )
 def test_what_cannot_be_known_fails_as_stale(name: str, limit: dict[str, Any], known: dict[str, Any]) -> None:
     placed = known.pop("order", None)
-    found = checks.judge(limits(**limit), facts(placed, **known))
+    found = checks.run_checks(limits(**limit), facts(placed, **known))
     assert [(item.name, item.passed, item.code) for item in found] == [(name, False, "stale_data")]
 
 
 def test_by_default_only_what_cannot_surprise_is_on() -> None:
-    assert [item.name for item in checks.judge(RiskConfig(), facts())] == ["order_notional"]
+    assert [item.name for item in checks.run_checks(RiskConfig(), facts())] == ["order_notional"]
     sold = facts(order(side="sell"), available=D(10))
-    assert [item.name for item in checks.judge(RiskConfig(), sold)] == ["order_notional", "long_only"]
+    assert [item.name for item in checks.run_checks(RiskConfig(), sold)] == ["order_notional", "long_only"]
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_an_order_is_valued_at_what_it_may_cost(
     ],
 )
 def test_what_is_not_for_the_session_keeps_no_hours(placed: WireOrder) -> None:
-    assert checks.judge(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
-    assert checks.needs(limits(market_hours="refuse"), placed) == frozenset()
+    assert checks.run_checks(limits(market_hours="refuse"), facts(placed, is_open=False)) == []
+    assert checks.required_snapshots(limits(market_hours="refuse"), placed) == frozenset()
 
 
 MARKET = order(order_type="market")
@@ -389,7 +389,7 @@ def test_what_a_check_writes_down(
     name: str, limits_: dict[str, Any], known: checks.Facts, row: tuple[Any, ...]
 ) -> None:
     """What was observed, the limit, the verdict, why, and the code: kept with the decision."""
-    results = {item.name: item for item in checks.judge(limits(**limits_), known)}
+    results = {item.name: item for item in checks.run_checks(limits(**limits_), known)}
     check = results[name]
     assert (check.observed, check.limit, check.passed, check.note, check.code) == row
     assert ("note" in check.as_row()) is (check.note is not None)
@@ -397,7 +397,7 @@ def test_what_a_check_writes_down(
 
 def test_no_limit_is_no_check_even_where_nobody_knows_a_price() -> None:
     unpriced = facts(price=None, quote=None, unpriced="no quote")
-    assert checks.judge(limits(max_order_notional=None), unpriced) == []
+    assert checks.run_checks(limits(max_order_notional=None), unpriced) == []
 
 
 @pytest.mark.parametrize(
@@ -421,6 +421,6 @@ def test_the_price_that_values_an_order(placed: WireOrder, quote: Any, price: An
 @pytest.mark.parametrize("check", sorted(checks._REASONS))
 def test_every_check_has_a_reason_for_people(check: str) -> None:
     failed = checks.Check(check, "OBSERVED", "LIMIT", False, "NOTE", check)
-    assert checks.reason(failed)
+    assert checks.failure_reason(failed)
     stale = checks.Check(check, None, "LIMIT", False, "quote: none", checks.STALE)
-    assert checks.reason(stale) == f"{check} cannot be checked: quote: none"
+    assert checks.failure_reason(stale) == f"{check} cannot be checked: quote: none"

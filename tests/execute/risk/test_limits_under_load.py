@@ -86,7 +86,7 @@ class Limited(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1))
     def work(self, who: int) -> None:
         life = self.lives[who]
-        life.worker.line.paused_until = 0.0
+        life.worker.session.paused_until = 0.0
         life.work()
         driving.go(1)
 
@@ -111,13 +111,13 @@ class Limited(RuleBasedStateMachine):
     def the_other_works_meanwhile(self) -> None:
         first, second = self.lives
         tick, done = first.broker._tick, []
-        first.worker.line.paused_until = 0.0
+        first.worker.session.paused_until = 0.0
 
         def interrupted(what: str) -> None:
             tick(what)
             if what == "before POST" and not done:
                 done.append(what)
-                second.worker.line.paused_until = 0.0
+                second.worker.session.paused_until = 0.0
                 second.work()
 
         first.broker._tick = interrupted

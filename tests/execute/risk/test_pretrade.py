@@ -140,7 +140,7 @@ def test_what_was_sent_counts_whatever_became_of_it(
     canceled = decide(symbol="AAPL", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.ask_cancel(tx, canceled, None, "test")
+        cancel_replace.request_cancel(tx, canceled, None, "test")
     settle(worker, writer, canceled)
     fake.faults += [Fault(drop=True), Fault("GET", status=500, path="by_client")]
     unknown = decide(symbol="MSFT", notional="5", quantity=None)
@@ -169,13 +169,13 @@ def test_two_workers_cannot_spend_one_limit_twice(
     one, other = limited(max_day_notional=Decimal(1500)), limited(max_day_notional=Decimal(1500))
     ids = [decide(symbol=name, notional="1000", quantity=None) for name in ("A", "B")]
     # The other takes its turn while the first is at the broker.
-    submit = one.line.broker.submit
+    submit = one.session.broker.submit
 
     def interrupted(order: Any) -> Any:
         other.drain()
         return submit(order)
 
-    one.line.broker.submit = interrupted  # type: ignore[method-assign]
+    one.session.broker.submit = interrupted  # type: ignore[method-assign]
     one.drain()
     assert sorted(state(writer, each)[2] or "" for each in ids) == ["", "risk.day_notional"]
     assert len(fake.posts()) == 1
@@ -221,7 +221,7 @@ def test_what_another_worker_sends_after_the_question_counts(
     fake.given = {"AAPL": Decimal(10)}
     one, other = limited(**limits), limited(**limits)
     ids = [decide(**order), decide(**order)]
-    prepare = one.gate.prepare
+    prepare = one.pretrade.prepare
 
     def slowly(wanted: Any) -> bool:
         is_ready = prepare(wanted)
@@ -231,7 +231,7 @@ def test_what_another_worker_sends_after_the_question_counts(
             other.poll()
         return is_ready
 
-    one.gate.prepare = slowly  # type: ignore[method-assign]
+    one.pretrade.prepare = slowly  # type: ignore[method-assign]
     one.drain()
     assert len(fake.posts()) == 1
     assert sorted(state(writer, each)[0] for each in ids) == ["executed", "failed"]
@@ -393,7 +393,7 @@ def test_slow_quotes_keep_no_other_work_waiting(
 ) -> None:
     """One drain ends soon; what grew too old meanwhile is not sent after all."""
     worker = limited()
-    broker = worker.line.broker
+    broker = worker.session.broker
     quote = broker.quote
 
     def slowly(symbol: str) -> Any:
@@ -626,7 +626,7 @@ def test_a_halt_stops_its_scope_until_somebody_resumes(
     worker.poll()
     assert "".join(name for name, each in ids.items() if state(writer, each)[0] == "pending") == stopped
     with writer.transaction() as tx:
-        assert controls.resume(tx, scope, subject, "ann", "fine again", worker.line.account) == 1
+        assert controls.resume(tx, scope, subject, "ann", "fine again", worker.session.account) == 1
     for each in ids.values():
         assert settle(worker, writer, each)[0] == "executed"
     events = writer.connection.execute(
@@ -646,7 +646,7 @@ def test_a_halt_in_mid_drain_lets_nothing_leave_after_its_commit(
     from tradelog.store.opening import open_writer
 
     ids = [decide(symbol=f"S{number}", notional="5", quantity=None) for number in range(10)]
-    submit = worker.line.broker.submit
+    submit = worker.session.broker.submit
     person = open_writer(config.store_path, actor="ann")
 
     def halted_meanwhile(order: Any) -> Any:
@@ -656,7 +656,7 @@ def test_a_halt_in_mid_drain_lets_nothing_leave_after_its_commit(
                 controls.halt(tx, "all", "", "ann", "stop")
         return answer
 
-    worker.line.broker.submit = halted_meanwhile  # type: ignore[method-assign]
+    worker.session.broker.submit = halted_meanwhile  # type: ignore[method-assign]
     worker.drain()
     worker.drain()
     person.close()
@@ -670,16 +670,16 @@ def test_a_claim_that_a_halt_overtakes_goes_back(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     decision_id = decide()
-    claim = worker.gate.claim_next()
+    claim = worker.pretrade.claim_next()
     assert claim is not None
     with writer.transaction() as tx:
         controls.halt(tx, "all", "", "ann", "stop")
-    worker.sender.send(claim)
+    worker.submitter.send(claim)
     assert fake.posts() == []
     assert state(writer, decision_id) == ("pending", "not_sent", None)
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0
     with writer.transaction() as tx:
-        controls.resume(tx, "all", "", "ann", "go", worker.line.account)
+        controls.resume(tx, "all", "", "ann", "go", worker.session.account)
     assert settle(worker, writer, decision_id)[0] == "executed"
 
 
@@ -728,7 +728,7 @@ def test_a_second_send_counts_on_its_own_day(
     worker = limited(max_day_notional=Decimal(1000), max_orders_per_day=9)
     worker.drain()
     is_next_day = True
-    monkeypatch.setattr(worker.sender, "_is_gone", lambda _: True)
+    monkeypatch.setattr(worker.submitter, "_is_absent", lambda _: True)
     go(10)
     monkeypatch.setattr(clock, "now_text", lambda: clock.to_text(clock.now()))
     writer.connection.execute("UPDATE trade_decisions SET next_attempt_at = NULL")
@@ -833,7 +833,7 @@ def test_an_older_lift_does_not_come_back(writer: Writer, config: Config) -> Non
     now = clock.now_text()
     for value, hours in (("5000000", 4), ("2000", 2)):
         with writer.transaction() as tx:
-            controls.lift(
+            controls.lift_limit(
                 tx,
                 config,
                 "max_order_notional",
@@ -873,7 +873,7 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     worker.drain()
     assert state(writer, lost)[1] == "unknown"
     with writer.transaction() as tx:
-        cancel_replace.ask_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.request_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
     with writer.transaction() as tx:
         controls.halt(tx, "all", "", "ann", "stop")
     sent = fake.count("POST")
@@ -887,11 +887,11 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     assert scalar(writer, "SELECT status || message FROM order_requests").startswith("refusedhalted")
     # A cancel passes.
     with writer.transaction() as tx:
-        cancel_replace.ask_cancel(tx, resting, None, "test")
+        cancel_replace.request_cancel(tx, resting, None, "test")
     settle(worker, writer, resting)
     assert fake.count("DELETE") == 1
     with writer.transaction() as tx:
-        controls.resume(tx, "all", "", "ann", "go", worker.line.account)
+        controls.resume(tx, "all", "", "ann", "go", worker.session.account)
     fake.fills = True
     assert settle(worker, writer, lost)[0] == "executed"
 
@@ -911,7 +911,7 @@ def test_a_strategy_that_sends_too_much_halts_itself(
     assert halted == [("strategy", "bot", "tradelog", "default")]
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'strategy_halted'") == 1
     with writer.transaction() as tx:
-        controls.resume(tx, "strategy", "bot", "ann", "meant", worker.line.account)
+        controls.resume(tx, "strategy", "bot", "ann", "meant", worker.session.account)
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -929,7 +929,7 @@ def test_a_replacement_is_held_against_the_limits(
 
     def replaced(**terms: Decimal) -> str:
         with writer.transaction() as tx:
-            cancel_replace.ask_replace(tx, decision_id, terms, None, "test")
+            cancel_replace.request_replace(tx, decision_id, terms, None, "test")
         for _ in range(3):
             worker.drain()
             worker.poll()
@@ -959,7 +959,7 @@ def test_a_replacement_may_use_what_the_old_order_holds(
     decision_id = decide(side="sell", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -974,7 +974,9 @@ def test_a_lifted_limit_counts_until_its_time(
     ruled = replace(config, risk=replace(config.risk, max_order_notional=Decimal(1000)))
     until = clock.later(clock.now_text(), 100)
     with writer.transaction() as tx:
-        said = controls.lift(tx, ruled, "max_order_notional", "2000", until=until, actor="ann", reason="x")
+        said = controls.lift_limit(
+            tx, ruled, "max_order_notional", "2000", until=until, actor="ann", reason="x"
+        )
     assert said == ("1000", "2000")
     big = decide(notional="1500", quantity=None)
     assert settle(worker, writer, big)[0] == "executed"
@@ -1045,9 +1047,9 @@ def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
     assert states == ["pending", "executing", "executing"]
     assert len(fake.posts()) == 2
     with writer.transaction() as tx:
-        controls.lift(
+        controls.lift_limit(
             tx,
-            worker.line.config,
+            worker.session.config,
             "market_hours",
             "queue",
             until=clock.later(tx.now, 100),

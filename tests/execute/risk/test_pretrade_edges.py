@@ -57,7 +57,7 @@ RESTING = {**LIMIT, "time_in_force": "gtc"}
 )
 def test_what_each_check_asks_for(limits: dict[str, Any], placed: Any, needed: set[str]) -> None:
     off = RiskConfig(max_order_notional=None, long_only=False)
-    assert checks.needs(replace(off, **limits), placed) == needed
+    assert checks.required_snapshots(replace(off, **limits), placed) == needed
 
 
 def test_a_limit_sell_is_worth_what_the_market_pays(
@@ -81,7 +81,7 @@ def test_restricted_symbols_are_read_in_any_case(home: Any) -> None:
         stream.write('[risk]\nrestricted_symbols = ["ibm", "brk.b"]\n')
     found = load_config(home / "tradelog.toml").risk
     assert found.restricted_symbols == ("IBM", "BRK.B")
-    results = checks.judge(found, checks.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
+    results = checks.run_checks(found, checks.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
     assert results[0].code == "restricted_symbol"
 
 
@@ -104,11 +104,11 @@ def test_a_fill_of_an_older_order_counts_once_and_never_not_at_all(
         other.poll()
 
     if moment == "before the claim":
-        prepare = one.gate.prepare
-        one.gate.prepare = lambda wanted: (prepare(wanted), filled())[0]  # type: ignore[method-assign]
+        prepare = one.pretrade.prepare
+        one.pretrade.prepare = lambda wanted: (prepare(wanted), filled())[0]  # type: ignore[method-assign]
     else:
-        positions = one.line.broker.positions
-        one.line.broker.positions = lambda: (positions(), filled())[0]  # type: ignore[method-assign]
+        positions = one.session.broker.positions
+        one.session.broker.positions = lambda: (positions(), filled())[0]  # type: ignore[method-assign]
     one.drain()
     assert state(writer, second)[2] == "risk.gross_exposure"
 
@@ -121,7 +121,7 @@ def test_a_halt_of_a_scope_stops_replacements_too(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
         controls.halt(tx, scope, subject, "ann", "stop")
     for _ in range(3):
         worker.drain()
@@ -140,7 +140,7 @@ def test_control_of_one_environment_is_none_of_another_s(writer: Writer, config:
     assert control_state.halts(writer.rows, paper).covers("bot", "A")
     with writer.transaction() as tx:
         until = clock.later(tx.now, 60)
-        controls.lift(tx, config, "long_only", False, until=until, actor="ann", reason="x")
+        controls.lift_limit(tx, config, "long_only", False, until=until, actor="ann", reason="x")
         controls.halt(tx, "all", "", "ann", "everything")
     assert set(control_state.lifts(writer.rows, paper, clock.now_text())) == {"long_only"}
     assert control_state.lifts(writer.rows, live, clock.now_text()) == {}
@@ -155,8 +155,8 @@ def test_a_halt_that_overtakes_a_second_send_leaves_it_unknown(
     fake.hidden = 6
     decision_id = decide()
     worker.drain()
-    is_halted, answers = worker.gate.is_halted, iter([False, True])
-    worker.gate.is_halted = lambda *_: next(answers, True)  # type: ignore[method-assign]
+    is_halted, answers = worker.pretrade.is_halted, iter([False, True])
+    worker.pretrade.is_halted = lambda *_: next(answers, True)  # type: ignore[method-assign]
     for _ in range(6):
         worker.drain()
         go(1)
@@ -164,7 +164,7 @@ def test_a_halt_that_overtakes_a_second_send_leaves_it_unknown(
             break
     assert fake.count("POST") == 1
     assert state(writer, decision_id)[:2] == ("executing", "unknown")
-    worker.gate.is_halted = is_halted  # type: ignore[method-assign]
+    worker.pretrade.is_halted = is_halted  # type: ignore[method-assign]
     assert settle(worker, writer, decision_id)[0] == "executed"
     assert len(fake.orders) == 1
 
@@ -193,8 +193,8 @@ def test_what_grew_old_between_the_question_and_the_claim_is_stale(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     worker = limited()
-    prepare = worker.gate.prepare
-    worker.gate.prepare = lambda wanted: (prepare(wanted), go(61))[0]  # type: ignore[method-assign]
+    prepare = worker.pretrade.prepare
+    worker.pretrade.prepare = lambda wanted: (prepare(wanted), go(61))[0]  # type: ignore[method-assign]
     decision_id = decide()
     worker.drain()
     assert state(writer, decision_id)[2] == "risk.stale_data"
@@ -243,10 +243,10 @@ def test_what_another_account_sent_uses_no_limit_up(
     from tradelog.decide import record
 
     other = replace(config.broker, **{differs: "live" if differs == "environment" else "second"})
-    there = Worker(writer, limited().line.broker, replace(config, broker=other))
+    there = Worker(writer, limited().session.broker, replace(config, broker=other))
     there.start()
     values = {"symbol": "AAPL", "side": "buy", "notional": "8", "rationale": {}}
-    wanted = record.record(writer, there.line.account, record.parse(values)).decision_id
+    wanted = record.record(writer, there.session.account, record.parse(values)).decision_id
     assert settle(there, writer, wanted)[0] == "executed"
     worker = limited(**limits)
     decision_id = decide(notional="8", quantity=None)
@@ -285,7 +285,7 @@ def test_a_replaced_buy_gives_up_what_it_held(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -350,7 +350,7 @@ def test_the_default_that_is_lifted_is_somebody_s_word(
 ) -> None:
     with writer.transaction() as tx:
         until = clock.later(tx.now, 9000)
-        controls.lift(tx, config, "max_order_notional", "200", until=until, actor="ann", reason="x")
+        controls.lift_limit(tx, config, "max_order_notional", "200", until=until, actor="ann", reason="x")
     fake.faults.append(Fault("GET", status=500, path="quotes", times=99))
     decision_id = decide()
     settle(worker, writer, decision_id)
@@ -451,14 +451,14 @@ def test_a_resumed_strategy_s_alert_is_over(
     open_alerts = "SELECT count(*) FROM alerts WHERE acknowledged_at IS NULL AND kind = 'strategy_halted'"
     assert scalar(writer, open_alerts) == 1
     with writer.transaction() as tx:
-        controls.resume(tx, "strategy", "bot", "ann", "x", worker.line.account)
+        controls.resume(tx, "strategy", "bot", "ann", "x", worker.session.account)
     assert scalar(writer, open_alerts) == 0
 
 
 def test_a_broker_that_takes_an_id_twice_is_sent_none_a_second_time(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(worker.line.broker), "rejects_duplicate_ids", False)
+    monkeypatch.setattr(type(worker.session.broker), "rejects_duplicate_ids", False)
     fake.faults.append(Fault(drop=True))
     decision_id = decide()
     for _ in range(9):
@@ -475,13 +475,13 @@ def test_a_lease_that_is_lost_before_the_second_send_sends_nothing(
     fake.faults.append(Fault(drop=True))
     decide()
     worker.drain()
-    prepare = worker.gate.prepare
+    prepare = worker.pretrade.prepare
 
     def overtaken(wanted: Any) -> bool:
         writer.connection.execute("UPDATE trade_decisions SET lease_token = lease_token + 1")
         return prepare(wanted)
 
-    worker.gate.prepare = overtaken  # type: ignore[method-assign]
+    worker.pretrade.prepare = overtaken  # type: ignore[method-assign]
     for _ in range(9):
         worker.drain()
         go(1)
@@ -500,7 +500,7 @@ def test_a_replacement_is_asked_about_by_its_own_terms(
     go(61)
     fake.quotes["AAPL"] = "80"
     with writer.transaction() as tx:
-        cancel_replace.ask_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
+        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()

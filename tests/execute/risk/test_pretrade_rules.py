@@ -18,12 +18,12 @@ from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims
 from tradelog.execute.risk import checks
 from tradelog.execute.risk import pretrade as gate_module
-from tradelog.execute.risk.pretrade import MOST_QUOTE_SECONDS, TURNING_SECONDS, Gate
+from tradelog.execute.risk.pretrade import MAX_QUOTE_AGE_SECONDS, SESSION_CHANGE_SECONDS, PreTradeChecks
 
 D = Decimal
 
 
-def known(gate: Gate, kind: str, value: Any, subject: str = "", **more: Any) -> None:
+def known(gate: PreTradeChecks, kind: str, value: Any, subject: str = "", **more: Any) -> None:
     """What the broker told of a kind, a moment ago."""
     given = {"as_of": moment(), "taken": clock.running_seconds(), "seen": (0, 0), "missing": None} | more
     gate.snapshots._known[kind, subject] = Snapshot(7, value, **given)
@@ -43,7 +43,9 @@ def order(stage: Stage, **changes: Any) -> WireOrder:
     return claims.wire_order(stage.row("trade_decisions", stage.decide(**changes)))
 
 
-def verdict(stage: Stage, gate: Gate, limits: RiskConfig, decision_id: str | None = None) -> dict[str, Any]:
+def verdict(
+    stage: Stage, gate: PreTradeChecks, limits: RiskConfig, decision_id: str | None = None
+) -> dict[str, Any]:
     """Hold a decision against the limits; what was written down of it."""
     decision = stage.row("trade_decisions", decision_id or stage.decide())
     with stage.tx() as tx:
@@ -60,7 +62,7 @@ STRICT = RiskConfig(max_order_notional=D(5000), long_only=False)
 
 @pytest.mark.parametrize(("age", "is_fresh"), [(0, True), (30, True), (30.001, False), (60, False)])
 def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: float, is_fresh: bool) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     known(gate, "quote", quote(), "AAPL")
     go(age)
     assert gate._is_fresh(STRICT, "quote", "AAPL") is is_fresh
@@ -72,7 +74,7 @@ def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: floa
     [("open", True), ("just closed", False), ("just opened", False), (None, True)],
 )
 def test_hours_are_fresh_until_the_market_turns(stage: Stage, value: str | None, is_fresh: bool) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     told = {
         "open": hours(is_open=True, turns=10),
         "just closed": hours(is_open=True, turns=0),
@@ -84,7 +86,7 @@ def test_hours_are_fresh_until_the_market_turns(stage: Stage, value: str | None,
 
 @pytest.mark.parametrize(("age", "is_stale"), [(60, False), (60.001, True)])
 def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: float, is_stale: bool) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     known(gate, "quote", quote(), "AAPL")
     go(age)
     found = verdict(stage, gate, STRICT)
@@ -95,11 +97,11 @@ def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: flo
 
 @pytest.mark.parametrize(
     ("age", "is_stale"),
-    [(MOST_QUOTE_SECONDS, False), (MOST_QUOTE_SECONDS + 0.001, True), (6.4 * 86_400, True)],
+    [(MAX_QUOTE_AGE_SECONDS, False), (MAX_QUOTE_AGE_SECONDS + 0.001, True), (6.4 * 86_400, True)],
 )
 def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: bool) -> None:
-    assert gate_module.MOST_QUOTE_SECONDS == 432_000
-    gate = stage.worker().gate
+    assert gate_module.MAX_QUOTE_AGE_SECONDS == 432_000
+    gate = stage.worker().pretrade
     known(gate, "quote", quote(at=moment(-age)), "AAPL")
     found = verdict(stage, gate, STRICT)
     assert (found["code"] == "risk.stale_data") is is_stale
@@ -117,7 +119,7 @@ def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: boo
     ],
 )
 def test_why_there_is_no_quote_is_told(stage: Stage, told: Any, note: str) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     if told is None:
         known(gate, "quote", None, "AAPL", missing="the broker has none: asked in vain")
     elif told != "never":
@@ -129,7 +131,7 @@ def test_why_there_is_no_quote_is_told(stage: Stage, told: Any, note: str) -> No
 
 
 def test_what_nobody_has_a_word_for_is_not_told(stage: Stage) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     known(gate, "quote", None, "AAPL")
     assert verdict(stage, gate, STRICT)["checks"][0]["note"] == "quote: not told"
 
@@ -137,7 +139,7 @@ def test_what_nobody_has_a_word_for_is_not_told(stage: Stage) -> None:
 @pytest.mark.parametrize("missing", ["position", "quote"])
 def test_exposure_that_cannot_be_known_fails_the_order(stage: Stage, missing: str) -> None:
     """And nothing else: no error that stops the worker."""
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(5000))
     if missing == "position":
         known(gate, "quote", quote(), "AAPL")
@@ -148,7 +150,7 @@ def test_exposure_that_cannot_be_known_fails_the_order(stage: Stage, missing: st
 
 
 def test_exposure_with_all_known(stage: Stage) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     known(gate, "quote", quote(), "AAPL")
     known(gate, "position", [])
     limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(999))
@@ -161,7 +163,7 @@ def test_exposure_with_all_known(stage: Stage) -> None:
 
 
 def test_a_quote_that_is_silent_is_asked_for_a_while_and_then_given_up(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).gate
+    gate = stage.worker(max_order_notional=D(5000)).pretrade
     stage.broker.faults += [Fault("GET", status=500) for _ in range(4)]
     wanted = order(stage)
     assert not gate.prepare(wanted)
@@ -180,7 +182,7 @@ def test_a_quote_that_is_silent_is_asked_for_a_while_and_then_given_up(stage: St
 
 
 def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).gate
+    gate = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage)
     for _ in range(2):
         stage.broker.faults.append(Fault("GET"))
@@ -192,7 +194,7 @@ def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: S
 
 
 def test_a_limit_on_quotes_is_waited_for_however_long(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).gate
+    gate = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage)
     for _ in range(3):
         stage.broker.faults.append(Fault("GET", status=429, body=b"{}"))
@@ -206,16 +208,16 @@ def test_what_the_broker_itself_does_not_tell_pauses_all(stage: Stage, kind: str
     worker = stage.worker(max_order_notional=None, **limits)
     wanted = order(stage, side="sell" if kind == "position" else "buy", order_type="limit", limit_price="100")
     stage.broker.faults.append(Fault("GET", status=500))
-    assert not worker.gate.prepare(wanted)
-    assert not worker.line.is_open()
-    assert not worker.gate.prepare(wanted)
+    assert not worker.pretrade.prepare(wanted)
+    assert not worker.session.may_request()
+    assert not worker.pretrade.prepare(wanted)
     go(60)
-    assert worker.gate.prepare(wanted)
+    assert worker.pretrade.prepare(wanted)
 
 
 def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
     """Our own orders change them."""
-    gate = stage.worker(max_order_notional=D(5000)).gate
+    gate = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage, side="sell")
     for _ in range(2):
         assert gate.prepare(wanted)
@@ -236,7 +238,7 @@ def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
 def test_a_claim_takes_what_is_at_hand_only(
     stage: Stage, limits: dict[str, Any], side: str, fresh: tuple[str, ...], is_ready: bool
 ) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     ruled = RiskConfig(**({"long_only": False} | limits))
     for kind in fresh:
         known(gate, kind, quote() if kind == "quote" else [], "AAPL" if kind == "quote" else "")
@@ -256,7 +258,7 @@ def test_a_claim_takes_what_is_at_hand_only(
 def test_nothing_is_claimed_between_the_market_s_clock_and_ours(
     stage: Stage, market_hours: str, told: str, has_turned: bool
 ) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     if told != "never":
         turns = 0 if told == "turned" else 0.001
         value = None if told == "missing" else hours(is_open=True, turns=turns)
@@ -270,15 +272,15 @@ def test_at_the_bell_the_line_waits_for_the_broker_s_clock(stage: Stage) -> None
     worker = stage.worker(market_hours="refuse", max_order_notional=None)
     stage.books.next_close = clock.from_text(moment())
     wanted = order(stage)
-    assert not worker.gate.prepare(wanted)
-    assert worker.line.paused_until == RUNNING + TURNING_SECONDS
+    assert not worker.pretrade.prepare(wanted)
+    assert worker.session.paused_until == RUNNING + SESSION_CHANGE_SECONDS
     stage.books.next_close = clock.from_text(moment(100))
-    go(TURNING_SECONDS)
-    assert worker.gate.prepare(wanted)
+    go(SESSION_CHANGE_SECONDS)
+    assert worker.pretrade.prepare(wanted)
 
 
 def test_a_claim_gives_way_once_its_time_is_over(stage: Stage) -> None:
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     decision_id = stage.decide()
     assert gate.claim_next(0.0) is None
     claim = gate.claim_next(0.001)
@@ -288,20 +290,20 @@ def test_a_claim_gives_way_once_its_time_is_over(stage: Stage) -> None:
 
 def test_a_second_send_waits_for_the_market_as_the_first(stage: Stage) -> None:
     worker = stage.worker(market_hours="wait", max_order_notional=None)
-    claim = stage.claim(stage.decide(), worker.line.worker_id)
-    known(worker.gate, "clock", hours(is_open=False, turns=1000))
+    claim = stage.claim(stage.decide(), worker.session.worker_id)
+    known(worker.pretrade, "clock", hours(is_open=False, turns=1000))
     with stage.tx() as tx:
-        assert worker.gate.may_resend(tx, claim) == "the market is closed"
-    known(worker.gate, "clock", hours(is_open=True, turns=1000))
+        assert worker.pretrade.check_resubmission(tx, claim) == "the market is closed"
+    known(worker.pretrade, "clock", hours(is_open=True, turns=1000))
     with stage.tx() as tx:
-        assert worker.gate.may_resend(tx, claim) is None
+        assert worker.pretrade.check_resubmission(tx, claim) is None
 
 
 def test_a_second_send_is_held_against_the_limits(stage: Stage) -> None:
     worker = stage.worker(max_orders_per_day=0, max_order_notional=None)
-    claim = stage.claim(stage.decide(), worker.line.worker_id)
+    claim = stage.claim(stage.decide(), worker.session.worker_id)
     with stage.tx() as tx:
-        why = worker.gate.may_resend(tx, claim)
+        why = worker.pretrade.check_resubmission(tx, claim)
     assert why == "risk.orders_per_day: orders today: 1; the limit is 0 (max_orders_per_day)"
 
 
@@ -334,10 +336,10 @@ def test_what_was_not_sent_in_time_ends(
     decision_id = stage.decide(**given)
     go(seconds)
     with stage.tx() as tx:
-        worker.gate.expire(tx)
+        worker.pretrade.expire(tx)
     row = stage.row("trade_decisions", decision_id)
     assert (row["failure_code"] == "expired_unsent") is has_ended
-    assert (decision_id in worker.gate.ended) is has_ended
+    assert (decision_id in worker.pretrade.ended) is has_ended
 
 
 def test_every_check_that_is_on_is_in_a_fixed_order() -> None:
@@ -363,7 +365,7 @@ def test_where_the_broker_fills_at_known_prices_the_highest_counts(
     stage: Stage, changes: dict[str, Any], dollars: str
 ) -> None:
     stage.broker.refuses_without_price = True  # type: ignore[misc]
-    gate = stage.worker().gate
+    gate = stage.worker().pretrade
     known(gate, "quote", quote("100"), "AAPL")
     values = {"rationale": {"market_context": {"price": "105"}}} | changes
     found = verdict(stage, gate, STRICT, stage.decide(**values))

@@ -11,7 +11,7 @@ from tests.execute.driving import go
 from tests.execute.stage import OTHERS, Stage, moment
 from tradelog.domain import clock
 from tradelog.execute.account.snapshots import Snapshot
-from tradelog.execute.risk.usage import Spending
+from tradelog.execute.risk.usage import LimitUsage
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 
@@ -27,9 +27,9 @@ def sent(stage: Stage, status: str = "accepted", account: Any = None, **changes:
     return stage.attempt(decision_id, status, **({"order_value": "1000"} | columns))
 
 
-def spending(stage: Stage, tx: Any, **more: Any) -> Spending:
+def spending(stage: Stage, tx: Any, **more: Any) -> LimitUsage:
     given = {"own": "tl-own", "price": D(100), "replaced": None} | more
-    return Spending(tx, stage.account, given["own"], given["price"], given["replaced"])
+    return LimitUsage(tx, stage.account, given["own"], given["price"], given["replaced"])
 
 
 def today(stage: Stage, symbol: str | None = None, **more: Any) -> Decimal:

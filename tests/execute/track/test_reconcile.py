@@ -264,7 +264,7 @@ def test_another_order_under_our_id_is_told_of_and_never_adopted(
 ) -> None:
     decision_id = decide()
     client_id = scalar(writer, "SELECT client_order_id FROM trade_decisions")
-    assert worker.gate.claim_next() is not None
+    assert worker.pretrade.claim_next() is not None
     fake.place({**MARKET, "symbol": "TSLA", "qty": "1.5", "client_order_id": client_id})
     worker.reconcile()
     assert "symbol is TSLA" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
@@ -312,8 +312,8 @@ def test_a_break_in_the_middle_is_gone_on_with(writer: Writer, fake: FakeAlpaca,
     for number in range(700):
         fake.place({**MARKET, "symbol": f"S{number % 7}", "qty": "1"})
     worker = new_worker(writer, fake, config)
-    worker.line.register()
-    worker.line.bind()
+    worker.session.register()
+    worker.session.ensure_bound()
     fake.faults.append(Fault("GET", path="after=2", status=503))
     first = worker.reconcile()
     assert first.missing is not None
@@ -443,8 +443,8 @@ def test_no_statement_of_the_work_scans_what_grows(
         go(20)
     fake.fill(next(iter(fake.orders)), None, "5")
     with writer.transaction() as tx:
-        cancel_replace.ask_cancel(tx, ids[1], None, "test")
-        cancel_replace.ask_replace(tx, ids[2], {"limit_price": Decimal(6)}, None, "test")
+        cancel_replace.request_cancel(tx, ids[1], None, "test")
+        cancel_replace.request_replace(tx, ids[2], {"limit_price": Decimal(6)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -539,14 +539,14 @@ def test_a_time_that_nobody_can_mean_hides_nothing(worker: Worker, writer: Write
 def test_two_first_reconciles_open_the_books_once(writer: Writer, fake: FakeAlpaca, config: Config) -> None:
     fake.given = {"MSFT": Decimal(7)}
     first, second = new_worker(writer, fake, config), new_worker(writer, fake, config)
-    ask = first.line.broker.positions
+    ask = first.session.broker.positions
 
     def after_the_other() -> Any:
         if not scalar(writer, "SELECT opened_at FROM reconcile_marks"):
             second.reconcile()
         return ask()
 
-    first.line.broker.positions = after_the_other  # type: ignore[method-assign]
+    first.session.broker.positions = after_the_other  # type: ignore[method-assign]
     first.reconcile()
     assert scalar(writer, "SELECT count(*) FROM position_entries") == 1
 
@@ -557,7 +557,7 @@ def test_a_fill_while_the_books_are_opened_is_no_opening_position(
     fake.fills = False
     resting = fake.place({**MARKET, "symbol": "TSLA", "qty": "3"})[1]
     worker = new_worker(writer, fake, config)
-    ask = worker.line.broker.positions
+    ask = worker.session.broker.positions
 
     def fill_first() -> Any:
         if not fake.activities:
@@ -565,7 +565,7 @@ def test_a_fill_while_the_books_are_opened_is_no_opening_position(
             fake.late_activities = 3
         return ask()
 
-    worker.line.broker.positions = fill_first  # type: ignore[method-assign]
+    worker.session.broker.positions = fill_first  # type: ignore[method-assign]
     worker.reconcile()
     worker.reconcile()
     assert scalar(writer, "SELECT count(*) FROM position_entries") == 0

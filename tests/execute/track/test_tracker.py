@@ -15,7 +15,7 @@ from tradelog.domain import clock
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.track import orders, tracker
 from tradelog.execute.track.orders import Owner
-from tradelog.execute.track.tracker import FEW, FIRST, MOST_FAILURES, page_edge
+from tradelog.execute.track.tracker import FEW, FIRST, MAX_SUCCESSOR_LOOKUPS, next_page_after
 from tradelog.execute.worker import Worker
 
 
@@ -25,7 +25,7 @@ def placed(stage: Stage, **changes: Any) -> tuple[str, str, str]:
     worker = stage.worker(max_order_notional=None)
     decision_id = stage.decide(**({"order_type": "limit", "limit_price": "100"} | changes))
     worker.drain()
-    worker.follower.poll(decision_id)
+    worker.tracker.poll(decision_id)
     row = stage.rows("SELECT * FROM trade_executions WHERE decision_id = ?", decision_id)[-1]
     stage.broker.seen.clear()
     return decision_id, row["execution_id"], row["alpaca_order_id"]
@@ -33,7 +33,7 @@ def placed(stage: Stage, **changes: Any) -> tuple[str, str, str]:
 
 def follower(stage: Stage) -> Worker:
     worker = Worker(stage.writer, stage.broker, stage.config)
-    assert worker.line.bind()
+    assert worker.session.ensure_bound()
     stage.broker.seen.clear()
     return worker
 
@@ -217,24 +217,24 @@ def test_missing_fills_are_asked_for_less_and_less_often(stage: Stage) -> None:
     worker = follower(stage)
     stage.books.fill(order_id, None, "100")
     stage.books.late_activities = 10**6
-    worker.follower.poll()
+    worker.tracker.poll()
     assert stage.row("trade_executions", execution_id)["status"] == "filled"
-    assert worker.follower.owes()
+    assert worker.tracker.awaits_fills()
     asked = len(gets(stage, "activities/FILL"))
-    worker.follower.fetch_fills()
+    worker.tracker.fetch_missing_fills()
     assert len(gets(stage, "activities/FILL")) == asked
     for failures in range(2, FEW + 3):
         go(4000)
-        worker.follower.fetch_fills()
-        assert worker.follower.owes() is (failures < FEW)
+        worker.tracker.fetch_missing_fills()
+        assert worker.tracker.awaits_fills() is (failures < FEW)
     # One that has owed for long has a window of its own, with an end.
     assert "until=" in gets(stage, "activities/FILL")[-1]
     assert "until=" not in gets(stage, "activities/FILL")[0]
     stage.books.late_activities = 0
     go(4000)
-    worker.follower.fetch_fills()
+    worker.tracker.fetch_missing_fills()
     assert stage.row("trade_executions", execution_id)["fills_quantity"] == "10"
-    assert worker.follower.fills_added == 1
+    assert worker.tracker.fills_recorded == 1
     assert stage.row("trade_decisions", decision_id)["status"] == "executed"
 
 
@@ -250,7 +250,7 @@ def test_fills_come_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body)
 
     worker = follower(stage)
-    found, is_complete = worker.follower._all_pages("fills", page)
+    found, is_complete = worker.tracker._all_pages("fills", page)
     assert ([item["id"] for item in found], is_complete) == ([f"i{index}" for index in range(5)], True)
     assert asked == [None, "i1", "i3"]
 
@@ -279,7 +279,7 @@ def test_the_end_of_a_list_of_pages(
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body)
 
     worker = follower(stage)
-    assert worker.follower._all_pages("fills", page)[1] is is_complete
+    assert worker.tracker._all_pages("fills", page)[1] is is_complete
     assert len(asked) == pages
     failed = stage.value("SELECT count(*) FROM broker_calls WHERE purpose = 'fills'")
     assert failed == int(not is_complete)
@@ -287,7 +287,7 @@ def test_the_end_of_a_list_of_pages(
 
 def test_pages_without_end_are_cut_off(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker, "FILLS_PAGE", 1)
-    monkeypatch.setattr(tracker, "MOST_PAGES", 3)
+    monkeypatch.setattr(tracker, "MAX_PAGES", 3)
     numbers = iter(range(100))
 
     def page(_: str | None) -> Exchange:
@@ -295,7 +295,7 @@ def test_pages_without_end_are_cut_off(stage: Stage, monkeypatch: pytest.MonkeyP
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body)
 
     worker = follower(stage)
-    found, is_complete = worker.follower._all_pages("fills", page)
+    found, is_complete = worker.tracker._all_pages("fills", page)
     assert (len(found), is_complete) == (3, False)
 
 
@@ -311,7 +311,7 @@ def test_a_list_that_is_interrupted_by_the_limit_is_not_whole(
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body, headers=headers)
 
     worker = follower(stage)
-    found, is_complete = worker.follower._all_pages("fills", page)
+    found, is_complete = worker.tracker._all_pages("fills", page)
     assert (len(found), is_complete) == (1, False)
 
 
@@ -323,7 +323,7 @@ def test_few_orders_are_asked_about_one_by_one_and_many_by_a_list(stage: Stage, 
     for number in range(count):
         placed(stage, symbol=f"S{number}", quantity="1")
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     lists = len(gets(stage, "status=open"))
     assert lists == int(count > FEW)
     assert len(gets(stage)) == (1 if lists else count)
@@ -334,7 +334,7 @@ def test_what_a_list_does_not_name_is_asked_about_by_itself(stage: Stage) -> Non
     stage.books.fill(ids[0], None, "100")
     stage.books.unlisted = {ids[1]}
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert sorted(path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")) == sorted(ids[:2])
     assert stage.value("SELECT count(*) FROM trade_executions WHERE status = 'filled'") == 1
 
@@ -345,12 +345,12 @@ def test_many_changes_of_a_list_are_taken_from_it(stage: Stage) -> None:
         stage.books.fill(order_id, "1", "100")
     worker = follower(stage)
     before = polls(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert not gets(stage, "/v2/orders/")
     assert stage.value("SELECT count(*) FROM trade_executions WHERE status = 'partially_filled'") == FEW + 1
     # One page, kept once.
     assert polls(stage) == before + 1
-    assert (worker.follower.news, worker.follower.stirred) == (FEW + 1, True)
+    assert (worker.tracker.news, worker.tracker.has_changes) == (FEW + 1, True)
 
 
 def test_a_list_that_fails_is_asked_for_again_later_and_changes_nothing(stage: Stage) -> None:
@@ -358,11 +358,11 @@ def test_a_list_that_fails_is_asked_for_again_later_and_changes_nothing(stage: S
         placed(stage, symbol=f"S{number}", quantity="1")
     worker = follower(stage)
     stage.broker.faults.append(Fault("GET", status=400, body=b"{}"))
-    worker.follower.poll()
-    worker.follower.poll()
+    worker.tracker.poll()
+    worker.tracker.poll()
     assert len(gets(stage)) == 1
     go(1)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert len(gets(stage)) == 2
 
 
@@ -372,7 +372,7 @@ def test_one_order_that_cannot_be_had_is_asked_for_less_often(stage: Stage) -> N
     before = polls(stage)
     for expected in (1, 1, 2):
         stage.broker.faults[:] = [Fault("GET", status=400, body=b"{}")]
-        worker.follower.poll()
+        worker.tracker.poll()
         assert len(gets(stage, "/v2/orders/")) == expected
         go(0.6)
     assert polls(stage) == before + 2
@@ -383,7 +383,7 @@ def test_an_answer_about_another_order_changes_nothing(stage: Stage) -> None:
     worker = follower(stage)
     other = told(stage, order_id, id="another", status="filled", filled_qty="10")
     stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(other).encode()))
-    assert worker.follower.ask(Owner(execution_id, decision_id), order_id) is None
+    assert worker.tracker.ask(Owner(execution_id, decision_id), order_id) is None
     assert stage.row("trade_executions", execution_id)["status"] == "accepted"
 
 
@@ -393,8 +393,10 @@ def test_questions_leave_the_last_of_the_rate_limit_to_orders(stage: Stage, spar
     worker = follower(stage)
     reset = str(int(clock.now().timestamp() + 30))
     headers = {"x-ratelimit-remaining": spare, "x-ratelimit-reset": reset}
-    worker.line.hear(Exchange("GET", "u", None, moment(), moment(), status=200, body=b"{}", headers=headers))
-    worker.follower.poll()
+    worker.session.observe(
+        Exchange("GET", "u", None, moment(), moment(), status=200, body=b"{}", headers=headers)
+    )
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/")) == int(spare == "21")
 
 
@@ -402,7 +404,7 @@ def test_polls_are_of_one_decision_where_one_is_named(stage: Stage) -> None:
     first, _, order_id = placed(stage, symbol="A", quantity="1")
     placed(stage, symbol="B", quantity="1")
     worker = follower(stage)
-    worker.follower.poll(first)
+    worker.tracker.poll(first)
     assert [path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")] == [order_id]
 
 
@@ -410,7 +412,7 @@ def test_polls_are_of_one_decision_where_one_is_named(stage: Stage) -> None:
 def test_orders_of_another_account_are_not_polled(stage: Stage, account: Any) -> None:
     stage.attempt(stage.decide(account), "accepted", alpaca_order_id="theirs")
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert not gets(stage)
 
 
@@ -439,7 +441,7 @@ def at(text: str | None, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_where_the_next_page_starts(stage: Stage, rows: list[dict[str, Any]], edge: str | None) -> None:
-    assert page_edge(rows) == edge
+    assert next_page_after(rows) == edge
 
 
 def test_every_page_of_open_orders_is_read(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +468,7 @@ def test_every_page_of_open_orders_is_read(stage: Stage, monkeypatch: pytest.Mon
 
     worker = follower(stage)
     monkeypatch.setattr(stage.broker, "orders", listed)
-    assert len(worker.follower._listed()) == 7
+    assert len(worker.tracker._listed()) == 7
     assert edges == [None, moment(-100.001), moment(-99.001)]
 
 
@@ -482,7 +484,7 @@ def test_a_page_that_says_nothing_new_is_the_last(stage: Stage, monkeypatch: pyt
 
     worker = follower(stage)
     monkeypatch.setattr(stage.broker, "orders", listed)
-    assert list(worker.follower._listed()) == ["o"]
+    assert list(worker.tracker._listed()) == ["o"]
     assert len(asked) == 2
 
 
@@ -503,7 +505,7 @@ def replaced(stage: Stage, by: str | None = "two", *, at_broker: bool = True) ->
 def test_an_order_that_replaced_ours_continues_the_decision(stage: Stage) -> None:
     decision_id, execution_id = replaced(stage)
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     rows = stage.rows("SELECT * FROM trade_executions WHERE decision_id = ? ORDER BY id", decision_id)
     assert [(row["status"], row["replaces"]) for row in rows] == [
         ("replaced", None),
@@ -511,7 +513,7 @@ def test_an_order_that_replaced_ours_continues_the_decision(stage: Stage) -> Non
     ]
     assert (rows[1]["alpaca_order_id"], rows[1]["limit_price"]) == ("two", "101")
     assert "replaced_at_broker" in stage.alerts()
-    worker.follower.poll()
+    worker.tracker.poll()
     assert stage.value("SELECT count(*) FROM trade_executions") == 2
 
 
@@ -519,16 +521,16 @@ def test_an_order_that_replaced_ours_continues_the_decision(stage: Stage) -> Non
 def test_a_successor_that_the_broker_does_not_show_is_for_a_person(stage: Stage, by: str | None) -> None:
     decision_id, _ = replaced(stage, by, at_broker=False)
     worker = follower(stage)
-    for _ in range(MOST_FAILURES + 1):
-        worker.follower.poll()
+    for _ in range(MAX_SUCCESSOR_LOOKUPS + 1):
+        worker.tracker.poll()
         go(61)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert (
         why == f"replaced at the broker by {by or 'an order that it does not name'}, which it does not show"
     )
     asked = len(gets(stage, "/v2/orders/two"))
-    assert asked == (MOST_FAILURES if by else 0)
-    worker.follower.poll()
+    assert asked == (MAX_SUCCESSOR_LOOKUPS if by else 0)
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/two")) == asked
 
 
@@ -775,7 +777,7 @@ def test_before_a_rejected_replacement_counts_its_old_order_is_asked_for(stage: 
     reject(stage)
     stage.books.orders[old_order] |= {"status": "new", "replaced_by": None, "updated_at": moment(3)}
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert [path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")] == ["two", old_order]
     assert stage.row("trade_executions", old)["status"] == "accepted"
     assert stage.row("trade_executions", new)["status"] == "rejected"
@@ -788,7 +790,7 @@ def test_a_rejected_first_order_has_no_old_one_to_ask_for(stage: Stage) -> None:
     decision_id, _, order_id = placed(stage)
     stage.books.orders[order_id] |= {"status": "rejected", "replaces": "unheard of", "updated_at": moment(1)}
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/")) == 1
     assert stage.row("trade_decisions", decision_id)["status"] == "failed"
 
@@ -798,45 +800,45 @@ def test_the_old_order_is_asked_for_until_it_stands_again(stage: Stage) -> None:
     decision_id, old, old_order, _ = refused_replacement(stage)
     reject(stage)
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     stage.broker.seen.clear()
     asked = []
     for _ in range(3):
-        worker.follower.poll()
-        worker.follower.poll()
+        worker.tracker.poll()
+        worker.tracker.poll()
         asked.append(len(gets(stage, old_order)))
         go(61)
     assert asked == [0, 1, 2]
     stage.books.orders[old_order] |= {"status": "new", "replaced_by": None, "updated_at": moment(4)}
-    worker.follower.poll()
+    worker.tracker.poll()
     assert stage.row("trade_executions", old)["status"] == "accepted"
     assert stage.row("trade_decisions", decision_id)["needs_attention"] is None
-    assert not worker.follower._patience.failures(f"old {old_order}")
+    assert not worker.tracker._backoff.failures(f"old {old_order}")
 
 
 def test_an_old_order_that_stays_replaced_is_for_a_person(stage: Stage) -> None:
     decision_id, _, old_order, _ = refused_replacement(stage)
     reject(stage)
     worker = follower(stage)
-    for _ in range(MOST_FAILURES + 2):
-        worker.follower.poll()
+    for _ in range(MAX_SUCCESSOR_LOOKUPS + 2):
+        worker.tracker.poll()
         go(61)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert why == "replaced at the broker by two, which it does not show"
     # Once as the rejection came, and then so many times.
-    assert len(gets(stage, old_order)) == 1 + MOST_FAILURES
-    worker.follower.poll()
-    assert len(gets(stage, old_order)) == 1 + MOST_FAILURES
+    assert len(gets(stage, old_order)) == 1 + MAX_SUCCESSOR_LOOKUPS
+    worker.tracker.poll()
+    assert len(gets(stage, old_order)) == 1 + MAX_SUCCESSOR_LOOKUPS
 
 
 def test_an_old_order_that_cannot_be_had_is_for_a_person(stage: Stage) -> None:
     decision_id, _, old_order, _ = refused_replacement(stage)
     reject(stage)
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     del stage.books.orders[old_order]
-    for _ in range(MOST_FAILURES + 2):
-        worker.follower.poll()
+    for _ in range(MAX_SUCCESSOR_LOOKUPS + 2):
+        worker.tracker.poll()
         go(61)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert why == "replaced at the broker by an order that it does not name, which it does not show"
@@ -848,15 +850,15 @@ def test_a_successor_is_asked_for_when_its_time_has_come_and_the_session_is_open
 ) -> None:
     replaced(stage, at_broker=False)
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/two")) == 1
     if when == "paused":
         go(61)
-        worker.line.pause(5)
-    worker.follower.poll()
+        worker.session.pause(5)
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/two")) == 1
     go(61)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert len(gets(stage, "/v2/orders/two")) == 2
 
 
@@ -874,7 +876,7 @@ def test_a_chain_is_followed_where_its_successor_is_not_on_record(stage: Stage, 
     other = stage.decide(symbol="MSFT")
     stage.attempt(other, "accepted", alpaca_order_id="m", replaces="exe_of_somebody_else")
     stage.broker.seen.clear()
-    worker.follower._follow_replaced(decision_id)
+    worker.tracker._follow_successors(decision_id)
     followed = status in ("not_sent", "not_accepted", "rejected")
     assert len(gets(stage, "/v2/orders/two")) == int(followed)
 
@@ -884,7 +886,7 @@ def test_few_changes_of_a_list_are_asked_about_one_by_one(stage: Stage) -> None:
     for order_id in ids[:FEW]:
         stage.books.fill(order_id, "1", "100")
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     assert sorted(path.rsplit("/", 1)[1] for path in gets(stage, "/v2/orders/")) == sorted(ids[:FEW])
 
 
@@ -897,7 +899,7 @@ def test_what_is_no_page_of_orders_is_kept_and_changes_nothing(
     worker = follower(stage)
     before = polls(stage)
     stage.broker.faults.append(Fault("GET", status=status, body=body))
-    worker.follower.poll()
+    worker.tracker.poll()
     assert len(gets(stage)) == 1
     assert polls(stage) == before + 1
 
@@ -911,14 +913,14 @@ def test_fills_are_asked_for_from_the_first_attempt_on_and_late_ones_to_a_day_af
     for order_id in (one, two):
         stage.books.fill(order_id, None, "100")
     worker = follower(stage)
-    worker.follower.poll()
+    worker.tracker.poll()
     asked = parse_qs(urlsplit(gets(stage, "activities/FILL")[0]).query)
     # One question for both, from a minute before the first of them began.
     assert asked["after"] == [clock.later(began[0]["started_at"], -60)]
     for number in range(2, FEW + 2):
         go(4000)
         stage.broker.seen.clear()
-        worker.follower.fetch_fills()
+        worker.tracker.fetch_missing_fills()
         questions = [parse_qs(urlsplit(path).query) for path in gets(stage, "activities/FILL")]
         is_late = number > FEW
         assert len(questions) == (2 if is_late else 1), number

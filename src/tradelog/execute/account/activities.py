@@ -11,16 +11,16 @@ from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
 from tradelog.errors import UsageError
-from tradelog.execute.outbox.responses import number
+from tradelog.execute.outbox.responses import decimal_field
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 
 
-def apply(tx: Transaction, account: AccountKey, items: Sequence[Any]) -> int:
+def record_activities(tx: Transaction, account: AccountKey, items: Sequence[Any]) -> int:
     """Keep each activity that is not kept yet; returns how many. One that cannot be read is told once."""
     added = 0
     for item in items:
-        row = read(item)
+        row = parse_activity(item)
         if row is None:
             name = item.get("id") if isinstance(item, dict) else None
             if isinstance(name, str):
@@ -43,7 +43,7 @@ def apply(tx: Transaction, account: AccountKey, items: Sequence[Any]) -> int:
     return added
 
 
-def read(item: Any) -> dict[str, Any] | None:
+def parse_activity(item: Any) -> dict[str, Any] | None:
     """The columns of an activity that is no fill; None for what is none in the broker's form."""
     if not isinstance(item, dict):
         return None
@@ -62,21 +62,21 @@ def read(item: Any) -> dict[str, Any] | None:
         "status": _text(item.get("status")),
         "symbol": position_symbol(symbol) if isinstance(symbol, str) and symbol else None,
         "quantity": _number(_change(item)),
-        "net_amount": _number(number(item, "net_amount")),
+        "net_amount": _number(decimal_field(item, "net_amount")),
         "activity_date": date.isoformat(),
         "raw": json.dumps(item, ensure_ascii=False, default=str),
     }
 
 
-def moment(item: Mapping[str, Any]) -> str | None:
+def created_at(item: Mapping[str, Any]) -> str | None:
     """When the broker made an activity, by which it lists them; of one that does not say, its day."""
     return clock.read_moment(item.get("created_at")) or clock.read_moment(f"{item.get('date')}T00:00:00Z")
 
 
 def _change(item: Mapping[str, Any]) -> Decimal | None:
     """Shares more or less: of a split that tells both, the new ones less the old."""
-    old, new = number(item, "old_qty"), number(item, "new_qty")
-    return number(item, "qty") if old is None or new is None else new - old
+    old, new = decimal_field(item, "old_qty"), decimal_field(item, "new_qty")
+    return decimal_field(item, "qty") if old is None or new is None else new - old
 
 
 def _text(value: Any) -> str | None:

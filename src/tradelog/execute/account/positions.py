@@ -21,7 +21,7 @@ from tradelog.store.writer import Transaction
 Held = dict[str, Decimal]
 
 
-def read(answer: object) -> Held | None:
+def parse_positions(answer: object) -> Held | None:
     """Shares by symbol of the broker's list of positions, short ones negative; None for what is none."""
     if not isinstance(answer, list):
         return None
@@ -40,7 +40,7 @@ def read(answer: object) -> Held | None:
     return found
 
 
-def expected(connection: sqlite3.Connection, account: AccountKey) -> Held:
+def expected_positions(connection: sqlite3.Connection, account: AccountKey) -> Held:
     """Opening positions, adjustments, all fills and all splits of an account, by symbol."""
     held: Held = {}
     for symbol, quantity in connection.execute(
@@ -75,7 +75,7 @@ class Owed:
     since: str
 
 
-def owed(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]:
+def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]:
     """The executions of an account that fills are missing of, or too many."""
     rows = connection.execute(
         "SELECT e.execution_id, e.symbol, d.side, e.filled_quantity, e.fills_quantity, o.updated_at"
@@ -91,7 +91,7 @@ def owed(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]
     }
 
 
-def open_books(tx: Transaction, account: AccountKey, held: Held, ours: Held, actor: str) -> int:
+def record_opening_positions(tx: Transaction, account: AccountKey, held: Held, ours: Held, actor: str) -> int:
     """Write down what is held without a fill as the opening position; returns of how many symbols."""
     unexplained = differences(ours, held)
     for symbol, (had, has) in sorted(unexplained.items()):
@@ -112,7 +112,7 @@ def differences(ours: Held, held: Held) -> dict[str, tuple[Decimal, Decimal]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def settle_breaks(
+def update_breaks(
     tx: Transaction,
     account: AccountKey,
     kind: str,
@@ -166,7 +166,7 @@ def close_break(tx: Transaction, break_id: str, kind: str, why: str) -> None:
     tx.journal("break.closed", break_id)
 
 
-def is_accepted(tx: Transaction, execution_id: str, filled: Decimal, summed: Decimal) -> bool:
+def is_accepted_break(tx: Transaction, execution_id: str, filled: Decimal, summed: Decimal) -> bool:
     """Whether a person has explained exactly these missing fills."""
     row = tx.one(
         "SELECT 1 FROM breaks WHERE kind = 'fills' AND subject = ? AND expected = ? AND actual = ?"

@@ -12,16 +12,16 @@ from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute.account.positions import Held, read
+from tradelog.execute.account.positions import Held, parse_positions
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import transitions
-from tradelog.execute.outbox.responses import Kind, of_lookup
+from tradelog.execute.outbox.responses import ResponseKind, classify_lookup
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import clocks
 from tradelog.store.writer import Transaction, Writer
 
 # A clock that is further off than this, all doubt aside, is told of.
-MOST_OFFSET_MS = 5_000
+MAX_CLOCK_OFFSET_MS = 5_000
 
 
 def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str | None) -> str | None:
@@ -49,7 +49,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
         if bound is None:
             row = config.account.as_columns()
             tx.insert("broker_accounts", {**row, "account_number": number, "bound_at": tx.now})
-            transitions.log_call(tx, exchange, "account", None)
+            transitions.record_exchange(tx, exchange, "account", None)
             tx.journal("account.bound", config.broker.account, account_number=number)
         elif bound[0] != number:
             raise BrokerRefusesUs(
@@ -67,7 +67,7 @@ def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id:
     if offset is None:
         return
     clocks.keep(tx, source, worker_id, offset)
-    if offset.least_ms > MOST_OFFSET_MS:
+    if offset.least_ms > MAX_CLOCK_OFFSET_MS:
         ahead = "ahead of" if offset.offset_ms > 0 else "behind"
         text = f"this machine's clock is {abs(offset.offset_ms) / 1000:.1f} s {ahead} that of {source}"
         raise_alert(tx, "clock_offset", source, text)
@@ -76,12 +76,12 @@ def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id:
     tx.journal("clock.measured", source)
 
 
-def refresh(writer: Writer, broker: Broker, account: AccountKey) -> bool:
+def refresh_snapshots(writer: Writer, broker: Broker, account: AccountKey) -> bool:
     """Store account and positions where they differ from the last ones; False without an answer."""
     answers = {"account": broker.account(), "position": broker.positions()}
     for kind, exchange in answers.items():
         answer = exchange.json()
-        is_one = isinstance(answer, dict) if kind == "account" else read(answer) is not None
+        is_one = isinstance(answer, dict) if kind == "account" else parse_positions(answer) is not None
         if exchange.status != 200 or not is_one:
             return False
     with writer.transaction() as tx:
@@ -156,7 +156,7 @@ class Snapshots:
         self._known[kind, subject] = Snapshot(number, value, exchange.started_at, taken, seen, missing)
         return exchange, True
 
-    def give_up(self, kind: str, subject: str, why: str) -> None:
+    def mark_unavailable(self, kind: str, subject: str, why: str) -> None:
         """Remember that there is no answer to be had now."""
         moment, taken = clock.now_text(), clock.running_seconds()
         self._known[kind, subject] = Snapshot(None, None, moment, taken, (0, 0), why)
@@ -198,7 +198,7 @@ _QUESTIONS: dict[str, Callable[[Broker, str], Exchange]] = {
 
 def _is_readable(kind: str, answer: object, subject: str) -> bool:
     if kind == "position":
-        return read(answer) is not None
+        return parse_positions(answer) is not None
     if not isinstance(answer, dict):
         return False
     if kind == "quote":
@@ -223,7 +223,7 @@ def _told(kind: str, value: str) -> Any:
     return {key: item for key, item in json.loads(value).items() if key != "timestamp"}
 
 
-def quoted(value: Any, symbol: str, side: str) -> Decimal | None:
+def quote_price(value: Any, symbol: str, side: str) -> Decimal | None:
     """What a buyer pays (the ask) or a seller gets (the bid); None where that side has no price.
 
     A seller may be given the ask instead: it values a sell too high, never too low. A bid says nothing of
@@ -254,7 +254,7 @@ def keep_positions(tx: Transaction, account: AccountKey, held: Held, exchange: E
         " AND kind = 'position' AND subject = '' ORDER BY snapshot_id DESC LIMIT 1",
         account,
     )
-    if last is not None and read(json.loads(last[0])) == held:
+    if last is not None and parse_positions(json.loads(last[0])) == held:
         return
     row = account.as_columns()
     tx.insert("broker_snapshots", {**row, "kind": "position", "subject": "", "value": value, "as_of": tx.now})
@@ -266,12 +266,12 @@ def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str |
     if exchange.status == 200 and isinstance(answer, dict) and answer.get("account_number"):
         return str(answer["account_number"])
     with writer.transaction() as tx:
-        transitions.log_call(tx, exchange, "account", None)
+        transitions.record_exchange(tx, exchange, "account", None)
         tx.journal("account.unanswered", broker.name)
-    verdict = of_lookup(exchange)
-    if verdict.kind is Kind.BAD_KEYS:
+    classification = classify_lookup(exchange)
+    if classification.kind is ResponseKind.BAD_KEYS:
         raise BrokerRefusesUs(
-            f"{broker.name} refuses our keys: {verdict.message}",
+            f"{broker.name} refuses our keys: {classification.message}",
             hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",
         )
     return None

@@ -15,13 +15,13 @@ from tradelog.domain import clock, ids, money
 from tradelog.errors import UsageError
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims, responses, transitions
-from tradelog.execute.outbox.responses import Kind
+from tradelog.execute.outbox.responses import ResponseKind
 from tradelog.execute.risk import controls
-from tradelog.execute.risk.pretrade import Gate
-from tradelog.execute.session import Line
-from tradelog.execute.submission import MOST_SENDS, SLICE_SECONDS, Sender
+from tradelog.execute.risk.pretrade import PreTradeChecks
+from tradelog.execute.session import BrokerSession
+from tradelog.execute.submission import MAX_SUBMISSIONS, SLICE_SECONDS, Submitter
 from tradelog.execute.track.orders import Owner
-from tradelog.execute.track.tracker import Follower
+from tradelog.execute.track.tracker import OrderTracker
 from tradelog.operate.alerts import raise_alert
 from tradelog.store import control_state
 from tradelog.store.writer import Transaction
@@ -29,10 +29,10 @@ from tradelog.store.writer import Transaction
 TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
 _LIVE = ("accepted", "partially_filled")
 # An order that is on its way to be cancelled, though no answer said so, is looked at again after so long.
-ASKED_AGAIN_SECONDS = 60.0
+CANCEL_POLL_SECONDS = 60.0
 
 
-def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
+def request_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
     """Record that a decision is to be cancelled; returns the request, an open one where there is one.
 
     What was never sent is cancelled at once. Raises UsageError where it has ended.
@@ -50,14 +50,14 @@ def ask_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str
     )
     if known is not None:
         return str(known[0])
-    request_id = transitions.new_request(tx, "cancel", decision_id, {}, reason, actor)
+    request_id = transitions.insert_request(tx, "cancel", decision_id, {}, reason, actor)
     if decision["status"] == "pending":
-        transitions.cancel_unsent(tx, decision_id)
+        transitions.cancel_unsubmitted(tx, decision_id)
     tx.journal("cancel.asked", request_id, decision=decision_id)
     return request_id
 
 
-def ask_replace(
+def request_replace(
     tx: Transaction, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
 ) -> str:
     """Record that a decision's order is to get other terms; returns the request.
@@ -79,7 +79,7 @@ def ask_replace(
             hint=f"tradelog show {decision_id}",
         )
     new_terms(tx, decision, target, terms)
-    request_id = transitions.new_request(tx, "replace", decision_id, _stored(terms), reason, actor)
+    request_id = transitions.insert_request(tx, "replace", decision_id, _stored(terms), reason, actor)
     tx.journal("replace.asked", request_id, decision=decision_id)
     return request_id
 
@@ -127,17 +127,19 @@ def new_terms(
     return found
 
 
-class Changes:
+class CancelReplace:
     """Carries out what was asked for."""
 
-    def __init__(self, line: Line, gate: Gate, sender: Sender, follower: Follower) -> None:
-        self._line = line
-        self._gate = gate
-        self._writer = line.writer
-        self._sender = sender
-        self._follower = follower
+    def __init__(
+        self, session: BrokerSession, pretrade: PreTradeChecks, submitter: Submitter, tracker: OrderTracker
+    ) -> None:
+        self._session = session
+        self._pretrade = pretrade
+        self._writer = session.writer
+        self._submitter = submitter
+        self._tracker = tracker
 
-    def carry_out(self, decision_id: str | None = None) -> None:
+    def process(self, decision_id: str | None = None) -> None:
         """One step for every open request that is due, of one decision or of all."""
         with self._writer.reading() as connection:
             rows = connection.execute(
@@ -147,16 +149,16 @@ class Changes:
                 " WHERE r.ended_at IS NULL AND (r.kind = 'cancel' OR r.status IN ('pending', 'sending'))"
                 " AND d.broker = ? AND d.environment = ? AND d.account = ?"
                 " AND coalesce(?4, r.decision_id) = r.decision_id ORDER BY r.id",
-                (*self._line.account, decision_id),
+                (*self._session.account, decision_id),
             ).fetchall()
         began = clock.running_seconds()
         for request_id, kind, of_decision, next_at in rows:
             if clock.running_seconds() - began > SLICE_SECONDS:
                 return
-            if not self._line.is_open():
+            if not self._session.may_request():
                 return
-            if not self._line.bind():
-                self._line.pause(self._line.backoff())
+            if not self._session.ensure_bound():
+                self._session.pause(self._session.backoff())
                 return
             if next_at is not None and next_at > clock.now_text():
                 continue
@@ -167,15 +169,15 @@ class Changes:
 
     def _cancel(self, request_id: str, decision_id: str) -> None:
         with self._writer.transaction() as tx:
-            transitions.cancel_unsent(tx, decision_id)
+            transitions.cancel_unsubmitted(tx, decision_id)
             tx.journal_rest("cancel.unsent", request_id)
-            left = [] if _has_ended(tx, request_id) else _unasked(tx, decision_id)
+            left = [] if _has_ended(tx, request_id) else _without_cancel(tx, decision_id)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
         for execution in left:
             owner = Owner(execution["execution_id"], decision_id)
             if tries:
                 # An earlier request may have arrived: the order says so itself.
-                order = self._follower.ask(owner, execution["alpaca_order_id"])
+                order = self._tracker.ask(owner, execution["alpaca_order_id"])
                 if order is None:
                     self._later(request_id)
                 if order is None or order["status"] in responses.TERMINAL:
@@ -190,54 +192,63 @@ class Changes:
             if _has_ended(tx, request_id):
                 return
             decision = _decision(tx, owner.decision_id)
-            if claims.is_held(tx, decision, self._line.worker_id):
+            if claims.is_leased(tx, decision, self._session.worker_id):
                 return
-            token = claims.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            token = claims.acquire_lease(tx, decision, self._session.worker_id, self._session.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
             tx.update("order_requests", request_id, {"status": "sending", "tries": tries + 1})
             tx.journal("cancel.sending", request_id, execution=owner.execution_id)
-        exchange = self._line.broker.cancel(order_id)
-        verdict = responses.of_cancel(exchange)
+        exchange = self._session.broker.cancel(order_id)
+        classification = responses.classify_cancel(exchange)
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                transitions.log_call(tx, exchange, "cancel", owner.execution_id)
+                transitions.record_exchange(tx, exchange, "cancel", owner.execution_id)
                 is_ours = tx.one(
                     "SELECT 1 FROM trade_decisions WHERE decision_id = ? AND lease_token = ?",
                     (owner.decision_id, token),
                 )
                 if is_ours and not _has_ended(tx, request_id):
-                    self._settle_cancel(tx, request_id, owner, verdict, exchange)
-                    claims.release(tx, owner.decision_id, token)
+                    self._settle_cancel(tx, request_id, owner, classification, exchange)
+                    claims.release_lease(tx, owner.decision_id, token)
                 tx.journal("cancel.answered", request_id)
 
-        self._line.insist(write)
-        self._line.hear(exchange, verdict)
-        if verdict.kind is Kind.ASKED or verdict.kind is Kind.REFUSED:
-            self._follower.ask(owner, order_id)
-        if verdict.kind is Kind.REFUSED:
-            self._end_refused(request_id, owner, verdict.message)
+        self._session.retry_write(write)
+        self._session.observe(exchange, classification)
+        if classification.kind is ResponseKind.ASKED or classification.kind is ResponseKind.REFUSED:
+            self._tracker.ask(owner, order_id)
+        if classification.kind is ResponseKind.REFUSED:
+            self._end_refused(request_id, owner, classification.message)
 
     def _settle_cancel(
-        self, tx: Transaction, request_id: str, owner: Owner, verdict: responses.Verdict, exchange: Any
+        self,
+        tx: Transaction,
+        request_id: str,
+        owner: Owner,
+        classification: responses.Classification,
+        exchange: Any,
     ) -> None:
-        if verdict.kind is Kind.ASKED:
+        if classification.kind is ResponseKind.ASKED:
             tx.update("order_requests", request_id, {"status": "sent", "message": None})
             return
         tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
-        is_limited = verdict.kind in (Kind.THROTTLED, Kind.NOT_SENT)
+        is_limited = classification.kind in (ResponseKind.THROTTLED, ResponseKind.NOT_SENT)
         at = (
-            self._line.retry_at(exchange, tx.now)
+            self._session.retry_at(exchange, tx.now)
             if is_limited
             else clock.later(tx.now, min(60.0, 2.0**tries))
         )
-        state: dict[str, Any] = {"status": "pending", "message": verdict.message, "next_attempt_at": at}
+        state: dict[str, Any] = {
+            "status": "pending",
+            "message": classification.message,
+            "next_attempt_at": at,
+        }
         if is_limited:
             # The broker has not had it: that was no try.
             state["tries"] = tries - 1
         tx.update("order_requests", request_id, state)
-        if tries >= MOST_SENDS and not is_limited:
-            text = f"asked {tries} times to cancel, without an answer: {verdict.message}"
+        if tries >= MAX_SUBMISSIONS and not is_limited:
+            text = f"asked {tries} times to cancel, without an answer: {classification.message}"
             raise_alert(tx, "cancel_unanswered", owner.decision_id, text)
 
     def _end_refused(self, request_id: str, owner: Owner, message: str) -> None:
@@ -250,7 +261,7 @@ class Changes:
                 (owner.execution_id,),
             )
             if row[0] == "pending_cancel":
-                at = clock.later(tx.now, ASKED_AGAIN_SECONDS)
+                at = clock.later(tx.now, CANCEL_POLL_SECONDS)
                 changes = {"status": "sent", "message": message, "next_attempt_at": at}
                 tx.update("order_requests", request_id, changes)
             elif row[1] not in _LIVE:
@@ -264,14 +275,14 @@ class Changes:
     def _note_sent(self, request_id: str) -> None:
         with self._writer.transaction() as tx:
             if not _has_ended(tx, request_id):
-                at = clock.later(tx.now, ASKED_AGAIN_SECONDS)
+                at = clock.later(tx.now, CANCEL_POLL_SECONDS)
                 tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": at})
                 tx.journal("cancel.found_sent", request_id)
 
     def _later(self, request_id: str) -> None:
         with self._writer.transaction() as tx:
             if not _has_ended(tx, request_id):
-                at = clock.later(tx.now, ASKED_AGAIN_SECONDS / 4)
+                at = clock.later(tx.now, CANCEL_POLL_SECONDS / 4)
                 tx.update("order_requests", request_id, {"next_attempt_at": at})
                 tx.journal("request.put_off", request_id)
 
@@ -284,20 +295,20 @@ class Changes:
             # Its attempt is written down: it is settled as every attempt is, and the old order asked about.
             self._follow(execution_id, decision_id)
             return
-        if execution_id is not None and not self._look_again(execution_id, decision_id):
+        if execution_id is not None and not self._has_answer_for(execution_id, decision_id):
             return
         with self._writer.transaction() as tx:
             target = _target(tx, decision_id)
         if target is not None:
             owner = Owner(target["execution_id"], decision_id)
-            if self._follower.ask(owner, target["alpaca_order_id"]) is None:
+            if self._tracker.ask(owner, target["alpaca_order_id"]) is None:
                 self._later(request_id)
                 return
-            if not self._gate.prepare(self._replacement(request_id, decision_id, target)):
+            if not self._pretrade.prepare(self._replacement(request_id, decision_id, target)):
                 return
         claim = self._claim_replace(request_id, decision_id)
         if claim is not None:
-            self._sender.send(claim)
+            self._submitter.send(claim)
             self._follow(claim.execution_id, decision_id)
 
     def _replacement(self, request_id: str, decision_id: str, target: Mapping[str, Any]) -> WireOrder:
@@ -308,7 +319,7 @@ class Changes:
         wanted = {name: value for name, value in json.loads(terms).items() if name in TERMS}
         return claims.wire_order(decision, {**target, **wanted})
 
-    def _look_again(self, execution_id: str, decision_id: str) -> bool:
+    def _has_answer_for(self, execution_id: str, decision_id: str) -> bool:
         """Before a second attempt, whether the first is there after all; False where nobody answers."""
         with self._writer.reading() as connection:
             client_id, order_id = connection.execute(
@@ -317,13 +328,13 @@ class Changes:
             ).fetchone()
         if order_id is not None:
             return True
-        exchange = self._line.broker.find(client_id)
-        verdict = responses.of_lookup(exchange)
-        self._line.hear(exchange, verdict, quiet=True)
-        if verdict.order is not None:
+        exchange = self._session.broker.find(client_id)
+        classification = responses.classify_lookup(exchange)
+        self._session.observe(exchange, classification, quiet=True)
+        if classification.order is not None:
             owner = Owner(execution_id, decision_id)
-            self._follower.apply(owner, dict(verdict.order), exchange, "lookup")
-        return verdict.order is not None or verdict.kind is Kind.NOT_FOUND
+            self._tracker.apply(owner, dict(classification.order), exchange, "lookup")
+        return classification.order is not None or classification.kind is ResponseKind.NOT_FOUND
 
     def _claim_replace(self, request_id: str, decision_id: str) -> claims.Claim | None:
         """Write down the attempt to replace, or end the request where there is nothing to replace."""
@@ -334,7 +345,7 @@ class Changes:
             if _has_landed(tx, request_id):
                 # Said to be throttled or not to have arrived, and there it is.
                 tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": None})
-                transitions.conclude(tx, decision_id)
+                transitions.update_decision(tx, decision_id)
                 tx.journal("replace.found", request_id)
                 return None
             decision = _decision(tx, decision_id)
@@ -342,7 +353,7 @@ class Changes:
             terms = json.loads(
                 tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
             )
-            if claims.is_held(tx, decision, self._line.worker_id) or _is_unsettled(tx, decision_id):
+            if claims.is_leased(tx, decision, self._session.worker_id) or _is_unsettled(tx, decision_id):
                 return None
             why = "the order had ended before" if target is None else None
             if _is_cancelling(tx, decision_id):
@@ -362,7 +373,7 @@ class Changes:
             )
             if not may:
                 return None
-            execution_id, _ = claims.new_execution(
+            execution_id, _ = claims.insert_attempt(
                 tx,
                 decision,
                 client_id,
@@ -370,13 +381,13 @@ class Changes:
                 order_value=None if value is None else money.to_text(value),
                 **own,
             )
-            token = claims.take_lease(tx, decision, self._line.worker_id, self._line.lease)
+            token = claims.acquire_lease(tx, decision, self._session.worker_id, self._session.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
             changes = {"status": "sending", "tries": tries + 1, "execution_id": execution_id}
             tx.update("order_requests", request_id, {**changes, "next_attempt_at": None})
             tx.journal("replace.sending", request_id, execution=execution_id)
             execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
-            return claims.of_execution(tx, decision, execution, token)
+            return claims.claim_of_attempt(tx, decision, execution, token)
 
     def _is_allowed(
         self,
@@ -387,14 +398,14 @@ class Changes:
         own: Mapping[str, Any],
     ) -> tuple[bool, Decimal | None]:
         """Hold a replacement against halts and limits; where it may not be, its request ends here."""
-        account = self._line.account
+        account = self._session.account
         order = claims.wire_order(decision, own)
         value = None
         if control_state.halts(tx.dicts, account).covers(decision["strategy_name"], decision["symbol"]):
             why: str | None = "halted: nothing new is sent; the old order stands"
         else:
-            limits = controls.limits(tx.dicts, account, self._line.config.risk, tx.now)
-            why, value = self._gate.judge_replacement(tx, decision, order, limits, target)
+            limits = controls.limits_in_force(tx.dicts, account, self._session.config.risk, tx.now)
+            why, value = self._pretrade.check_replacement(tx, decision, order, limits, target)
         if why is not None:
             transitions.end_request(tx, request_id, "refused", why)
             tx.journal("replace.refused", request_id)
@@ -410,8 +421,8 @@ class Changes:
                 (execution_id,),
             ).fetchall()
         for owner_id, order_id, status in rows:
-            if order_id is not None and status in _LIVE and self._line.is_open():
-                self._follower.ask(Owner(owner_id, decision_id), order_id)
+            if order_id is not None and status in _LIVE and self._session.may_request():
+                self._tracker.ask(Owner(owner_id, decision_id), order_id)
 
 
 def _decision(tx: Transaction, decision_id: str) -> dict[str, Any]:
@@ -432,7 +443,7 @@ def _live(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
     )
 
 
-def _unasked(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
+def _without_cancel(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
     """The live orders of a decision whose cancel the broker has not taken yet."""
     return [
         row
@@ -482,8 +493,8 @@ def _remaining(tx: Transaction, decision: Mapping[str, Any], total: Decimal | No
     executions = tx.dicts(
         "SELECT filled_quantity FROM trade_executions WHERE decision_id = ?", (decision["decision_id"],)
     )
-    filled = transitions.filled_of(executions)
-    wanted = total if total is not None else transitions.wanted_total(tx, decision)
+    filled = transitions.filled_quantity_of(executions)
+    wanted = total if total is not None else transitions.target_quantity(tx, decision)
     assert wanted is not None
     if wanted <= filled:
         raise UsageError(f"{money.to_text(filled)} are filled already; {money.to_text(wanted)} leave nothing")

@@ -11,26 +11,26 @@ from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
 from tradelog.execute.outbox import claims, responses, transitions
-from tradelog.execute.outbox.responses import Verdict
-from tradelog.execute.risk.controls import event
-from tradelog.execute.session import Line
-from tradelog.execute.submission import Sender
+from tradelog.execute.outbox.responses import Classification
+from tradelog.execute.risk.controls import record_event
+from tradelog.execute.session import BrokerSession
+from tradelog.execute.submission import Submitter
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import clear
 from tradelog.store.writer import Transaction, Writer
 
 
-def ask(line: Line, sender: Sender, decision_id: str) -> Verdict:
+def ask_broker(session: BrokerSession, submitter: Submitter, decision_id: str) -> Classification:
     """Ask the broker now about a decision's unsettled attempt. Raises UsageError where there is none."""
-    with line.writer.transaction() as tx:
+    with session.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
-        _refuse_held(tx, decision_id, line.worker_id)
-        claim = claims.take_over(tx, execution["execution_id"], line.worker_id, line.lease)
-    return sender.resolve(claim)
+        _refuse_held(tx, decision_id, session.worker_id)
+        claim = claims.take_over_attempt(tx, execution["execution_id"], session.worker_id, session.lease)
+    return submitter.resolve(claim)
 
 
-def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
+def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
     """A person says that the order never got there: the attempt and its decision end."""
     with writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
@@ -38,7 +38,9 @@ def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
         message = f"not placed, says {writer.actor}: {reason}"
         changes = {"status": "not_accepted", "error_message": message}
         tx.update("trade_executions", execution["execution_id"], changes)
-        event(tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"])
+        record_event(
+            tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"]
+        )
         live = tx.one(
             "SELECT 1 FROM trade_executions WHERE decision_id = ?"
             " AND status NOT IN ('not_sent', 'not_accepted')",
@@ -55,52 +57,54 @@ def not_placed(writer: Writer, decision_id: str, reason: str) -> None:
         ):
             transitions.end_request(tx, request_id, "overtaken", message)
         if live is not None:
-            transitions.conclude(tx, decision_id)
+            transitions.update_decision(tx, decision_id)
         _take_from_all(tx, decision_id)
         clear(tx, decision_id)
         tx.journal("decision.resolved", decision_id)
 
 
-def adopt(line: Line, decision_id: str, broker_order_id: str, reason: str) -> None:
+def adopt_order(session: BrokerSession, decision_id: str, broker_order_id: str, reason: str) -> None:
     """A person says which of the broker's orders it is; it is asked for and brought in.
 
     Raises NotFound, UsageError where it belongs to another decision, TradelogError without an answer.
     """
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", broker_order_id):
         raise UsageError(f"{broker_order_id!r} is no id of an order", hint="the broker's page shows it")
-    exchange = line.broker.order(broker_order_id)
-    verdict = responses.of_lookup(exchange)
-    with line.writer.transaction() as tx:
+    exchange = session.broker.order(broker_order_id)
+    classification = responses.classify_lookup(exchange)
+    with session.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
-        _refuse_held(tx, decision_id, line.worker_id)
-        call_id = transitions.log_call(tx, exchange, "lookup", execution["execution_id"])
-        order = verdict.order
+        _refuse_held(tx, decision_id, session.worker_id)
+        call_id = transitions.record_exchange(tx, exchange, "lookup", execution["execution_id"])
+        order = classification.order
         if order is not None:
             _refuse_other(tx, decision_id, broker_order_id)
             _refuse_unlike(tx, decision_id, order)
             owner = Owner(execution["execution_id"], decision_id)
             old = execution["status"]
-            event(tx, "resolve.adopted", owner.execution_id, line.writer.actor, reason, old, broker_order_id)
+            record_event(
+                tx, "resolve.adopted", owner.execution_id, session.writer.actor, reason, old, broker_order_id
+            )
             tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
-            orders.apply_order(tx, line.account, owner, order, "lookup", call_id)
+            orders.apply_order(tx, session.account, owner, order, "lookup", call_id)
             _take_from_all(tx, decision_id)
             clear(tx, decision_id)
         tx.journal_rest("decision.resolved", decision_id)
-    if verdict.kind is responses.Kind.NOT_FOUND:
+    if classification.kind is responses.ResponseKind.NOT_FOUND:
         raise NotFound(
             f"the broker knows no order {broker_order_id}", hint="tradelog reconcile lists what it has"
         )
-    if verdict.order is None:
-        raise TradelogError(f"no answer about {broker_order_id}: {verdict.message}", hint="try again")
+    if classification.order is None:
+        raise TradelogError(f"no answer about {broker_order_id}: {classification.message}", hint="try again")
 
 
-def seen(writer: Writer, decision_id: str, reason: str) -> None:
+def acknowledge(writer: Writer, decision_id: str, reason: str) -> None:
     """A person has looked at it, and the work may go on. Raises UsageError where nothing waits."""
     with writer.transaction() as tx:
         row = tx.one("SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (decision_id,))
         if row[0] is None:
             raise UsageError(f"{decision_id} does not wait for anybody", hint=f"tradelog show {decision_id}")
-        event(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
+        record_event(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
         tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
         clear(tx, decision_id, ("needs_attention",), by=writer.actor)
         tx.journal("decision.resolved", decision_id)
@@ -121,7 +125,7 @@ def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:
 
 def _refuse_held(tx: Transaction, decision_id: str, worker_id: str) -> None:
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-    if claims.is_held(tx, decision, worker_id):
+    if claims.is_leased(tx, decision, worker_id):
         raise UsageError(
             f"a worker is at {decision_id} just now", hint="wait for it: tradelog status shows what it finds"
         )

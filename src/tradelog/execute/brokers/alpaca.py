@@ -30,8 +30,8 @@ from tradelog.execute.brokers.base import (
     FILLS_PAGE,
     KEPT_HEADERS,
     ORDERS_PAGE,
-    Change,
     Exchange,
+    OrderChange,
     WireOrder,
 )
 
@@ -112,7 +112,7 @@ class AlpacaBroker:
         path = f"/orders/{broker_order_id}"
         return self._call("DELETE", path, lambda: self._sdk.delete(path), None)
 
-    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+    def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
         path, body = f"/orders/{broker_order_id}", change.body()
         return self._call("PATCH", path, lambda: self._sdk.patch(path, body), json.dumps(body))
 

@@ -58,7 +58,7 @@ class WireOrder(OrderTerms):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class OrderChange:
     """What a replacement changes of an order, and the client order id that the new order gets."""
 
     client_order_id: str
@@ -130,7 +130,7 @@ class Broker(Protocol):
         """Ask for an order to be canceled; that it is canceled, only the order itself says."""
         ...
 
-    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+    def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
         """Ask for an order to be replaced; the answer holds the new order."""
         ...
 

@@ -19,7 +19,7 @@ class Session:
     closes: datetime
 
 
-def read(answer: object) -> list[Session] | None:
+def parse_calendar(answer: object) -> list[Session] | None:
     """Sessions of an answer in the form of Alpaca's calendar (date, open, close); None for what is none."""
     if not isinstance(answer, list):
         return None
@@ -33,7 +33,7 @@ def read(answer: object) -> list[Session] | None:
     return sorted(found, key=lambda item: item.opens)
 
 
-def weekdays(start: date, end: date) -> list[Session]:
+def weekday_sessions(start: date, end: date) -> list[Session]:
     """The regular hours (09:30 to 16:00 in New York) of each weekday from day to day."""
     days = (start + timedelta(days=number) for number in range((end - start).days + 1))
     return [_session(day, _OPENS, _CLOSES) for day in days if day.weekday() < 5]
@@ -43,7 +43,7 @@ def is_open(sessions: Sequence[Session], moment: datetime) -> bool:
     return any(item.opens <= moment < item.closes for item in sessions)
 
 
-def open_after(sessions: Sequence[Session], moment: datetime) -> datetime | None:
+def next_open(sessions: Sequence[Session], moment: datetime) -> datetime | None:
     """When it opens next where it is closed at ``moment``, the moment itself where it is open.
 
     None where the sessions do not reach that far.

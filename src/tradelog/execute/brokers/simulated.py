@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from tradelog.domain import clock, money
 from tradelog.execute.brokers import market_hours
-from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Change, Exchange, WireOrder
+from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange, OrderChange, WireOrder
 from tradelog.prices import Prices
 from tradelog.store.engine import connect_writer
 
@@ -70,7 +70,7 @@ class SimulatedBroker:
             answer = self._cancel(broker_order_id)
         return _exchange("DELETE", f"/v2/orders/{broker_order_id}", None, started, answer)
 
-    def replace(self, broker_order_id: str, change: Change) -> Exchange:
+    def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
         started = clock.now_text()
         with self._transaction():
             answer = self._replace(broker_order_id, change)
@@ -141,7 +141,7 @@ class SimulatedBroker:
 
     def clock(self) -> Exchange:
         now = clock.now()
-        coming = market_hours.weekdays(now.date() - timedelta(days=1), now.date() + timedelta(days=7))
+        coming = market_hours.weekday_sessions(now.date() - timedelta(days=1), now.date() + timedelta(days=7))
         body = {
             "timestamp": clock.to_text(now),
             "is_open": market_hours.is_open(coming, now),
@@ -159,7 +159,7 @@ class SimulatedBroker:
                 "open": f"{item.opens.astimezone(zone):%H:%M}",
                 "close": f"{item.closes.astimezone(zone):%H:%M}",
             }
-            for item in market_hours.weekdays(date.fromisoformat(start), date.fromisoformat(end))
+            for item in market_hours.weekday_sessions(date.fromisoformat(start), date.fromisoformat(end))
         ]
         path = f"/v2/calendar?start={start}&end={end}"
         return _exchange("GET", path, None, clock.now_text(), (200, listed))
@@ -211,7 +211,7 @@ class SimulatedBroker:
         self._store(body | {"status": "canceled", "canceled_at": now, "updated_at": now})
         return 204, None
 
-    def _replace(self, broker_order_id: str, change: Change) -> Answer:
+    def _replace(self, broker_order_id: str, change: OrderChange) -> Answer:
         old = self._body(broker_order_id)
         if old is None:
             return _refusal(404, 40410000, f"order not found for {broker_order_id}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from tradelog.domain import clock, ids, money
 from tradelog.domain.account import AccountKey
-from tradelog.execute.brokers.base import Change, WireOrder
+from tradelog.execute.brokers.base import OrderChange, WireOrder
 from tradelog.store.control_state import Rows
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.writer import Transaction
@@ -42,7 +42,7 @@ class Claim:
     started_at: str
     expires_at: str | None
     leased_at: float
-    change: Change | None = None
+    change: OrderChange | None = None
     old_order_id: str | None = None
     strategy: str = ""
 
@@ -85,7 +85,7 @@ ORDER BY e.id
 """
 
 
-def due(
+def next_ready(
     rows: Rows,
     account: AccountKey,
     now: str,
@@ -106,7 +106,7 @@ def due(
     return found[0] if found else None
 
 
-def claim(
+def claim_decision(
     tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta, value: Decimal | None
 ) -> Claim:
     """Take a due decision and write down the attempt; ``value`` is what it counts for, in dollars."""
@@ -114,8 +114,8 @@ def claim(
     tx.update("trade_decisions", decision_id, {"status": "executing", "next_attempt_at": None})
     # Beyond what any order is worth a number is left out, rather than kept where nobody can read it.
     worth = None if value is None or value.adjusted() > money.LARGEST else money.to_text(value)
-    execution_id, attempt = new_execution(tx, decision, decision["client_order_id"], order_value=worth)
-    token = take_lease(tx, decision, worker_id, lease)
+    execution_id, attempt = insert_attempt(tx, decision, decision["client_order_id"], order_value=worth)
+    token = acquire_lease(tx, decision, worker_id, lease)
     tx.journal("execution.claimed", execution_id, decision=decision_id, attempt=attempt)
     return Claim(
         decision_id,
@@ -129,7 +129,7 @@ def claim(
     )
 
 
-def new_execution(
+def insert_attempt(
     tx: Transaction, decision: Mapping[str, Any], client_order_id: str, **more: Any
 ) -> tuple[str, int]:
     """Write down an attempt, ``sending`` unless said otherwise; returns its id and its number."""
@@ -155,7 +155,7 @@ def new_execution(
     return execution_id, int(attempt)
 
 
-def unsettled(
+def claim_unsettled(
     tx: Transaction, account: AccountKey, worker_id: str, lease: timedelta, *, asked: Container[str] = ()
 ) -> Claim | None:
     """Take over an attempt whose outcome is not known and whose owner is gone, or is us.
@@ -167,25 +167,25 @@ def unsettled(
         if decision["execution_id"] in asked:
             continue
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
-        if not is_due or is_held(tx, decision, worker_id):
+        if not is_due or is_leased(tx, decision, worker_id):
             continue
-        return take_over(tx, decision["execution_id"], worker_id, lease)
+        return take_over_attempt(tx, decision["execution_id"], worker_id, lease)
     return None
 
 
-def take_over(tx: Transaction, execution_id: str, worker_id: str, lease: timedelta) -> Claim:
+def take_over_attempt(tx: Transaction, execution_id: str, worker_id: str, lease: timedelta) -> Claim:
     """The claim of an attempt that is already written down; ``unknown`` from here on if it was sending."""
     execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (execution["decision_id"],))[0]
-    token = take_lease(tx, decision, worker_id, lease)
+    token = acquire_lease(tx, decision, worker_id, lease)
     if execution["status"] == "sending":
         changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
         tx.update("trade_executions", execution_id, changes)
         tx.journal("execution.found_unsettled", execution_id)
-    return of_execution(tx, decision, execution, token)
+    return claim_of_attempt(tx, decision, execution, token)
 
 
-def of_execution(
+def claim_of_attempt(
     tx: Transaction, decision: Mapping[str, Any], execution: Mapping[str, Any], token: int
 ) -> Claim:
     """What an execution's row says is to be sent, as a claim under ``token``."""
@@ -193,7 +193,7 @@ def of_execution(
     change, old_order_id = None, None
     if execution["replaces"] is not None:
         old = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution["replaces"],))[0]
-        change, old_order_id = change_between(wire_order(decision, old), order), old["alpaca_order_id"]
+        change, old_order_id = order_change(wire_order(decision, old), order), old["alpaca_order_id"]
     return Claim(
         decision["decision_id"],
         execution["execution_id"],
@@ -208,14 +208,14 @@ def of_execution(
     )
 
 
-def change_between(old: WireOrder, new: WireOrder) -> Change:
+def order_change(old: WireOrder, new: WireOrder) -> OrderChange:
     """What a replacement must say: only what differs, and its own client order id."""
     names = ("quantity", "limit_price", "stop_price", "time_in_force")
     differing = {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
-    return Change(client_order_id=new.client_order_id, **differing)
+    return OrderChange(client_order_id=new.client_order_id, **differing)
 
 
-def sends(tx: Transaction, claim: Claim) -> int:
+def count_submissions(tx: Transaction, claim: Claim) -> int:
     """How often this attempt's request was sent, or may have been: also one that left no answer."""
     logged, message, resent = tx.one(
         "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'"
@@ -229,9 +229,9 @@ def sends(tx: Transaction, claim: Claim) -> int:
     return max(int(logged), 0 if message is None else int(resent) + 1)
 
 
-def resend(tx: Transaction, claim: Claim, sent: int) -> None:
+def record_resubmission(tx: Transaction, claim: Claim, sent: int) -> None:
     """Write down that the same id is sent once more, after it was ``sent`` times."""
-    change_decision(tx, claim, {"retry_count": sent})
+    update_leased_decision(tx, claim, {"retry_count": sent})
     tx.update("trade_executions", claim.execution_id, {"status": "sending", "resent_at": tx.now})
     tx.journal("execution.resending", claim.execution_id)
 
@@ -273,7 +273,7 @@ def wire_order(decision: Mapping[str, Any], execution: Mapping[str, Any] | None 
     return replace(order, client_order_id=execution["client_order_id"], **own)
 
 
-def change_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
+def update_leased_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
     """Change a decision that is still leased to us; raises LeaseLost where it is not."""
     is_ours = tx.update(
         "trade_decisions", claim.decision_id, changes, where="lease_token = :token", token=claim.token
@@ -289,7 +289,7 @@ def check_lease(tx: Transaction, claim: Claim) -> None:
         raise LeaseLost(claim.decision_id)
 
 
-def take_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
+def acquire_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
     """Lease a decision to a worker; returns the token, which nobody had before."""
     token = int(decision["lease_token"]) + 1
     until = clock.to_text(clock.from_text(tx.now) + lease)
@@ -300,7 +300,7 @@ def take_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lea
     return token
 
 
-def release(tx: Transaction, decision_id: str, token: int) -> None:
+def release_lease(tx: Transaction, decision_id: str, token: int) -> None:
     """Give a lease back. The token stays: it only grows."""
     tx.unaudited(
         "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL"
@@ -309,7 +309,7 @@ def release(tx: Transaction, decision_id: str, token: int) -> None:
     )
 
 
-def is_held(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bool:
+def is_leased(tx: Transaction, decision: Mapping[str, Any], worker_id: str) -> bool:
     """Whether another worker that may be alive has the lease."""
     owner, until = decision["lease_owner"], decision["lease_until"]
     if owner is None or owner == worker_id or until is None or until <= tx.now:

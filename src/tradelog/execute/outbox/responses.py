@@ -18,7 +18,7 @@ from tradelog.domain import clock, money
 from tradelog.execute.brokers.base import Exchange, WireOrder
 
 
-class Kind(Enum):
+class ResponseKind(Enum):
     ORDER = "order"
     REFUSED = "refused"
     DUPLICATE = "duplicate"
@@ -31,8 +31,8 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    kind: Kind
+class Classification:
+    kind: ResponseKind
     message: str
     failure_code: str | None = None
     order: Mapping[str, Any] | None = None
@@ -74,61 +74,67 @@ LIVE = frozenset(
 )
 
 
-def of_submit(exchange: Exchange) -> Verdict:
+def classify_submit(exchange: Exchange) -> Classification:
     """What the answer to POST /v2/orders proves."""
     if exchange.status is None:
-        kind = Kind.UNKNOWN if exchange.sent else Kind.NOT_SENT
-        return Verdict(kind, exchange.error or "no answer")
+        kind = ResponseKind.UNKNOWN if exchange.sent else ResponseKind.NOT_SENT
+        return Classification(kind, exchange.error or "no answer")
     answer = exchange.json()
     message = _message(answer)
     if exchange.status in (200, 201):
-        order = as_order(answer)
+        order = parse_order(answer)
         if order is not None:
-            return Verdict(Kind.ORDER, order["status"], order=order)
-        return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}, but no order in its body")
+            return Classification(ResponseKind.ORDER, order["status"], order=order)
+        return Classification(ResponseKind.UNKNOWN, f"HTTP {exchange.status}, but no order in its body")
     stopped = _stopped(exchange.status, message)
     if stopped is not None:
         return stopped
     if exchange.status in (403, 422) and message is not None:
-        if says_duplicate(message):
-            return Verdict(Kind.DUPLICATE, message)
-        return Verdict(Kind.REFUSED, message, failure_code=refusal_code(exchange.status, message))
-    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+        if is_duplicate_id(message):
+            return Classification(ResponseKind.DUPLICATE, message)
+        return Classification(
+            ResponseKind.REFUSED, message, failure_code=refusal_code(exchange.status, message)
+        )
+    return Classification(
+        ResponseKind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}"
+    )
 
 
-def says_duplicate(text: str) -> bool:
+def is_duplicate_id(text: str) -> bool:
     """Whether a refusal is that of an id which is taken; older texts have spaces in it."""
     return "client order id must be unique" in text.lower().replace("_", " ")
 
 
-def of_lookup(exchange: Exchange) -> Verdict:
+def classify_lookup(exchange: Exchange) -> Classification:
     """What the answer to a GET of one order proves: the order, that it is not found, or nothing."""
     if exchange.status is None:
-        return Verdict(Kind.UNKNOWN, exchange.error or "no answer")
+        return Classification(ResponseKind.UNKNOWN, exchange.error or "no answer")
     answer = exchange.json()
     if exchange.status == 200:
-        order = as_order(answer)
+        order = parse_order(answer)
         if order is not None:
-            return Verdict(Kind.ORDER, order["status"], order=order)
-        return Verdict(Kind.UNKNOWN, "HTTP 200, but no order in its body")
+            return Classification(ResponseKind.ORDER, order["status"], order=order)
+        return Classification(ResponseKind.UNKNOWN, "HTTP 200, but no order in its body")
     message = _message(answer)
     stopped = _stopped(exchange.status, message)
     if stopped is not None:
         return stopped
     # An HTML 404 is some proxy's; the broker's own says so in JSON.
     if exchange.status == 404 and message is not None:
-        return Verdict(Kind.NOT_FOUND, message)
-    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+        return Classification(ResponseKind.NOT_FOUND, message)
+    return Classification(
+        ResponseKind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}"
+    )
 
 
-def as_order(answer: Any) -> dict[str, Any] | None:
+def parse_order(answer: Any) -> dict[str, Any] | None:
     """The order that a body holds, None where it lacks what makes one."""
     if not isinstance(answer, dict):
         return None
     needed = ("id", "client_order_id", "symbol", "status")
     if not all(isinstance(answer.get(name), str) and answer[name] for name in needed):
         return None
-    if answer["status"] == "filled" and not number(answer, "filled_qty"):
+    if answer["status"] == "filled" and not decimal_field(answer, "filled_qty"):
         return None
     try:
         # What cannot be written down, such as half a surrogate pair, is no order that we can keep.
@@ -145,11 +151,11 @@ def is_fill(item: Any) -> bool:
     names = ("id", "order_id", "symbol")
     if clock.read_moment(item.get("transaction_time")) is None:
         return False
-    numbers = [number(item, name) for name in ("qty", "price")]
+    numbers = [decimal_field(item, name) for name in ("qty", "price")]
     return all(isinstance(item.get(name), str) and item[name] for name in names) and None not in numbers
 
 
-def number(order: Mapping[str, Any], name: str) -> Decimal | None:
+def decimal_field(order: Mapping[str, Any], name: str) -> Decimal | None:
     """A number of an order, which Alpaca writes as text; None where it is absent or none."""
     value = order.get(name)
     if value is None or value == "":
@@ -173,47 +179,49 @@ def mismatch(order: Mapping[str, Any], wanted: WireOrder, *, sized: bool = True)
         ("type", order.get("type") or order.get("order_type"), wanted.order_type),
     ]
     if sized and wanted.quantity is not None:
-        pairs.append(("qty", number(order, "qty"), wanted.quantity))
+        pairs.append(("qty", decimal_field(order, "qty"), wanted.quantity))
     if sized and wanted.notional is not None and order.get("notional") is not None:
-        pairs.append(("notional", number(order, "notional"), wanted.notional))
+        pairs.append(("notional", decimal_field(order, "notional"), wanted.notional))
     differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
     return "; ".join(differing) or None
 
 
-def unlike(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
+def replacement_mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
     """How the terms of a replacement differ from what was asked for; None where they are as asked."""
     pairs = [
-        ("quantity", number(order, "qty"), wanted.quantity),
-        ("limit price", number(order, "limit_price"), wanted.limit_price),
-        ("stop price", number(order, "stop_price"), wanted.stop_price),
+        ("quantity", decimal_field(order, "qty"), wanted.quantity),
+        ("limit price", decimal_field(order, "limit_price"), wanted.limit_price),
+        ("stop price", decimal_field(order, "stop_price"), wanted.stop_price),
         ("time in force", order.get("time_in_force"), wanted.time_in_force),
     ]
     differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
     return "; ".join(differing) or None
 
 
-def of_cancel(exchange: Exchange) -> Verdict:
+def classify_cancel(exchange: Exchange) -> Classification:
     """What the answer to DELETE /v2/orders/{id} proves: that it was asked for, refused, or nothing."""
     if exchange.status in (200, 204):
-        return Verdict(Kind.ASKED, "asked for")
+        return Classification(ResponseKind.ASKED, "asked for")
     if exchange.status is None:
-        kind = Kind.UNKNOWN if exchange.sent else Kind.NOT_SENT
-        return Verdict(kind, exchange.error or "no answer")
+        kind = ResponseKind.UNKNOWN if exchange.sent else ResponseKind.NOT_SENT
+        return Classification(kind, exchange.error or "no answer")
     message = _message(exchange.json())
     stopped = _stopped(exchange.status, message)
     if stopped is not None:
         return stopped
     if exchange.status in (403, 404, 422) and message is not None:
-        return Verdict(Kind.REFUSED, message)
-    return Verdict(Kind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}")
+        return Classification(ResponseKind.REFUSED, message)
+    return Classification(
+        ResponseKind.UNKNOWN, f"HTTP {exchange.status}: {message or 'no message in the broker’s form'}"
+    )
 
 
-def execution_status(order: Mapping[str, Any]) -> str:
+def attempt_status(order: Mapping[str, Any]) -> str:
     """Our execution status for the broker's order."""
     status = str(order["status"])
     if status in TERMINAL:
         return TERMINAL[status]
-    filled = number(order, "filled_qty") or money.ZERO
+    filled = decimal_field(order, "filled_qty") or money.ZERO
     return "partially_filled" if filled > 0 or status == "partially_filled" else "accepted"
 
 
@@ -228,11 +236,11 @@ def refusal_code(status: int, message: str) -> str:
     return "invalid_order" if status == 422 else "other"
 
 
-def _stopped(status: int, message: str | None) -> Verdict | None:
+def _stopped(status: int, message: str | None) -> Classification | None:
     if status == 401 or (status == 403 and (message or "").strip().lower() == "forbidden."):
-        return Verdict(Kind.BAD_KEYS, message or "request is not authorized")
+        return Classification(ResponseKind.BAD_KEYS, message or "request is not authorized")
     if status == 429:
-        return Verdict(Kind.THROTTLED, message or "rate limit exceeded")
+        return Classification(ResponseKind.THROTTLED, message or "rate limit exceeded")
     return None
 
 

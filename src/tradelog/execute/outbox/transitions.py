@@ -13,7 +13,7 @@ from typing import Any
 from tradelog.domain import clock, ids, money
 from tradelog.execute.brokers.base import Exchange, WireOrder
 from tradelog.execute.outbox import responses
-from tradelog.execute.outbox.claims import Claim, change_decision, release
+from tradelog.execute.outbox.claims import Claim, release_lease, update_leased_decision
 from tradelog.operate.alerts import ITSELF, clear, raise_alert
 from tradelog.store.writer import Transaction
 
@@ -22,10 +22,10 @@ OPEN = ("sending", "unknown", "accepted", "partially_filled")
 # Attempts without an order: what came of them says nothing about the decision.
 NO_ORDER = ("not_sent", "not_accepted")
 # What waits for a person is still asked about, once in so long.
-STUCK_SECONDS = 3600.0
+ATTENTION_POLL_SECONDS = 3600.0
 
 
-def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> int:
+def record_exchange(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> int:
     """Keep an exchange as it was on the wire; returns its number."""
     body, encoding = exchange.text()
     return tx.insert(
@@ -47,100 +47,104 @@ def log_call(tx: Transaction, exchange: Exchange, purpose: str, execution_id: st
     )
 
 
-def refused(tx: Transaction, claim: Claim, verdict: responses.Verdict) -> None:
+def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
     """The broker refused the order, for the reason that it gave."""
-    details = {"failure_code": verdict.failure_code, "error_message": verdict.message}
+    details = {"failure_code": classification.failure_code, "error_message": classification.message}
     execution = {"status": "rejected", "rejected_at": tx.now, **details}
     tx.update("trade_executions", claim.execution_id, execution)
     # Touching the decision under the token is what proves that the attempt was still ours.
-    change_decision(tx, claim, {"next_attempt_at": None})
-    conclude(tx, claim.decision_id)
-    release(tx, claim.decision_id, claim.token)
+    update_leased_decision(tx, claim, {"next_attempt_at": None})
+    update_decision(tx, claim.decision_id)
+    release_lease(tx, claim.decision_id, claim.token)
     tx.journal("execution.refused", claim.execution_id)
 
 
-def returned(
+def return_to_queue(
     tx: Transaction,
     claim: Claim,
-    verdict: responses.Verdict,
+    classification: responses.Classification,
     status: str,
     retry_at: str | None,
     *,
     tells: bool = True,
 ) -> None:
     """The attempt is over and the order did not get there: what was to be sent waits as before."""
-    tx.update("trade_executions", claim.execution_id, {"status": status, "error_message": verdict.message})
-    change_decision(tx, claim, {"next_attempt_at": None})
+    tx.update(
+        "trade_executions", claim.execution_id, {"status": status, "error_message": classification.message}
+    )
+    update_leased_decision(tx, claim, {"next_attempt_at": None})
     if claim.change is None:
         tx.update("trade_decisions", claim.decision_id, {"status": "pending", "next_attempt_at": retry_at})
-        cancel_unsent(tx, claim.decision_id)
+        cancel_unsubmitted(tx, claim.decision_id)
     else:
         request = _request_of(tx, claim.execution_id)
         if request is not None:
             tx.update("order_requests", request, {"status": "pending", "next_attempt_at": retry_at})
-        conclude(tx, claim.decision_id)
-    release(tx, claim.decision_id, claim.token)
+        update_decision(tx, claim.decision_id)
+    release_lease(tx, claim.decision_id, claim.token)
     if tells:
-        raise_alert(tx, f"broker_{status}", claim.decision_id, verdict.message)
+        raise_alert(tx, f"broker_{status}", claim.decision_id, classification.message)
     tx.journal(f"execution.{status}", claim.execution_id)
 
 
-def unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
+def mark_unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
     """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
     tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
-    change_decision(tx, claim, {"next_attempt_at": ask_at})
+    update_leased_decision(tx, claim, {"next_attempt_at": ask_at})
     # Whoever asks next takes the lease again; a person must not wait for it to run out.
-    release(tx, claim.decision_id, claim.token)
+    release_lease(tx, claim.decision_id, claim.token)
     raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
     tx.journal("execution.unknown", claim.execution_id)
 
 
-def stuck(tx: Transaction, claim: Claim, why: str) -> None:
+def require_attention(tx: Transaction, claim: Claim, why: str) -> None:
     """No further step is safe without a person."""
-    at = clock.later(tx.now, STUCK_SECONDS)
-    change_decision(tx, claim, {"needs_attention": why, "next_attempt_at": at})
-    release(tx, claim.decision_id, claim.token)
+    at = clock.later(tx.now, ATTENTION_POLL_SECONDS)
+    update_leased_decision(tx, claim, {"needs_attention": why, "next_attempt_at": at})
+    release_lease(tx, claim.decision_id, claim.token)
     raise_alert(tx, "needs_attention", claim.decision_id, f"{claim.order.symbol}: {why}")
     tx.journal("decision.needs_attention", claim.decision_id)
 
 
-def given_up(tx: Transaction, claim: Claim, why: str) -> None:
+def abandon_attempt(tx: Transaction, claim: Claim, why: str) -> None:
     """The broker knows nothing of it after all the time it had, and nobody wants it sent again."""
     tx.update("trade_executions", claim.execution_id, {"status": "not_accepted", "error_message": why})
-    change_decision(tx, claim, {"next_attempt_at": None})
+    update_leased_decision(tx, claim, {"next_attempt_at": None})
     request = _request_of(tx, claim.execution_id)
     if request is not None:
         end_request(tx, request, "overtaken", why)
-    if not cancel_unsent(tx, claim.decision_id):
-        conclude(tx, claim.decision_id)
-    release(tx, claim.decision_id, claim.token)
+    if not cancel_unsubmitted(tx, claim.decision_id):
+        update_decision(tx, claim.decision_id)
+    release_lease(tx, claim.decision_id, claim.token)
     tx.journal("execution.given_up", claim.execution_id)
 
 
-def read_back(tx: Transaction, decision_id: str, wanted: WireOrder, order: Mapping[str, Any]) -> None:
+def check_replacement_terms(
+    tx: Transaction, decision_id: str, wanted: WireOrder, order: Mapping[str, Any]
+) -> None:
     """Hold a replacement against what was asked for: the broker may keep the old quantity.
 
     A partly filled order that is given a new price only gets its whole quantity again
     (github.com/alpacahq/Alpaca-API/issues/165).
     """
-    different = responses.unlike(order, wanted)
+    different = responses.replacement_mismatch(order, wanted)
     if different is not None:
         why = f"the replacement is not what was asked for: {different}"
         tx.update("trade_decisions", decision_id, {"needs_attention": why})
         raise_alert(tx, "needs_attention", decision_id, f"{wanted.symbol}: {why}")
 
 
-def was_duplicate(tx: Transaction, claim: Claim) -> bool:
+def was_duplicate_id(tx: Transaction, claim: Claim) -> bool:
     """Whether the broker once refused this attempt's id as taken: then it is there, whatever it says now."""
     rows = tx.query(
         "SELECT response_body FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
         " AND status = 422",
         (claim.execution_id,),
     )
-    return any(responses.says_duplicate(body or "") for (body,) in rows)
+    return any(responses.is_duplicate_id(body or "") for (body,) in rows)
 
 
-def last_refusal(tx: Transaction, claim: Claim) -> responses.Verdict | None:
+def last_refusal(tx: Transaction, claim: Claim) -> responses.Classification | None:
     """The refusal of the last send of this attempt, where it was one."""
     rows = tx.dicts(
         "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
@@ -150,7 +154,7 @@ def last_refusal(tx: Transaction, claim: Claim) -> responses.Verdict | None:
     if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
         return None
     call = rows[0]
-    verdict = responses.of_submit(
+    classification = responses.classify_submit(
         Exchange(
             method=call["method"],
             url=call["url"],
@@ -161,10 +165,10 @@ def last_refusal(tx: Transaction, claim: Claim) -> responses.Verdict | None:
             body=call["response_body"].encode(),
         )
     )
-    return verdict if verdict.kind is responses.Kind.REFUSED else None
+    return classification if classification.kind is responses.ResponseKind.REFUSED else None
 
 
-def conclude(tx: Transaction, decision_id: str) -> None:
+def update_decision(tx: Transaction, decision_id: str) -> None:
     """Bring a decision, and what was asked about it, to where its executions now are."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
     executions = tx.dicts(
@@ -181,7 +185,7 @@ def conclude(tx: Transaction, decision_id: str) -> None:
             clear(tx, decision_id, ("trade_failed",))
             if decision["failure_code"] == "cancelled_on_request":
                 why = "it was to be cancelled, and turned out to be at the broker"
-                new_request(tx, "cancel", decision_id, {}, why, ITSELF)
+                insert_request(tx, "cancel", decision_id, {}, why, ITSELF)
         return
     if not executions:
         return
@@ -198,7 +202,7 @@ def conclude(tx: Transaction, decision_id: str) -> None:
     _end_cancels(tx, decision_id, executions)
 
 
-def cancel_unsent(tx: Transaction, decision_id: str) -> bool:
+def cancel_unsubmitted(tx: Transaction, decision_id: str) -> bool:
     """Where somebody wants it cancelled, a decision that has no order ends here; True if it did."""
     requests = tx.query(
         "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
@@ -211,14 +215,16 @@ def cancel_unsent(tx: Transaction, decision_id: str) -> bool:
     )
     if not requests or has_order:
         return False
-    end_unsent(tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before the broker had it")
+    end_unsubmitted(
+        tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before the broker had it"
+    )
     for (request_id,) in requests:
         end_request(tx, request_id, "done", "the broker never had it")
     clear(tx, decision_id)
     return True
 
 
-def end_unsent(tx: Transaction, decision_id: str, status: str, code: str, message: str) -> None:
+def end_unsubmitted(tx: Transaction, decision_id: str, status: str, code: str, message: str) -> None:
     """A decision that never became an order ends, failed or cancelled. The caller journals."""
     changes = {
         "status": status,
@@ -231,7 +237,7 @@ def end_unsent(tx: Transaction, decision_id: str, status: str, code: str, messag
     tx.update("trade_decisions", decision_id, changes)
 
 
-def new_request(
+def insert_request(
     tx: Transaction, kind: str, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
 ) -> str:
     """Record a cancel or a replace that is asked for; returns its id. The caller journals."""
@@ -259,7 +265,7 @@ def end_request(tx: Transaction, request_id: str, status: str, message: str | No
     tx.update("order_requests", request_id, changes)
 
 
-def filled_of(executions: list[dict[str, Any]]) -> Decimal:
+def filled_quantity_of(executions: list[dict[str, Any]]) -> Decimal:
     """What all executions of one decision have filled together."""
     return sum((money.parse(row["filled_quantity"]) for row in executions), money.ZERO)
 
@@ -290,7 +296,7 @@ def _goes_on_elsewhere(tx: Transaction, order_id: str) -> bool:
 def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]) -> dict[str, Any]:
     """What a decision whose orders have all ended has become."""
     over = {"next_attempt_at": None, "needs_attention": None, "failure_code": None, "failure_message": None}
-    if filled_of(executions) > 0:
+    if filled_quantity_of(executions) > 0:
         return {"status": "executed", **over}
     ranks = ("canceled", "expired", "rejected", "filled", "replaced")
     last = min(executions, key=lambda row: ranks.index(row["status"]))
@@ -352,7 +358,7 @@ def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, 
             tx.update("order_requests", request_id, {"status": "sent"})
 
 
-def wanted_total(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None:
+def target_quantity(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None:
     """The quantity that a decision's orders are to reach together; None for one of money."""
     asked = tx.query(
         "SELECT json_extract(terms, '$.quantity') FROM order_requests WHERE decision_id = ?"
@@ -367,11 +373,11 @@ def wanted_total(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None
 def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
     """A fill can arrive while its order is being replaced: then the two together may get too much."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-    total = wanted_total(tx, decision)
+    total = target_quantity(tx, decision)
     newest = executions[-1]
     if total is None or newest["quantity"] is None:
         return
-    reach = filled_of(executions[:-1]) + money.parse(newest["quantity"])
+    reach = filled_quantity_of(executions[:-1]) + money.parse(newest["quantity"])
     if reach > total:
         why = (
             f"filled while it was replaced: the orders can reach {money.to_text(reach)}"
@@ -384,7 +390,7 @@ def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, A
 def _end_cancels(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
     """End what is still asked of a decision that is over."""
     was_canceled = any(row["status"] == "canceled" for row in executions)
-    filled = filled_of(executions)
+    filled = filled_quantity_of(executions)
     for request_id, kind in tx.query(
         "SELECT request_id, kind FROM order_requests WHERE decision_id = ? AND ended_at IS NULL",
         (decision_id,),

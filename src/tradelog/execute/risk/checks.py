@@ -56,7 +56,7 @@ _REASONS = {
 }
 
 
-def reason(check: Check) -> str:
+def failure_reason(check: Check) -> str:
     """Why a check failed, for people."""
     if check.code == STALE:
         return f"{check.name} cannot be checked: {check.note}"
@@ -111,13 +111,13 @@ class Facts:
         return None if self.price is None else self.order.notional / self.price
 
 
-def judge(limits: RiskConfig, facts: Facts) -> list[Check]:
+def run_checks(limits: RiskConfig, facts: Facts) -> list[Check]:
     """Every check that is on, in a fixed order; the first that failed names the reason."""
     found = (check(limits, facts) for check in _CHECKS)
     return [item for item in found if item is not None]
 
 
-def needs(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
+def required_snapshots(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
     """Which kinds of snapshots the checks of this order look at."""
     wanted = set()
     is_buy = order.side == "buy"
@@ -131,7 +131,7 @@ def needs(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
             wanted.add("quote")
     elif limits.max_order_quantity is not None or (limits.long_only and not is_buy):
         wanted.add("quote")
-    if limits.price_collar_percent is not None and collared(order) is not None:
+    if limits.price_collar_percent is not None and collared_price(order) is not None:
         wanted.add("quote")
     if (limits.long_only and not is_buy) or limits.max_gross_exposure is not None:
         wanted.add("position")
@@ -139,17 +139,17 @@ def needs(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
         wanted.add("account")
     if limits.tradable_assets:
         wanted.add("asset")
-    if limits.market_hours != "queue" and keeps_hours(order):
+    if limits.market_hours != "queue" and is_for_regular_session(order):
         wanted.add("clock")
     return frozenset(wanted)
 
 
-def keeps_hours(order: WireOrder) -> bool:
+def is_for_regular_session(order: WireOrder) -> bool:
     """Whether an order belongs into the regular session."""
     return is_regular_session(order.symbol, order.time_in_force, extended_hours=order.extended_hours)
 
 
-def collared(order: WireOrder) -> Decimal | None:
+def collared_price(order: WireOrder) -> Decimal | None:
     """The price of the order that must be near the market: its limit, or the price it was decided at."""
     if order.order_type in LIMIT_TYPES:
         return order.limit_price
@@ -253,7 +253,7 @@ def _long_only(limits: RiskConfig, facts: Facts) -> Check | None:
 
 def _price_collar(limits: RiskConfig, facts: Facts) -> Check | None:
     percent = limits.price_collar_percent
-    price = collared(facts.order)
+    price = collared_price(facts.order)
     if percent is None:
         return None
     limit = f"within {money.to_text(percent)} % of the quote"
@@ -294,7 +294,7 @@ def _asset(limits: RiskConfig, facts: Facts) -> Check | None:
 
 
 def _market_hours(limits: RiskConfig, facts: Facts) -> Check | None:
-    if limits.market_hours == "queue" or not keeps_hours(facts.order):
+    if limits.market_hours == "queue" or not is_for_regular_session(facts.order):
         return None
     if facts.is_open is None:
         return _stale("market_hours", "open", facts, "clock")

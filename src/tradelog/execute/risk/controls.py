@@ -30,7 +30,7 @@ LIMITS = tuple(item.name for item in fields(RiskConfig))
 LIFTABLE = tuple(name for name in LIMITS if name != "max_age_seconds")
 
 
-def event(
+def record_event(
     tx: Transaction,
     kind: str,
     subject: str,
@@ -71,7 +71,7 @@ def halt(
     row = account.as_columns()
     row |= {"scope": scope, "subject": subject, "actor": actor, "reason": reason, "created_at": tx.now}
     tx.insert("halts", row)
-    event(tx, "halt", _named(scope, subject), actor, reason, "running", "halted", account=account)
+    record_event(tx, "halt", _named(scope, subject), actor, reason, "running", "halted", account=account)
     tx.journal("halt", _named(scope, subject))
     return True
 
@@ -86,7 +86,7 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
     name = _named(scope, subject)
     for halt_id, *whose in rows:
         tx.update("halts", halt_id, {"ended_at": tx.now, "ended_by": by, "ended_why": reason})
-        event(tx, "resume", name, by, reason, "halted", "running", account=AccountKey(*whose))
+        record_event(tx, "resume", name, by, reason, "halted", "running", account=AccountKey(*whose))
     if scope == "strategy":
         clear(tx, subject, ("strategy_halted",), by=by)
     tx.journal_rest("resume", name)
@@ -125,13 +125,15 @@ def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], 
     return True
 
 
-def limits(rows: control_state.Rows, account: AccountKey, configured: RiskConfig, now: str) -> RiskConfig:
+def limits_in_force(
+    rows: control_state.Rows, account: AccountKey, configured: RiskConfig, now: str
+) -> RiskConfig:
     """The configured limits with those that are lifted just now."""
     lifted = control_state.lifts(rows, account, now)
     return with_lifts(configured, {name: item.value for name, item in lifted.items()})
 
 
-def lift(
+def lift_limit(
     tx: Transaction, config: Config, name: str, value: Any, *, until: str, actor: str, reason: str
 ) -> tuple[str, str]:
     """Let a limit have another value for a while, or the configured one again for None.
@@ -143,12 +145,12 @@ def lift(
         raise UsageError("live trading keeps a max_order_notional", hint="give an amount")
     if until <= tx.now:
         raise UsageError(f"{until} has gone by already", hint='such as --until "2026-12-24 16:00"')
-    old = getattr(limits(tx.dicts, config.account, config.risk, tx.now), name)
+    old = getattr(limits_in_force(tx.dicts, config.account, config.risk, tx.now), name)
     new = getattr(config.risk, name) if value is None else limit_from(name, value, name)
     check_risk(replace(config.risk, **{name: new}))
     stored = None if value is None else json.dumps(as_toml(new))
     account = config.account
-    event(tx, LIFTED, name, actor, reason, as_text(old), stored, account=account, until=until)
+    record_event(tx, LIFTED, name, actor, reason, as_text(old), stored, account=account, until=until)
     tx.journal("limit.lifted", name)
     return as_text(old), as_text(new)
 
@@ -159,7 +161,7 @@ def check_liftable(name: str) -> None:
         raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
 
 
-def note_configured(tx: Transaction, config: Config, actor: str) -> None:
+def record_configured_limits(tx: Transaction, config: Config, actor: str) -> None:
     """Write down each limit, and each rule of a strategy, that is not what it was when last seen.
 
     Those of a strategy have its name in front; one whose table has gone is as every other strategy is.
@@ -179,7 +181,7 @@ def note_configured(tx: Transaction, config: Config, actor: str) -> None:
     )
     for name, text in now.items():
         if known.get(name) != text:
-            event(tx, CONFIGURED, name, actor, "tradelog.toml", known.get(name), text, account=account)
+            record_event(tx, CONFIGURED, name, actor, "tradelog.toml", known.get(name), text, account=account)
     tx.journal_rest("limits.configured", str(account))
 
 
@@ -197,7 +199,7 @@ def approve(tx: Transaction, config: Config, decision_id: str, by: str, reason: 
     _waiting(tx, config, decision_id)
     changes = {"approval": "approved", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)
-    event(tx, "approve", decision_id, by, reason or "", "waiting", "approved", account=config.account)
+    record_event(tx, "approve", decision_id, by, reason or "", "waiting", "approved", account=config.account)
     clear(tx, decision_id, ("approval_waiting",), by=by)
     tx.journal("decision.approved", decision_id)
 
@@ -207,8 +209,8 @@ def decline(tx: Transaction, config: Config, decision_id: str, by: str, reason: 
     _waiting(tx, config, decision_id)
     changes = {"approval": "declined", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)
-    transitions.end_unsent(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
-    event(tx, "decline", decision_id, by, reason, "waiting", "declined", account=config.account)
+    transitions.end_unsubmitted(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
+    record_event(tx, "decline", decision_id, by, reason, "waiting", "declined", account=config.account)
     clear(tx, decision_id, ("approval_waiting",), by=by)
     tx.journal("decision.declined", decision_id)
 

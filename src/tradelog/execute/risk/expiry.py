@@ -11,30 +11,30 @@ from tradelog.domain import clock, money
 from tradelog.domain.order import is_regular_session
 from tradelog.execute.brokers import market_hours
 from tradelog.execute.risk import controls
-from tradelog.execute.session import Line
+from tradelog.execute.session import BrokerSession
 
 
-class Ages:
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._writer = line.writer
-        self._config = line.config
+class Expiry:
+    def __init__(self, session: BrokerSession) -> None:
+        self._session = session
+        self._writer = session.writer
+        self._config = session.config
         self._sessions: list[market_hours.Session] = []
 
-    def know_sessions(self) -> None:
+    def refresh_market_sessions(self) -> None:
         """Where decisions wait for the open: the hours since the oldest of them, asked for once a day.
 
         Without an answer nothing is sent: what has waited too long could not be told from what has not.
         """
         rows, moment = self._writer.rows, clock.now_text()
-        limits = controls.limits(rows, self._line.account, self._config.risk, moment)
-        if limits.market_hours != "wait" or not self._line.is_open():
+        limits = controls.limits_in_force(rows, self._session.account, self._config.risk, moment)
+        if limits.market_hours != "wait" or not self._session.may_request():
             return
         with self._writer.reading() as connection:
             oldest = connection.execute(
                 "SELECT min(created_at) FROM trade_decisions WHERE status = 'pending'"
                 " AND broker = ? AND environment = ? AND account = ?",
-                self._line.account,
+                self._session.account,
             ).fetchone()[0]
         if oldest is None:
             return
@@ -43,15 +43,15 @@ class Ages:
         if known and known[0].opens <= first and known[-1].closes > today:
             return
         start, end = (first - timedelta(days=7)).date(), (today + timedelta(days=10)).date()
-        exchange = self._line.broker.calendar(start.isoformat(), end.isoformat())
-        self._line.hear(exchange, quiet=True)
-        found = market_hours.read(exchange.json()) if exchange.status == 200 else None
+        exchange = self._session.broker.calendar(start.isoformat(), end.isoformat())
+        self._session.observe(exchange, quiet=True)
+        found = market_hours.parse_calendar(exchange.json()) if exchange.status == 200 else None
         if found:
             self._sessions = found
         else:
-            self._line.pause(self._line.backoff())
+            self._session.pause(self._session.backoff())
 
-    def too_late(self, row: Mapping[str, Any], limits: RiskConfig, now: str) -> str | None:
+    def expiry_reason(self, row: Mapping[str, Any], limits: RiskConfig, now: str) -> str | None:
         """Why a pending decision is not sent any more; None while it may be."""
         if row["expires_at"] is not None and row["expires_at"] <= now:
             return f"expired at {row['expires_at']} before it was sent"
@@ -75,5 +75,5 @@ class Ages:
         )
         if limits.market_hours != "wait" or not is_regular:
             return since
-        opens = market_hours.open_after(self._sessions, clock.from_text(since))
+        opens = market_hours.next_open(self._sessions, clock.from_text(since))
         return since if opens is None else clock.to_text(opens)

@@ -19,13 +19,13 @@ from typing import Any
 from tradelog import prices
 from tradelog.config.risk import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.domain import clock, money, symbols
-from tradelog.execute.account.snapshots import Snapshot, Snapshots, quote_age, quoted
+from tradelog.execute.account.snapshots import Snapshot, Snapshots, quote_age, quote_price
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims, transitions
-from tradelog.execute.outbox.responses import Kind, of_lookup
+from tradelog.execute.outbox.responses import ResponseKind, classify_lookup
 from tradelog.execute.risk import checks, controls, usage
-from tradelog.execute.risk.expiry import Ages
-from tradelog.execute.session import Line, Patience, wait_asked
+from tradelog.execute.risk.expiry import Expiry
+from tradelog.execute.session import BrokerSession, KeyedBackoff, requested_wait
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import control_state
@@ -36,31 +36,31 @@ _BY_SYMBOL = ("quote", "asset")
 # What our own orders change: asked for anew each time it is looked at.
 _CHANGED_BY_US = ("position", "account")
 # A quote that is older, by its own time, is none: the symbol does not trade.
-MOST_QUOTE_SECONDS = 5 * 86_400.0
+MAX_QUOTE_AGE_SECONDS = 5 * 86_400.0
 # The market's clock and ours need not agree to the second at the open.
-TURNING_SECONDS = 1.0
+SESSION_CHANGE_SECONDS = 1.0
 # No more decisions are ended in one commit: others want to write, too.
-MOST_AT_ONCE = 50
+MAX_EXPIRED_PER_COMMIT = 50
 
 
-class Gate:
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._writer = line.writer
-        self._config = line.config
-        self.snapshots = Snapshots(line.writer, line.broker, line.account)
-        self._patience = Patience(4.0)
-        self._ages = Ages(line)
+class PreTradeChecks:
+    def __init__(self, session: BrokerSession) -> None:
+        self._session = session
+        self._writer = session.writer
+        self._config = session.config
+        self.snapshots = Snapshots(session.writer, session.broker, session.account)
+        self._backoff = KeyedBackoff(4.0)
+        self._ages = Expiry(session)
         # Since when each quote or asset has been asked for in vain.
-        self._vainly: dict[str, float] = {}
-        self._prices = prices.load(line.config.market.prices)
+        self._failing_since: dict[str, float] = {}
+        self._prices = prices.load(session.config.market.prices)
         # What the limits, or the time, have ended since somebody last asked.
         self.ended: set[str] = set()
 
     @property
     def is_waiting(self) -> bool:
         """Whether a decision is due that waits for a quote or an asset only."""
-        return bool(self._patience.waiting())
+        return bool(self._backoff.waiting())
 
     def claim_next(self, seconds: float = 2.0) -> claims.Claim | None:
         """The oldest due decision that may be sent, as a claim; None where there is none now.
@@ -68,7 +68,7 @@ class Gate:
         No more is asked for once ``seconds`` have gone by: others have to be looked after.
         """
         end = clock.running_seconds() + seconds
-        while self._line.is_open() and clock.running_seconds() < end:
+        while self._session.may_request() and clock.running_seconds() < end:
             # Without the lock: the claim looks again.
             decision = self._due(self._writer.rows, clock.now_text())
             if decision is None:
@@ -86,9 +86,9 @@ class Gate:
 
         What cannot be known although it was ``prepared`` fails that decision as stale data.
         """
-        account = self._line.account
-        limits = controls.limits(tx.dicts, account, self._config.risk, tx.now)
-        for _ in range(MOST_AT_ONCE):
+        account = self._session.account
+        limits = controls.limits_in_force(tx.dicts, account, self._config.risk, tx.now)
+        for _ in range(MAX_EXPIRED_PER_COMMIT):
             decision = self._due(tx.dicts, tx.now)
             if decision is None:
                 return None
@@ -103,45 +103,47 @@ class Gate:
                 continue
             passed, value = self.judge(tx, decision, order, limits)
             if passed:
-                return claims.claim(tx, decision, self._line.worker_id, self._line.lease, value)
+                return claims.claim_decision(
+                    tx, decision, self._session.worker_id, self._session.lease, value
+                )
         return None
 
     def prepare(self, order: WireOrder) -> bool:
         """Ask for what the checks of an order look at; False where that has to wait."""
         rows, now = self._writer.rows, clock.now_text()
-        limits = controls.limits(rows, self._line.account, self._config.risk, now)
-        for kind in sorted(checks.needs(limits, order)):
+        limits = controls.limits_in_force(rows, self._session.account, self._config.risk, now)
+        for kind in sorted(checks.required_snapshots(limits, order)):
             subject = _subject(kind, order.symbol)
             if kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, subject):
                 continue
-            if not self._line.is_open():
+            if not self._session.may_request():
                 return False
             insists = kind != "quote" or not self._is_lenient(limits) or _wants_quote(limits, order)
             if not self._ask(limits, kind, subject, insists=insists):
                 return False
         if self._has_turned(limits, order):
             # The broker's clock is not yet where ours is, and nobody knows on which side of the bell we are.
-            self._line.pause(TURNING_SECONDS)
+            self._session.pause(SESSION_CHANGE_SECONDS)
             return False
         return True
 
-    def may_resend(self, tx: Transaction, claim: claims.Claim) -> str | None:
+    def check_resubmission(self, tx: Transaction, claim: claims.Claim) -> str | None:
         """Why the same id may not be sent once more: as any other order it is late, or past a limit, or None.
 
         What it looks at is prepared before. The caller journals.
         """
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))[0]
-        limits = controls.limits(tx.dicts, self._line.account, self._config.risk, tx.now)
-        late = self._ages.too_late(decision, limits, tx.now)
+        limits = controls.limits_in_force(tx.dicts, self._session.account, self._config.risk, tx.now)
+        late = self._ages.expiry_reason(decision, limits, tx.now)
         if late is not None or claim.change is not None:
             return late
         facts = self._facts(tx, decision, claim.order, limits, None)
-        results = checks.judge(limits, facts)
+        results = checks.run_checks(limits, facts)
         failed = next((item for item in results if not item.passed), None)
         if failed is None and self._waits_until(limits, claim.order, facts) is not None:
             return "the market is closed"
         self._record(tx, decision, claim.order, limits, results)
-        return None if failed is None else f"risk.{failed.code}: {checks.reason(failed)}"
+        return None if failed is None else f"risk.{failed.code}: {checks.failure_reason(failed)}"
 
     def judge(
         self,
@@ -155,7 +157,7 @@ class Gate:
         One that fails ends here; one that waits for the market is put off. The caller journals.
         """
         facts = self._facts(tx, decision, order, limits, None)
-        results = checks.judge(limits, facts)
+        results = checks.run_checks(limits, facts)
         failed = next((item for item in results if not item.passed), None)
         waits_until = None if failed else self._waits_until(limits, order, facts)
         self._record(tx, decision, order, limits, results, held=waits_until is not None)
@@ -165,7 +167,7 @@ class Gate:
             self._hold(tx, decision, waits_until)
         return failed is None and waits_until is None, facts.value
 
-    def judge_replacement(
+    def check_replacement(
         self,
         tx: Transaction,
         decision: Mapping[str, Any],
@@ -178,10 +180,12 @@ class Gate:
         Its decision goes on, whatever is said. The caller journals.
         """
         facts = self._facts(tx, decision, order, limits, replaces)
-        results = checks.judge(limits, facts)
+        results = checks.run_checks(limits, facts)
         failed = next((item for item in results if not item.passed), None)
         self._record(tx, decision, order, limits, results)
-        return (None if failed is None else f"risk.{failed.code}: {checks.reason(failed)}"), facts.value
+        return (
+            None if failed is None else f"risk.{failed.code}: {checks.failure_reason(failed)}"
+        ), facts.value
 
     def expire(self, tx: Transaction) -> None:
         """Cancel what was not sent in time: past its own time, too old, or never approved."""
@@ -190,20 +194,20 @@ class Gate:
         ages = [rule.max_age_seconds for rule in rules if rule.max_age_seconds is not None]
         ages += [rule.approval_hours * 3600 for rule in rules if rule.approval]
         oldest = clock.later(tx.now, -float(min(ages))) if ages else ""
-        limits = controls.limits(tx.dicts, self._line.account, config.risk, tx.now)
+        limits = controls.limits_in_force(tx.dicts, self._session.account, config.risk, tx.now)
         for row in tx.dicts(
             "SELECT * FROM trade_decisions WHERE status = 'pending' AND broker = ? AND environment = ?"
             " AND account = ? AND (expires_at <= ? OR created_at <= ?)",
-            (*self._line.account, tx.now, oldest),
+            (*self._session.account, tx.now, oldest),
         ):
             self._expire(tx, row, limits)
 
     def _expire(self, tx: Transaction, row: Mapping[str, Any], limits: RiskConfig) -> bool:
         """End a pending decision that is too late; False where it is not."""
-        why = self._ages.too_late(row, limits, tx.now)
+        why = self._ages.expiry_reason(row, limits, tx.now)
         if why is None:
             return False
-        transitions.end_unsent(tx, row["decision_id"], "cancelled", "expired_unsent", why)
+        transitions.end_unsubmitted(tx, row["decision_id"], "cancelled", "expired_unsent", why)
         clear(tx, row["decision_id"], ("approval_waiting",))
         tx.journal("decision.expired_unsent", row["decision_id"])
         self.ended.add(row["decision_id"])
@@ -218,29 +222,29 @@ class Gate:
             "SELECT decision_id, strategy_name, symbol, side FROM trade_decisions WHERE status = 'pending'"
             " AND broker = ? AND environment = ? AND account = ? AND approval IS NULL"
             " AND strategy_name IN (SELECT value FROM json_each(?))",
-            (*self._line.account, json.dumps(strategies)),
+            (*self._session.account, json.dumps(strategies)),
         ):
             text = f"{row['strategy_name']}: {row['side']} {row['symbol']} waits for approval"
             raise_alert(tx, "approval_waiting", row["decision_id"], text, once=True)
-        tx.journal_rest("approval.waiting", str(self._line.account))
+        tx.journal_rest("approval.waiting", str(self._session.account))
 
-    def know_sessions(self) -> None:
+    def refresh_market_sessions(self) -> None:
         """Learn the hours of the market, where decisions wait for them."""
-        self._ages.know_sessions()
+        self._ages.refresh_market_sessions()
 
     def is_halted(self, strategy: str, symbol: str) -> bool:
         """Whether a halt covers it at this moment: looked at once more right before a request leaves."""
-        return control_state.halts(self._writer.rows, self._line.account).covers(strategy, symbol)
+        return control_state.halts(self._writer.rows, self._session.account).covers(strategy, symbol)
 
     def _due(self, rows: control_state.Rows, now: str) -> dict[str, Any] | None:
-        halted = control_state.halts(rows, self._line.account)
+        halted = control_state.halts(rows, self._session.account)
         if halted.everything:
             return None
-        waiting = [key.partition(":")[2] for key in self._patience.waiting()]
-        limits = controls.limits(rows, self._line.account, self._config.risk, now)
-        return claims.due(
+        waiting = [key.partition(":")[2] for key in self._backoff.waiting()]
+        limits = controls.limits_in_force(rows, self._session.account, self._config.risk, now)
+        return claims.next_ready(
             rows,
-            self._line.account,
+            self._session.account,
             now,
             waits=limits.market_hours == "wait",
             strategies=sorted(halted.strategies),
@@ -260,14 +264,14 @@ class Gate:
     def _has_turned(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether the market has opened or closed, by our clock, since the broker told of it."""
         found = self.snapshots.get("clock", "")
-        is_needed = "clock" in checks.needs(limits, order)
+        is_needed = "clock" in checks.required_snapshots(limits, order)
         return is_needed and found is not None and found.value is not None and _is_past(found)
 
     def _is_ready(self, limits: RiskConfig, order: WireOrder) -> bool:
         """Whether all that the checks look at is known, without another question."""
         return all(
             kind not in _CHANGED_BY_US and self._is_fresh(limits, kind, _subject(kind, order.symbol))
-            for kind in checks.needs(limits, order)
+            for kind in checks.required_snapshots(limits, order)
         )
 
     def _is_lenient(self, limits: RiskConfig) -> bool:
@@ -279,7 +283,7 @@ class Gate:
         return limits.max_order_notional == MAX_ORDER_NOTIONAL and self._config.broker.environment == "paper"
 
     def _ask(self, limits: RiskConfig, kind: str, subject: str, *, insists: bool = True) -> bool:
-        """Ask once; False where there is no answer to go by, and the line or the symbol has to wait.
+        """Ask once; False where there is no answer to go by, and the session or the symbol has to wait.
 
         Where nobody ``insists`` silence will do.
         """
@@ -288,26 +292,26 @@ class Gate:
         systemd.notify("WATCHDOG=1")
         if kind not in _BY_SYMBOL:
             # The broker itself: what ails it concerns every order, and consumes none.
-            verdict = of_lookup(exchange)
-            self._line.hear(exchange, verdict, quiet=True)
-            if not is_answered and verdict.kind is not Kind.THROTTLED:
-                self._line.pause(self._line.backoff())
+            classification = classify_lookup(exchange)
+            self._session.observe(exchange, classification, quiet=True)
+            if not is_answered and classification.kind is not ResponseKind.THROTTLED:
+                self._session.pause(self._session.backoff())
             return is_answered
         if is_answered:
-            self._patience.done(key)
-            self._vainly.pop(key, None)
+            self._backoff.done(key)
+            self._failing_since.pop(key, None)
             return True
         # A limit is no trouble with this symbol: it is waited for, however long.
         is_limited = exchange.status == 429
-        self._patience.failed(key, wait_asked(exchange) if is_limited else None)
-        began = self._vainly.setdefault(key, clock.running_seconds())
+        self._backoff.failed(key, requested_wait(exchange) if is_limited else None)
+        began = self._failing_since.setdefault(key, clock.running_seconds())
         tried = clock.running_seconds() - began
         if insists and (is_limited or tried < float(limits.max_snapshot_seconds)):
             return False
-        self._patience.done(key)
-        del self._vainly[key]
+        self._backoff.done(key)
+        del self._failing_since[key]
         said = exchange.error or f"HTTP {exchange.status}"
-        self.snapshots.give_up(kind, subject, f"asked for {tried:.0f} s, without an answer: {said}")
+        self.snapshots.mark_unavailable(kind, subject, f"asked for {tried:.0f} s, without an answer: {said}")
         return True
 
     def _facts(
@@ -318,7 +322,7 @@ class Gate:
         limits: RiskConfig,
         replaces: Mapping[str, Any] | None,
     ) -> checks.Facts:
-        needed = checks.needs(limits, order)
+        needed = checks.required_snapshots(limits, order)
         unknown: dict[str, str] = {}
         quote, asset, hours, held, power = (
             self._value(limits, kind, order.symbol, unknown) if kind in needed else None
@@ -326,7 +330,7 @@ class Gate:
         )
         last = None if quote is None else self._last_quote(quote, order, unknown)
         price, rough, unpriced = checks.valuing_price(order, last), None, None
-        broker = self._line.broker
+        broker = self._session.broker
         if broker.refuses_without_price:
             # It fills at the price that the decision carries, or at the last close.
             known = (price, order.reference_price, self._last_close(order.symbol))
@@ -338,7 +342,7 @@ class Gate:
             rough = order.reference_price or self._last_close(order.symbol)
             unpriced = f"no quote ({unknown.get('quote', 'not told')}), and the limit is the default"
         replaced = None if replaces is None else str(replaces["client_order_id"])
-        spent = usage.Spending(tx, self._line.account, order.client_order_id, price, replaced)
+        spent = usage.LimitUsage(tx, self._session.account, order.client_order_id, price, replaced)
         facts = checks.Facts(
             order=order,
             price=price,
@@ -366,10 +370,10 @@ class Gate:
     def _last_quote(self, quote: Snapshot, order: WireOrder, unknown: dict[str, str]) -> Decimal | None:
         """The market's price for the side of an order; otherwise why there is none, in ``unknown``."""
         age = quote_age(quote.value, order.symbol)
-        if age is not None and age > MOST_QUOTE_SECONDS and not self._line.broker.refuses_without_price:
+        if age is not None and age > MAX_QUOTE_AGE_SECONDS and not self._session.broker.refuses_without_price:
             unknown["quote"] = f"the last one is {age / 86_400:.0f} days old"
             return None
-        found = quoted(quote.value, order.symbol, order.side)
+        found = quote_price(quote.value, order.symbol, order.side)
         if found is None:
             unknown["quote"] = "there is no price on the other side"
         return found
@@ -403,7 +407,7 @@ class Gate:
         held: bool = False,
     ) -> None:
         looked = {}
-        for kind in sorted(checks.needs(limits, order)):
+        for kind in sorted(checks.required_snapshots(limits, order)):
             found = self.snapshots.get(kind, _subject(kind, order.symbol))
             if found is not None and found.value is not None:
                 looked[kind] = {"snapshot": found.snapshot_id, "as_of": found.as_of}
@@ -422,7 +426,11 @@ class Gate:
         )
 
     def _waits_until(self, limits: RiskConfig, order: WireOrder, facts: checks.Facts) -> str | None:
-        if limits.market_hours != "wait" or facts.is_open is not False or not checks.keeps_hours(order):
+        if (
+            limits.market_hours != "wait"
+            or facts.is_open is not False
+            or not checks.is_for_regular_session(order)
+        ):
             return None
         found = self.snapshots.get("clock", "")
         assert found is not None
@@ -430,8 +438,8 @@ class Gate:
 
     def _fail(self, tx: Transaction, decision: Mapping[str, Any], check: checks.Check) -> None:
         decision_id, code = decision["decision_id"], f"risk.{check.code}"
-        text = f"{decision['symbol']}: {checks.reason(check)}"
-        transitions.end_unsent(tx, decision_id, "failed", code, text)
+        text = f"{decision['symbol']}: {checks.failure_reason(check)}"
+        transitions.end_unsubmitted(tx, decision_id, "failed", code, text)
         raise_alert(tx, "trade_failed", decision_id, text)
         tx.journal("decision.refused_by_limit", decision_id, code=code)
         self.ended.add(decision_id)
@@ -444,7 +452,7 @@ class Gate:
 
 def _wants_quote(limits: RiskConfig, order: WireOrder) -> bool:
     """Whether a check besides the one of the default limit looks at the quote."""
-    return "quote" in checks.needs(replace(limits, max_order_notional=None), order)
+    return "quote" in checks.required_snapshots(replace(limits, max_order_notional=None), order)
 
 
 def _subject(kind: str, symbol: str) -> str:

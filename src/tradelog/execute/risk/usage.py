@@ -42,7 +42,7 @@ UNION SELECT x.id FROM order_events v JOIN trade_executions x ON x.execution_id 
 """
 
 
-class Spending:
+class LimitUsage:
     """Of one account, leaving out the order ``client_order_id``; ``price`` values what has no other.
 
     ``replaced`` is the client order id of the order whose place it takes: what that one holds is free.

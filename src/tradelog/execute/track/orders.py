@@ -16,14 +16,14 @@ from typing import Any
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 from tradelog.execute.outbox import responses, transitions
-from tradelog.execute.outbox.claims import new_execution, wire_order
+from tradelog.execute.outbox.claims import insert_attempt, wire_order
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
 
 # The columns of alpaca_orders in which an order can say something new.
 _STATE = ("client_order_id", "status", "filled_quantity", "filled_avg_price", "replaces", "replaced_by")
-KNOWN_AGAIN = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "unknown_order_status")
+CLEARED_BY_ORDER = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "unknown_order_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Owner:
 
 def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
     """What alpaca_orders keeps of an order in columns, in stored form."""
-    average = responses.number(order, "filled_avg_price")
+    average = responses.decimal_field(order, "filled_avg_price")
     return {
         "client_order_id": order["client_order_id"],
         "status": order["status"],
-        "filled_quantity": money.to_text(responses.number(order, "filled_qty") or money.ZERO),
+        "filled_quantity": money.to_text(responses.decimal_field(order, "filled_qty") or money.ZERO),
         "filled_avg_price": None if average is None else money.to_text(average),
         **{name: _id(order.get(name)) for name in ("replaces", "replaced_by")},
     }
@@ -70,8 +70,8 @@ def apply_order(
     call_id: int | None = None,
 ) -> None:
     """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
-    status = responses.execution_status(order)
-    filled = responses.number(order, "filled_qty") or money.ZERO
+    status = responses.attempt_status(order)
+    filled = responses.decimal_field(order, "filled_qty") or money.ZERO
     if _goes_back(tx, owner.execution_id, order, status, filled):
         # A bust, or an order that lives again: kept as the broker says it, and for a person to see.
         if _note_order(tx, account, owner, order, source, call_id):
@@ -81,7 +81,7 @@ def apply_order(
         return
     if not _note_order(tx, account, owner, order, source, call_id):
         return
-    average = responses.number(order, "filled_avg_price")
+    average = responses.decimal_field(order, "filled_avg_price")
     changes: dict[str, Any] = {
         "status": status,
         "broker_status": order["status"],
@@ -100,14 +100,14 @@ def apply_order(
     tx.update("trade_executions", owner.execution_id, changes)
     if known["replaces"] is not None and known["alpaca_order_id"] is None:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
-        transitions.read_back(tx, owner.decision_id, wire_order(decision, known), order)
+        transitions.check_replacement_terms(tx, owner.decision_id, wire_order(decision, known), order)
     if filled:
         _sum_fills(tx, owner.execution_id, order["id"])
-    clear(tx, owner.decision_id, KNOWN_AGAIN)
+    clear(tx, owner.decision_id, CLEARED_BY_ORDER)
     if str(order["status"]) not in responses.LIVE | responses.TERMINAL.keys():
         text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
         raise_alert(tx, "unknown_order_status", owner.decision_id, text)
-    transitions.conclude(tx, owner.decision_id)
+    transitions.update_decision(tx, owner.decision_id)
     tx.journal(f"order.{source}", owner.execution_id)
 
 
@@ -192,7 +192,7 @@ def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> 
     if not decision or responses.mismatch(order, wire_order(decision[0])) is not None:
         return None
     # Never sent, says the store, and yet it is there: a store that was restored from an older copy.
-    execution_id, _ = new_execution(tx, decision[0], order["client_order_id"], status="unknown")
+    execution_id, _ = insert_attempt(tx, decision[0], order["client_order_id"], status="unknown")
     text = f"{order['symbol']}: the broker has an order of this decision that the log never sent"
     raise_alert(tx, "landed_unrecorded", decision[0]["decision_id"], text)
     return Owner(execution_id, decision[0]["decision_id"])
@@ -240,7 +240,7 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
     )
     decision = {**terms, "decision_id": decision_id}
     decision |= account.as_columns()
-    execution_id, _ = new_execution(tx, decision, order["client_order_id"], status="accepted")
+    execution_id, _ = insert_attempt(tx, decision, order["client_order_id"], status="accepted")
     if str(order["client_order_id"]).startswith("tl-"):
         text = f"{order['symbol']}: an order with an id of tradelog that this store does not know"
         raise_alert(tx, "order_of_another_log", decision_id, text)
@@ -252,7 +252,7 @@ def _continue(
     tx: Transaction, old: Mapping[str, Any], order: Mapping[str, Any], terms: Mapping[str, Any]
 ) -> Owner:
     own = {name: terms[name] for name in ("quantity", "limit_price", "stop_price", "time_in_force")}
-    execution_id, _ = new_execution(
+    execution_id, _ = insert_attempt(
         tx, old, order["client_order_id"], status="accepted", replaces=old["execution_id"], **own
     )
     text = f"{order['symbol']}: replaced at the broker by order {order['id']}, not by tradelog"
@@ -264,13 +264,13 @@ def _continue(
 def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
     """The terms of a broker's order as columns of a decision; None for what is no plain order."""
     kind = order.get("type") or order.get("order_type")
-    quantity, notional = responses.number(order, "qty"), responses.number(order, "notional")
+    quantity, notional = responses.decimal_field(order, "qty"), responses.decimal_field(order, "notional")
     if order.get("side") not in ("buy", "sell") or not isinstance(kind, str) or not kind:
         return None
     if quantity is None and notional is None:
         return None
     numbers = {"quantity": quantity, "notional": notional if quantity is None else None}
-    numbers |= {name: responses.number(order, name) for name in ("limit_price", "stop_price")}
+    numbers |= {name: responses.decimal_field(order, name) for name in ("limit_price", "stop_price")}
     return {
         "symbol": order["symbol"],
         "side": order["side"],

@@ -20,17 +20,17 @@ from tradelog.execute.account import activities, positions, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.outbox import responses, transitions
 from tradelog.execute.outbox.claims import wire_order
-from tradelog.execute.session import Line
+from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
-from tradelog.execute.track.tracker import FIRST, MOST_PAGES, Follower, page_edge
+from tradelog.execute.track.tracker import FIRST, MAX_PAGES, OrderTracker, next_page_after
 from tradelog.operate.alerts import raise_alert
 from tradelog.store.writer import Transaction
 
 OVERLAP_SECONDS = 86_400.0
 CHUNK = 100
 # Activities come later than the order's state; a difference younger than this is none yet.
-YOUNG_SECONDS = 60.0
+FILL_GRACE_SECONDS = 60.0
 # Positions are read again while fills come in between.
 READS = 3
 
@@ -49,10 +49,10 @@ class Result:
 
 
 class Reconciler:
-    def __init__(self, line: Line, follower: Follower) -> None:
-        self._line = line
-        self._writer = line.writer
-        self._follower = follower
+    def __init__(self, session: BrokerSession, tracker: OrderTracker) -> None:
+        self._session = session
+        self._writer = session.writer
+        self._tracker = tracker
         self._result = Result()
         self._resume: str | None = None
         # Orders that fills name and the broker does not know: asked about once a worker.
@@ -61,20 +61,20 @@ class Reconciler:
     def run(self) -> Result:
         """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
         self._result = Result()
-        polled = self._follower.fills_added
+        polled = self._tracker.fills_recorded
         self._reconcile()
-        self._result.fills += self._follower.fills_added - polled
+        self._result.fills += self._tracker.fills_recorded - polled
         return self._result
 
     def _reconcile(self) -> None:
-        if not self._line.bind():
+        if not self._session.ensure_bound():
             self._result.missing = "the broker does not answer"
             return
         marks = self._marks()
         if not self._orders(marks["orders_until"]):
             self._result.missing = self._result.missing or "the list of orders"
             return
-        self._follower.poll()
+        self._tracker.poll()
         if not self._fills(marks["fills_until"]):
             self._result.missing = "the list of fills"
             return
@@ -89,24 +89,24 @@ class Reconciler:
     def _orders(self, since: str | None) -> bool:
         after = None if since is None else clock.later(since, -OVERLAP_SECONDS)
         seen: set[str] = set()
-        for _ in range(MOST_PAGES):
-            if not self._line.is_open(spare=True):
+        for _ in range(MAX_PAGES):
+            if not self._session.may_request(keep_reserve=True):
                 self._result.missing = "the list of orders: the broker's rate limit, or the end of the work"
                 return False
-            exchange = self._line.broker.orders("all", after)
+            exchange = self._session.broker.orders("all", after)
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    transitions.log_call(tx, exchange, "reconcile", None)
-                    tx.journal("reconcile.failed", self._line.broker.name)
-                self._line.hear(exchange)
+                    transitions.record_exchange(tx, exchange, "reconcile", None)
+                    tx.journal("reconcile.failed", self._session.broker.name)
+                self._session.observe(exchange)
                 return False
-            read = [order for item in page if (order := responses.as_order(item)) is not None]
+            read = [order for item in page if (order := responses.parse_order(item)) is not None]
             self._unreadable(page)
             fresh = [order for order in read if order["id"] not in seen]
             seen |= {order["id"] for order in read}
-            self._bring_in(fresh, exchange)
-            edge = page_edge(read)
+            self._apply_order(fresh, exchange)
+            edge = next_page_after(read)
             if edge is not None:
                 self._mark("orders_until", clock.later(edge, 0.001))
             self._result.orders = len(seen)
@@ -123,32 +123,32 @@ class Reconciler:
         self._result.missing = f"more than {ORDERS_PAGE} orders submitted at {edge}"
         with self._writer.transaction() as tx:
             text = f"{self._result.missing}: those after it are not seen"
-            raise_alert(tx, "orders_unlisted", str(self._line.account), text, once=True)
+            raise_alert(tx, "orders_unlisted", str(self._session.account), text, once=True)
             tx.journal_rest("orders.unlisted", edge)
 
-    def _bring_in(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
+    def _apply_order(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
         with self._writer.reading() as connection:
             news = [order for order in read if orders.is_news(connection, order)]
         # Of two that were submitted at once, the one that replaces the other comes after it.
         news.sort(key=lambda order: (str(order.get("submitted_at")), order.get("replaces") is not None))
-        self._line.hear(exchange, quiet=not news)
+        self._session.observe(exchange, quiet=not news)
         call_id: int | None = None
         for start in range(0, len(news), CHUNK):
 
             def write(chunk: Sequence[dict[str, Any]] = news[start : start + CHUNK]) -> None:
                 nonlocal call_id
                 with self._writer.transaction() as tx:
-                    logged = call_id or transitions.log_call(tx, exchange, "reconcile", None)
+                    logged = call_id or transitions.record_exchange(tx, exchange, "reconcile", None)
                     for order in chunk:
                         self._match(tx, order, logged)
-                    tx.journal_rest("reconcile.read", self._line.broker.name)
+                    tx.journal_rest("reconcile.read", self._session.broker.name)
                 call_id = logged
 
-            self._line.insist(write)
+            self._session.retry_write(write)
         self._result.news += len(news)
 
     def _match(self, tx: Transaction, order: dict[str, Any], call_id: int) -> None:
-        account = self._line.account
+        account = self._session.account
         owner = orders.owner_of(tx, account, order)
         if owner is not None and self._is_another(tx, owner, order):
             orders.note_foreign(tx, account, order, "reconcile", call_id, told=True)
@@ -186,7 +186,7 @@ class Reconciler:
             if (
                 isinstance(item, dict)
                 and isinstance(item.get("id"), str)
-                and responses.as_order(item) is None
+                and responses.parse_order(item) is None
             ):
                 with self._writer.transaction() as tx:
                     text = f"order {item['id']} of the broker lacks what makes an order, and is not followed"
@@ -195,15 +195,15 @@ class Reconciler:
 
     def _fills(self, since: str | None) -> bool:
         after = self._resume or (FIRST if since is None else clock.later(since, -OVERLAP_SECONDS))
-        found, is_complete = self._follower.fills_between(after)
+        found, is_complete = self._tracker.fills_between(after)
         is_complete = self._adopt_by_fill(found) and is_complete
         for start in range(0, len(found), CHUNK):
 
             def write(chunk: Sequence[dict[str, Any]] = found[start : start + CHUNK]) -> None:
                 with self._writer.transaction() as tx:
-                    self._result.fills += orders.apply_fills(tx, self._line.account, chunk)
+                    self._result.fills += orders.apply_fills(tx, self._session.account, chunk)
 
-            self._line.insist(write)
+            self._session.retry_write(write)
         moments = [
             moment for item in found if (moment := clock.read_moment(item["transaction_time"])) is not None
         ]
@@ -215,18 +215,18 @@ class Reconciler:
 
     def _activities(self, since: str | None) -> bool:
         after = FIRST if since is None else clock.later(since, -OVERLAP_SECONDS)
-        found, is_complete = self._follower.activities_since(after)
+        found, is_complete = self._tracker.activities_since(after)
         for start in range(0, len(found), CHUNK):
 
             def write(chunk: Sequence[Any] = found[start : start + CHUNK]) -> None:
                 with self._writer.transaction() as tx:
-                    self._result.activities += activities.apply(tx, self._line.account, chunk)
+                    self._result.activities += activities.record_activities(tx, self._session.account, chunk)
 
-            self._line.insist(write)
+            self._session.retry_write(write)
         moments = [
             moment
             for item in found
-            if isinstance(item, dict) and (moment := activities.moment(item)) is not None
+            if isinstance(item, dict) and (moment := activities.created_at(item)) is not None
         ]
         if moments and is_complete:
             self._mark("activities_until", min(max(moments), clock.now_text()))
@@ -247,17 +247,17 @@ class Reconciler:
             )
         is_complete = True
         for order_id in unknown:
-            if not self._line.is_open(spare=True):
+            if not self._session.may_request(keep_reserve=True):
                 return False
             if order_id in self._without_order:
                 continue
-            exchange = self._line.broker.order(order_id)
-            verdict = responses.of_lookup(exchange)
-            if verdict.order is not None and verdict.order["id"] == order_id:
-                self._bring_in([dict(verdict.order)], exchange)
+            exchange = self._session.broker.order(order_id)
+            classification = responses.classify_lookup(exchange)
+            if classification.order is not None and classification.order["id"] == order_id:
+                self._apply_order([dict(classification.order)], exchange)
                 continue
-            self._line.hear(exchange, verdict, quiet=True)
-            if verdict.kind is not responses.Kind.NOT_FOUND:
+            self._session.observe(exchange, classification, quiet=True)
+            if classification.kind is not responses.ResponseKind.NOT_FOUND:
                 is_complete = False
                 continue
             self._without_order.add(order_id)
@@ -270,17 +270,17 @@ class Reconciler:
     def _positions(self, *, is_open: bool) -> bool:
         """Compare what is held, with no fill in between that would make a difference of its own."""
         for _ in range(READS):
-            if not self._line.is_open(spare=True):
+            if not self._session.may_request(keep_reserve=True):
                 return False
-            exchange = self._line.broker.positions()
-            self._line.hear(exchange, quiet=True)
-            held = positions.read(exchange.json()) if exchange.status == 200 else None
+            exchange = self._session.broker.positions()
+            self._session.observe(exchange, quiet=True)
+            held = positions.parse_positions(exchange.json()) if exchange.status == 200 else None
             if held is None:
                 return False
             # Orders that changed, and fills that came, while the positions were read.
-            changed = self._follower.news
-            self._follower.poll()
-            found, is_complete = self._follower.fills_between(
+            changed = self._tracker.news
+            self._tracker.poll()
+            found, is_complete = self._tracker.fills_between(
                 clock.later(clock.now_text(), -OVERLAP_SECONDS / 24)
             )
             if not is_complete:
@@ -288,30 +288,30 @@ class Reconciler:
             if not self._adopt_by_fill(found):
                 return False
             with self._writer.transaction() as tx:
-                added = orders.apply_fills(tx, self._line.account, found)
+                added = orders.apply_fills(tx, self._session.account, found)
             self._result.fills += added
-            if not added and changed == self._follower.news:
+            if not added and changed == self._tracker.news:
                 self._compare(held, exchange, is_open=is_open)
                 return True
         return False
 
     def _compare(self, held: positions.Held, exchange: Exchange, *, is_open: bool) -> None:
-        account = self._line.account
+        account = self._session.account
         with self._writer.transaction() as tx:
             snapshots.keep_positions(tx, account, held, exchange)
             with self._writer.reading() as connection:
-                ours = positions.expected(connection, account)
-                owed = positions.owed(connection, account)
+                ours = positions.expected_positions(connection, account)
+                owed = positions.missing_fills(connection, account)
             owed = {
                 key: row
                 for key, row in owed.items()
-                if not positions.is_accepted(tx, key, row.filled, row.summed)
+                if not positions.is_accepted_break(tx, key, row.filled, row.summed)
             }
-            oldest = clock.later(tx.now, -YOUNG_SECONDS)
+            oldest = clock.later(tx.now, -FILL_GRACE_SECONDS)
             ripe = {
                 key: (row.symbol, row.filled, row.summed) for key, row in owed.items() if row.since < oldest
             }
-            positions.settle_breaks(tx, account, "fills", ripe, set(owed))
+            positions.update_breaks(tx, account, "fills", ripe, set(owed))
             # Where fills are missing, the positions would only say it a second time.
             unsure = {row.symbol for row in owed.values()}
             if not is_open:
@@ -321,28 +321,30 @@ class Reconciler:
                     ours[row.symbol] = ours.get(row.symbol, money.ZERO) + change
                 # Another one may have opened them meanwhile.
                 if self._marks_in(tx)["opened_at"] is None:
-                    self._result.opened = positions.open_books(tx, account, held, ours, self._writer.actor)
+                    self._result.opened = positions.record_opening_positions(
+                        tx, account, held, ours, self._writer.actor
+                    )
                 return
             found = {
                 symbol: (symbol, *pair)
                 for symbol, pair in positions.differences(ours, held).items()
                 if symbol not in unsure
             }
-            positions.settle_breaks(tx, account, "position", found, unsure)
+            positions.update_breaks(tx, account, "position", found, unsure)
 
     def _marks(self) -> dict[str, str | None]:
         with self._writer.transaction() as tx:
             tx.unaudited(
                 "INSERT INTO reconcile_marks (broker, environment, account) VALUES (?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
-                self._line.account,
+                self._session.account,
             )
             return self._marks_in(tx)
 
     def _marks_in(self, tx: Transaction) -> dict[str, str | None]:
         return tx.dicts(
             "SELECT * FROM reconcile_marks WHERE broker = ? AND environment = ? AND account = ?",
-            self._line.account,
+            self._session.account,
         )[0]
 
     def _mark(self, column: str, moment: str) -> None:
@@ -350,5 +352,5 @@ class Reconciler:
             tx.unaudited(
                 f"UPDATE reconcile_marks SET {column} = max(?, coalesce({column}, ''))"
                 " WHERE broker = ? AND environment = ? AND account = ?",
-                (moment, *self._line.account),
+                (moment, *self._session.account),
             )

@@ -13,7 +13,7 @@ from typing import Any
 from tradelog.domain import clock
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
 from tradelog.execute.outbox import responses, transitions
-from tradelog.execute.session import Line, Patience
+from tradelog.execute.session import BrokerSession, KeyedBackoff
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import raise_alert
@@ -21,14 +21,14 @@ from tradelog.operate.alerts import raise_alert
 # Up to so many orders are asked about one by one: an answer of its own is better evidence, and small.
 FEW = 3
 # As many pages as one question can reasonably need.
-MOST_PAGES = 200
+MAX_PAGES = 200
 # Fills of an order can be missing for long: it is asked less and less, at least once an hour.
-MOST_SECONDS_BETWEEN_FILLS = 3600.0
+MAX_FILLS_BACKOFF_SECONDS = 3600.0
 # The broker's clock may be behind ours by more than a call takes.
 CLOCK_SECONDS = 60.0
 A_DAY = 86_400.0
 # So many questions about the successor of an order, and then a person is asked.
-MOST_FAILURES = 5
+MAX_SUCCESSOR_LOOKUPS = 5
 # Before any order that Alpaca can know of.
 FIRST = "2010-01-01T00:00:00.000000Z"
 
@@ -39,35 +39,35 @@ class _Open:
     order_id: str
 
 
-class Follower:
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._writer = line.writer
-        self._patience = Patience()
-        self._fills_patience = Patience(MOST_SECONDS_BETWEEN_FILLS)
+class OrderTracker:
+    def __init__(self, session: BrokerSession) -> None:
+        self._session = session
+        self._writer = session.writer
+        self._backoff = KeyedBackoff()
+        self._fills_backoff = KeyedBackoff(MAX_FILLS_BACKOFF_SECONDS)
         # Whether an order has changed since somebody last asked.
-        self.stirred = False
-        self.fills_added = 0
+        self.has_changes = False
+        self.fills_recorded = 0
         self.news = 0
 
     def poll(self, decision_id: str | None = None) -> None:
         """Ask about every order that may still change, of one decision or of all, and for missing fills."""
         self._poll_orders(self._open(decision_id))
-        self._follow_replaced(decision_id)
-        self.fetch_fills()
+        self._follow_successors(decision_id)
+        self.fetch_missing_fills()
 
     def ask(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
         """Ask for one order and bring its answer into the store; the order, None without one."""
-        exchange = self._line.broker.order(order_id)
-        verdict = responses.of_lookup(exchange)
+        exchange = self._session.broker.order(order_id)
+        verdict = responses.classify_lookup(exchange)
         if verdict.order is None or verdict.order["id"] != order_id:
             with self._writer.transaction() as tx:
-                transitions.log_call(tx, exchange, source, owner.execution_id)
+                transitions.record_exchange(tx, exchange, source, owner.execution_id)
                 tx.journal("order.poll_failed", owner.execution_id)
-            self._patience.failed(owner.execution_id)
-            self._line.hear(exchange, verdict)
+            self._backoff.failed(owner.execution_id)
+            self._session.observe(exchange, verdict)
             return None
-        self._patience.done(owner.execution_id)
+        self._backoff.done(owner.execution_id)
         self.apply(owner, dict(verdict.order), exchange, source)
         return dict(verdict.order)
 
@@ -75,40 +75,40 @@ class Follower:
         """Bring an answer about one order into the store, with its evidence where it says anything new."""
         with self._writer.reading() as connection:
             is_news = orders.is_news(connection, order)
-        self._line.hear(exchange, quiet=not is_news)
+        self._session.observe(exchange, quiet=not is_news)
         if not is_news:
             return
         if order["status"] == "rejected" and order.get("replaces"):
             # Refused by the venue, it replaced nothing: the old order is asked first whether it still stands.
-            self._ask_replaced(owner)
+            self._poll_predecessor(owner)
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                call_id = transitions.log_call(tx, exchange, source, owner.execution_id)
-                orders.apply_order(tx, self._line.account, owner, order, source, call_id)
+                call_id = transitions.record_exchange(tx, exchange, source, owner.execution_id)
+                orders.apply_order(tx, self._session.account, owner, order, source, call_id)
                 tx.journal_rest("order.told", owner.execution_id)
 
-        self._line.insist(write)
-        self.stirred = True
+        self._session.retry_write(write)
+        self.has_changes = True
         self.news += 1
 
-    def owes(self) -> bool:
+    def awaits_fills(self) -> bool:
         """Whether fills of any order are still missing that could come soon."""
-        return any(self._fills_patience.failures(row[0]) < FEW for row in self._owed())
+        return any(self._fills_backoff.failures(row[0]) < FEW for row in self._missing_fills())
 
-    def fetch_fills(self) -> None:
+    def fetch_missing_fills(self) -> None:
         """The fills that orders still owe us: activities can come later than the order's status."""
-        owed = [row for row in self._owed() if self._fills_patience.is_due(row[0])]
-        fresh = [row for row in owed if self._fills_patience.failures(row[0]) < FEW]
+        owed = [row for row in self._missing_fills() if self._fills_backoff.is_due(row[0])]
+        fresh = [row for row in owed if self._fills_backoff.failures(row[0]) < FEW]
         # One that has owed them for long has a window of its own, or all of it would be read for one.
         for group in ([fresh] if fresh else []) + [[row] for row in owed if row not in fresh]:
-            if not self._line.is_open(spare=True):
+            if not self._session.may_request(keep_reserve=True):
                 return
             self._fetch_group(group)
 
     def _fetch_group(self, group: Sequence[Any]) -> None:
         since = clock.later(min(row[1] for row in group), -CLOCK_SECONDS)
-        is_late = len(group) == 1 and self._fills_patience.failures(group[0][0]) >= FEW
+        is_late = len(group) == 1 and self._fills_backoff.failures(group[0][0]) >= FEW
         until = clock.later(max(row[2] for row in group), A_DAY) if is_late else None
         found, _ = self.fills_between(since, until)
         wanted = {row[3] for row in group}
@@ -117,39 +117,39 @@ class Follower:
 
             def write() -> None:
                 with self._writer.transaction() as tx:
-                    self.fills_added += orders.apply_fills(tx, self._line.account, fills)
+                    self.fills_recorded += orders.apply_fills(tx, self._session.account, fills)
 
-            self._line.insist(write)
-        still = {row[0] for row in self._owed()}
+            self._session.retry_write(write)
+        still = {row[0] for row in self._missing_fills()}
         for row in group:
             if row[0] in still:
-                self._fills_patience.failed(row[0])
+                self._fills_backoff.failed(row[0])
             else:
-                self._fills_patience.done(row[0])
+                self._fills_backoff.done(row[0])
 
     def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
         """The FILL activities of a span as far as the broker shows them now, and whether that is all."""
         found, is_complete = self._all_pages(
-            "fills", lambda token: self._line.broker.fills(since, token, until)
+            "fills", lambda token: self._session.broker.fills(since, token, until)
         )
         return [item for item in found if responses.is_fill(item)], is_complete
 
     def activities_since(self, since: str) -> tuple[list[Any], bool]:
         """The activities that are no fills, as the broker tells them, and whether that is all of them."""
-        return self._all_pages("activities", lambda token: self._line.broker.activities(since, token))
+        return self._all_pages("activities", lambda token: self._session.broker.activities(since, token))
 
     def _all_pages(self, what: str, ask: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
         found: list[Any] = []
         token: str | None = None
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             exchange = ask(token)
             page = exchange.json()
             is_page = exchange.status == 200 and isinstance(page, list)
             if not is_page:
                 with self._writer.transaction() as tx:
-                    transitions.log_call(tx, exchange, what, None)
-                    tx.journal(f"{what}.poll_failed", self._line.broker.name)
-            self._line.hear(exchange, quiet=is_page)
+                    transitions.record_exchange(tx, exchange, what, None)
+                    tx.journal(f"{what}.poll_failed", self._session.broker.name)
+            self._session.observe(exchange, quiet=is_page)
             if not is_page:
                 return found, False
             found += page
@@ -158,7 +158,7 @@ class Follower:
             ]
             if len(page) < FILLS_PAGE or not named or named[-1] == token:
                 return found, True
-            if not self._line.is_open(spare=True):
+            if not self._session.may_request(keep_reserve=True):
                 return found, False
             token = named[-1]
         return found, False
@@ -170,17 +170,17 @@ class Follower:
                 " WHERE broker = ? AND environment = ? AND account = ?"
                 " AND status IN ('accepted', 'partially_filled') AND alpaca_order_id IS NOT NULL"
                 " AND coalesce(?4, decision_id) = decision_id ORDER BY id",
-                (*self._line.account, decision_id),
+                (*self._session.account, decision_id),
             ).fetchall()
         return [_Open(Owner(row[0], row[1]), row[2]) for row in rows]
 
     def _poll_orders(self, waiting: list[_Open]) -> None:
         told: dict[str, tuple[dict[str, Any], Exchange]] = {}
         if len(waiting) > FEW:
-            if not (self._patience.is_due("list") and self._line.is_open(spare=True)):
+            if not (self._backoff.is_due("list") and self._session.may_request(keep_reserve=True)):
                 return
             told = self._listed()
-            if not self._patience.is_due("list"):
+            if not self._backoff.is_due("list"):
                 return
         by_id = [item for item in waiting if item.order_id not in told]
         with self._writer.reading() as connection:
@@ -194,9 +194,9 @@ class Follower:
         else:
             by_id += news
         for item in by_id:
-            if not self._line.is_open(spare=True):
+            if not self._session.may_request(keep_reserve=True):
                 return
-            if self._patience.is_due(item.owner.execution_id):
+            if self._backoff.is_due(item.owner.execution_id):
                 self.ask(item.owner, item.order_id)
 
     def _apply_listed(self, news: list[_Open], told: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
@@ -206,43 +206,43 @@ class Follower:
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
-                    call_id = transitions.log_call(tx, page, "poll", None)
+                    call_id = transitions.record_exchange(tx, page, "poll", None)
                     for item in mine:
                         order = told[item.order_id][0]
-                        orders.apply_order(tx, self._line.account, item.owner, order, "poll", call_id)
+                        orders.apply_order(tx, self._session.account, item.owner, order, "poll", call_id)
                     tx.journal_rest("order.told", mine[0].owner.execution_id)
 
-            self._line.insist(write)
-        self.stirred = True
+            self._session.retry_write(write)
+        self.has_changes = True
         self.news += len(news)
 
     def _listed(self) -> dict[str, tuple[dict[str, Any], Exchange]]:
         """The broker's open orders by id, all pages, each with the page that it is on."""
         found: dict[str, tuple[dict[str, Any], Exchange]] = {}
         after: str | None = None
-        for _ in range(MOST_PAGES):
-            exchange = self._line.broker.orders("open", after)
+        for _ in range(MAX_PAGES):
+            exchange = self._session.broker.orders("open", after)
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    transitions.log_call(tx, exchange, "poll", None)
-                    tx.journal("orders.poll_failed", self._line.broker.name)
-                self._patience.failed("list")
-                self._line.hear(exchange)
+                    transitions.record_exchange(tx, exchange, "poll", None)
+                    tx.journal("orders.poll_failed", self._session.broker.name)
+                self._backoff.failed("list")
+                self._session.observe(exchange)
                 return {}
-            self._line.hear(exchange, quiet=True)
-            read = [order for item in page if (order := responses.as_order(item)) is not None]
+            self._session.observe(exchange, quiet=True)
+            read = [order for item in page if (order := responses.parse_order(item)) is not None]
             news = [order for order in read if order["id"] not in found]
             found |= {order["id"]: (order, exchange) for order in read}
             if len(page) < ORDERS_PAGE or not news:
                 break
-            after = page_edge(read)
+            after = next_page_after(read)
             if after is None:
                 break
-        self._patience.done("list")
+        self._backoff.done("list")
         return found
 
-    def _follow_replaced(self, decision_id: str | None) -> None:
+    def _follow_successors(self, decision_id: str | None) -> None:
         """Orders that were replaced by one that we do not have yet: by somebody else, or unseen by us."""
         with self._writer.reading() as connection:
             rows = connection.execute(
@@ -259,42 +259,42 @@ class Follower:
                 " AND NOT EXISTS (SELECT 1 FROM trade_executions n WHERE n.replaces = e.execution_id"
                 "   AND n.decision_id = e.decision_id"
                 "   AND n.status NOT IN ('not_sent', 'not_accepted', 'rejected'))",
-                (*self._line.account, decision_id),
+                (*self._session.account, decision_id),
             ).fetchall()
         for execution_id, order_id, decision, old_id, is_refused in rows:
             if is_refused:
-                self._ask_old_again(Owner(execution_id, decision), old_id)
+                self._poll_replaced_order(Owner(execution_id, decision), old_id)
                 continue
-            if order_id is None or self._patience.failures(order_id) >= MOST_FAILURES:
-                self._give_to_person(execution_id, order_id)
+            if order_id is None or self._backoff.failures(order_id) >= MAX_SUCCESSOR_LOOKUPS:
+                self._require_attention(execution_id, order_id)
                 continue
-            if not self._line.is_open(spare=True) or not self._patience.is_due(order_id):
+            if not self._session.may_request(keep_reserve=True) or not self._backoff.is_due(order_id):
                 continue
-            exchange = self._line.broker.order(order_id)
-            verdict = responses.of_lookup(exchange)
+            exchange = self._session.broker.order(order_id)
+            verdict = responses.classify_lookup(exchange)
             if verdict.order is None or verdict.order["id"] != order_id:
                 with self._writer.transaction() as tx:
-                    transitions.log_call(tx, exchange, "poll", execution_id)
+                    transitions.record_exchange(tx, exchange, "poll", execution_id)
                     tx.journal("order.poll_failed", execution_id)
-                self._patience.failed(order_id)
+                self._backoff.failed(order_id)
             else:
-                self._bring_in(dict(verdict.order), exchange)
-            self._line.hear(exchange, verdict)
+                self._apply_order(dict(verdict.order), exchange)
+            self._session.observe(exchange, verdict)
 
-    def _ask_old_again(self, owner: Owner, order_id: str) -> None:
+    def _poll_replaced_order(self, owner: Owner, order_id: str) -> None:
         """The venue refused what replaced it: the old order stands again, as soon as the broker says so."""
         key = f"old {order_id}"
-        if not self._line.is_open(spare=True) or not self._patience.is_due(key):
+        if not self._session.may_request(keep_reserve=True) or not self._backoff.is_due(key):
             return
         order = self.ask(owner, order_id)
         if order is not None and order["status"] != "replaced":
-            self._patience.done(key)
+            self._backoff.done(key)
             return
-        self._patience.failed(key)
-        if self._patience.failures(key) >= MOST_FAILURES:
-            self._give_to_person(owner.execution_id, order.get("replaced_by") if order else None)
+        self._backoff.failed(key)
+        if self._backoff.failures(key) >= MAX_SUCCESSOR_LOOKUPS:
+            self._require_attention(owner.execution_id, order.get("replaced_by") if order else None)
 
-    def _give_to_person(self, execution_id: str, order_id: str | None) -> None:
+    def _require_attention(self, execution_id: str, order_id: str | None) -> None:
         """Replaced, and by what the broker does not tell."""
         named = order_id or "an order that it does not name"
         why = f"replaced at the broker by {named}, which it does not show"
@@ -306,18 +306,18 @@ class Follower:
             raise_alert(tx, "needs_attention", decision_id, f"{symbol}: {why}")
             tx.journal("decision.needs_attention", decision_id)
 
-    def _bring_in(self, order: dict[str, Any], exchange: Exchange) -> None:
+    def _apply_order(self, order: dict[str, Any], exchange: Exchange) -> None:
         with self._writer.transaction() as tx:
-            account = self._line.account
+            account = self._session.account
             owner = orders.owner_of(tx, account, order)
             owner = owner or orders.adopt(tx, account, order, self._writer.actor)
             if owner is None:
                 return
-            call_id = transitions.log_call(tx, exchange, "poll", owner.execution_id)
+            call_id = transitions.record_exchange(tx, exchange, "poll", owner.execution_id)
             orders.apply_order(tx, account, owner, order, "poll", call_id)
             tx.journal_rest("order.told", owner.execution_id)
 
-    def _ask_replaced(self, owner: Owner) -> None:
+    def _poll_predecessor(self, owner: Owner) -> None:
         with self._writer.reading() as connection:
             row = connection.execute(
                 "SELECT o.execution_id, o.alpaca_order_id FROM trade_executions e"
@@ -327,7 +327,7 @@ class Follower:
         if row is not None and row[1] is not None:
             self.ask(Owner(row[0], owner.decision_id), row[1])
 
-    def _owed(self) -> list[Any]:
+    def _missing_fills(self) -> list[Any]:
         """(execution, attempt's start, order last seen, broker's order id) of those that owe us fills."""
         with self._writer.reading() as connection:
             return connection.execute(
@@ -336,11 +336,11 @@ class Follower:
                 " JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
                 " WHERE e.broker = ? AND e.environment = ? AND e.account = ?"
                 " AND e.filled_quantity <> e.fills_quantity",
-                self._line.account,
+                self._session.account,
             ).fetchall()
 
 
-def page_edge(read: Sequence[dict[str, Any]]) -> str | None:
+def next_page_after(read: Sequence[dict[str, Any]]) -> str | None:
     """Where the next page starts, from the newest submission of this one: its millisecond once more.
 
     ``after`` is exclusive, and orders of one moment may lie on both sides of an edge.
