@@ -37,7 +37,7 @@ def speed(home: Path) -> tuple[int, float, float]:
     # How long the disk takes is no matter here.
     writer.connection.execute("PRAGMA synchronous=OFF")
     worker = Worker(writer, outbox.InstantBroker(), settings)
-    worker.session.register()
+    worker.register()
     worker.session.ensure_bound()
     worker.snapshot()
     values = {"side": "buy", "quantity": "1", "rationale": {"why": "x" * 300}}

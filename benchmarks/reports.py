@@ -129,7 +129,7 @@ def a_year(home: Path, *, days: int = 365, decisions: int = 50, new: int = 40, s
     # How long the disk takes is no matter here.
     writer.connection.execute("PRAGMA synchronous=OFF")
     worker = Worker(writer, outbox.InstantBroker(), settings)
-    worker.session.register()
+    worker.register()
     worker.session.ensure_bound()
     worker.snapshot()
     payload = '{"Representative": "Member of Congress", "Ticker": "SOME", "Range": "$1,001 - $15,000"}'

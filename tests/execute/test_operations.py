@@ -82,7 +82,7 @@ def test_a_worker_that_slept_past_its_lease_sends_nothing(
     assert claim is not None
     go(60)
     other = Worker(writer, AlpacaBroker(fake.url, *KEYS, connect=0.5, read=0.5), config)
-    other.session.register()
+    other.register()
     with writer.transaction() as tx:
         taken = claims.claim_unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
     assert taken is not None

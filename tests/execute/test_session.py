@@ -13,18 +13,16 @@ from tests.execute.stage import Stage, moment, now
 from tests.fakes.direct import Fault
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.amend import cancel_replace
+from tradelog.execute.backoff import MAX_BACKOFF_SECONDS, KeyedBackoff
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox.responses import Classification, ResponseKind
-from tradelog.execute.session import (
-    MAX_BACKOFF_SECONDS,
+from tradelog.execute.rate_limit import (
     MAX_REQUESTED_WAIT_SECONDS,
-    OUTAGE,
     RESERVED_REQUESTS,
     THROTTLED_SECONDS,
-    BrokerSession,
-    KeyedBackoff,
     requested_wait,
 )
+from tradelog.execute.session import OUTAGE_FAILURES, BrokerSession
 from tradelog.execute.worker import Worker
 
 
@@ -47,7 +45,7 @@ def limited(remaining: str | None, reset: float | str | None) -> Exchange:
 
 
 @pytest.fixture
-def line(stage: Stage) -> BrokerSession:
+def session(stage: Stage) -> BrokerSession:
     return BrokerSession(stage.writer, stage.broker, stage.config)
 
 
@@ -64,31 +62,31 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     return found
 
 
-def test_a_call_takes_no_longer_than_its_two_time_outs(line: BrokerSession) -> None:
-    assert line.call_seconds == 2.0
+def test_a_call_takes_no_longer_than_its_two_time_outs(session: BrokerSession) -> None:
+    assert session.call_seconds == 2.0
 
 
 # Pauses.
 
 
 @pytest.mark.parametrize(("seconds", "is_open"), [(4.999, False), (5, True), (5.001, True)])
-def test_a_pause_ends_by_elapsed_time(line: BrokerSession, seconds: float, is_open: bool) -> None:
-    line.pause(5)
+def test_a_pause_ends_by_elapsed_time(session: BrokerSession, seconds: float, is_open: bool) -> None:
+    session.pause(5)
     go(seconds)
-    assert line.may_request() is is_open
-    assert line.may_request(keep_reserve=True) is is_open
+    assert session.may_request() is is_open
+    assert session.may_request(keep_reserve=True) is is_open
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one(line: BrokerSession) -> None:
-    line.pause(60)
-    line.pause(1)
+def test_a_shorter_pause_does_not_end_a_longer_one(session: BrokerSession) -> None:
+    session.pause(60)
+    session.pause(1)
     go(30)
-    assert not line.may_request()
+    assert not session.may_request()
 
 
-def test_a_session_that_is_stopping_is_closed(line: BrokerSession) -> None:
-    line.stopping.set()
-    assert not line.may_request()
+def test_a_session_that_is_stopping_is_closed(session: BrokerSession) -> None:
+    session.stopping.set()
+    assert not session.may_request()
 
 
 # Rate limit.
@@ -105,15 +103,15 @@ def test_a_session_that_is_stopping_is_closed(line: BrokerSession) -> None:
     ],
 )
 def test_the_last_requests_of_a_window_are_kept_for_orders(
-    line: BrokerSession, remaining: str, orders: bool, questions: bool
+    session: BrokerSession, remaining: str, orders: bool, questions: bool
 ) -> None:
-    line.observe(limited(remaining, 30))
-    assert (line.may_request(), line.may_request(keep_reserve=True)) == (orders, questions)
+    session.observe(limited(remaining, 30))
+    assert (session.may_request(), session.may_request(keep_reserve=True)) == (orders, questions)
     go(30)
     # The window is over only after the second that the broker named.
-    assert line.may_request(keep_reserve=True) is questions
+    assert session.may_request(keep_reserve=True) is questions
     go(0.001)
-    assert (line.may_request(), line.may_request(keep_reserve=True)) == (True, True)
+    assert (session.may_request(), session.may_request(keep_reserve=True)) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -124,27 +122,27 @@ def test_the_last_requests_of_a_window_are_kept_for_orders(
     ],
 )
 def test_headers_that_are_no_limit_close_nothing(
-    line: BrokerSession, remaining: str | None, reset: Any
+    session: BrokerSession, remaining: str | None, reset: Any
 ) -> None:
-    line.observe(limited(remaining, reset))
-    assert line.may_request(keep_reserve=True)
+    session.observe(limited(remaining, reset))
+    assert session.may_request(keep_reserve=True)
 
 
-def test_a_limit_that_resets_in_years_is_no_longer_than_a_wait_may_be(line: BrokerSession) -> None:
-    line.observe(limited("0", "9" * 12))
-    assert not line.may_request()
+def test_a_limit_that_resets_in_years_is_no_longer_than_a_wait_may_be(session: BrokerSession) -> None:
+    session.observe(limited("0", "9" * 12))
+    assert not session.may_request()
     go(MAX_REQUESTED_WAIT_SECONDS)
-    assert not line.may_request()
+    assert not session.may_request()
     go(0.001)
-    assert line.may_request()
+    assert session.may_request()
 
 
-def test_a_limit_without_headers_pauses_every_symbol(line: BrokerSession) -> None:
-    line.observe(answer(429))
+def test_a_limit_without_headers_pauses_every_symbol(session: BrokerSession) -> None:
+    session.observe(answer(429))
     go(THROTTLED_SECONDS - 0.001)
-    assert not line.may_request()
+    assert not session.may_request()
     go(0.001)
-    assert line.may_request()
+    assert session.may_request()
 
 
 @pytest.mark.parametrize(
@@ -179,109 +177,111 @@ def test_the_wait_that_a_broker_asks_for(
 
 @pytest.mark.parametrize("status", [None, 500, 503])
 def test_several_answers_in_a_row_that_prove_nothing_are_an_outage(
-    line: BrokerSession, status: int | None
+    session: BrokerSession, status: int | None
 ) -> None:
-    for _ in range(OUTAGE - 1):
-        line.observe(answer(status))
-        assert line.may_request()
-    line.observe(answer(status))
-    assert not line.may_request()
+    for _ in range(OUTAGE_FAILURES - 1):
+        session.observe(answer(status))
+        assert session.may_request()
+    session.observe(answer(status))
+    assert not session.may_request()
 
 
 @pytest.mark.parametrize("status", [400, 404, 418, 499])
-def test_an_answer_that_is_about_one_order_is_no_outage(line: BrokerSession, status: int) -> None:
-    for _ in range(OUTAGE + 2):
-        line.observe(answer(status, body=b"<html>"))
-    assert line.may_request()
+def test_an_answer_that_is_about_one_order_is_no_outage(session: BrokerSession, status: int) -> None:
+    for _ in range(OUTAGE_FAILURES + 2):
+        session.observe(answer(status, body=b"<html>"))
+    assert session.may_request()
 
 
-def test_one_clear_answer_ends_the_count(line: BrokerSession) -> None:
+def test_one_clear_answer_ends_the_count(session: BrokerSession) -> None:
     for _ in range(2):
-        for _ in range(OUTAGE - 1):
-            line.observe(answer(500))
-        line.observe(answer(200))
-    assert line.may_request()
+        for _ in range(OUTAGE_FAILURES - 1):
+            session.observe(answer(500))
+        session.observe(answer(200))
+    assert session.may_request()
 
 
-def test_a_request_that_could_not_leave_pauses_at_once(line: BrokerSession) -> None:
-    line.observe(answer(None, sent=False), Classification(ResponseKind.NOT_SENT, "no route"))
-    assert not line.may_request()
+def test_a_request_that_could_not_leave_pauses_at_once(session: BrokerSession) -> None:
+    session.observe(answer(None, sent=False), Classification(ResponseKind.NOT_SENT, "no route"))
+    assert not session.may_request()
 
 
 @pytest.mark.parametrize(
     "classification", [None, Classification(ResponseKind.BAD_KEYS, "the verdict's words")]
 )
 def test_refused_keys_end_the_work_in_the_broker_s_words(
-    line: BrokerSession, classification: Classification | None
+    session: BrokerSession, classification: Classification | None
 ) -> None:
     exchange = answer(401, body=b'{"message": "the answer\'s words"}')
     words = "the answer's words" if classification is None else "the verdict's words"
     with pytest.raises(BrokerRefusesUs, match=words):
-        line.observe(exchange, classification)
+        session.observe(exchange, classification)
 
 
 # Backoff.
 
 
 def test_backoff_doubles_up_to_a_minute_and_is_drawn_by_lot(
-    line: BrokerSession, drawn: list[tuple[float, float]]
+    session: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
     for _ in range(14):
-        line.backoff()
+        session.backoff()
     bounds = [high for _, high in drawn]
     assert bounds == [1, 2, 4, 8, 16, 32, *[MAX_BACKOFF_SECONDS] * 8]
     assert {low for low, _ in drawn} == {0.5}
-    line.observe(answer(200))
-    line.backoff()
+    session.observe(answer(200))
+    session.backoff()
     assert drawn[-1] == (0.5, 1)
 
 
 def test_what_did_not_get_there_is_sent_again_after_backoff_or_the_wait_asked_for(
-    line: BrokerSession, drawn: list[tuple[float, float]]
+    session: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
-    assert line.retry_at(answer(429, retry_after="7"), moment()) == moment(7)
-    assert line.retry_at(answer(None, sent=False), moment()) == moment(1)
+    assert session.retry_at(answer(429, retry_after="7"), moment()) == moment(7)
+    assert session.retry_at(answer(None, sent=False), moment()) == moment(1)
 
 
 def test_a_thing_that_fails_is_asked_for_less_and_less_often_and_no_other(stage: Stage) -> None:
-    patience = KeyedBackoff(10.0)
+    backoff = KeyedBackoff(10.0)
     for seconds in (1, 2, 4, 8, 10, 10):
-        patience.failed("a")
-        assert patience.waiting() == ["a"]
+        backoff.failed("a")
+        assert backoff.waiting() == ["a"]
         go(seconds - 0.001)
-        assert not patience.is_due("a")
-        assert patience.is_due("b")
+        assert not backoff.is_due("a")
+        assert backoff.is_due("b")
         go(0.001)
-        assert patience.is_due("a")
-        assert patience.waiting() == []
-    assert (patience.failures("a"), patience.failures("b")) == (6, 0)
-    patience.done("a")
-    assert patience.failures("a") == 0
-    patience.failed("a", 100)
+        assert backoff.is_due("a")
+        assert backoff.waiting() == []
+    assert (backoff.failures("a"), backoff.failures("b")) == (6, 0)
+    backoff.succeeded("a")
+    assert backoff.failures("a") == 0
+    backoff.failed("a", 100)
     go(99)
-    assert not patience.is_due("a")
-    patience.done("a")
-    patience.failed("a")
+    assert not backoff.is_due("a")
+    backoff.succeeded("a")
+    backoff.failed("a")
     go(1)
-    assert patience.is_due("a")
+    assert backoff.is_due("a")
 
 
 def test_failures_without_end_do_not_overflow(stage: Stage) -> None:
-    patience = KeyedBackoff()
+    backoff = KeyedBackoff()
     for _ in range(2000):
-        patience.failed("a")
+        backoff.failed("a")
     go(MAX_BACKOFF_SECONDS)
-    assert patience.is_due("a")
+    assert backoff.is_due("a")
 
 
 # Account binding.
 
 
-def test_the_account_is_asked_for_once_and_nothing_leaves_before(stage: Stage, line: BrokerSession) -> None:
+def test_the_account_is_asked_for_once_and_nothing_leaves_before(
+    stage: Stage, session: BrokerSession
+) -> None:
     stage.broker.faults.append(Fault("GET", status=500))
-    assert not line.ensure_bound()
-    assert line.ensure_bound()
-    assert line.ensure_bound()
+    assert not session.ensure_bound()
+    assert session.ensure_bound()
+    assert session.ensure_bound()
     assert len(stage.broker.seen) == 2
     assert stage.value("SELECT account_number FROM broker_accounts") == "PA123456789"
 
@@ -290,11 +290,12 @@ def test_the_account_is_asked_for_once_and_nothing_leaves_before(stage: Stage, l
 def test_a_worker_compares_clocks_and_a_command_does_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, role: str, measured: int
 ) -> None:
-    line = BrokerSession(stage.writer, stage.broker, stage.config, role)
-    line.register()
+    session = BrokerSession(stage.writer, stage.broker, stage.config, role)
+    with stage.tx() as tx:
+        session.register(tx)
     told = answer(200, body=b'{"account_number": "PA1"}', date="Wed, 06 Mar 2041 17:00:00 GMT")
     monkeypatch.setattr(stage.broker, "account", lambda: told)
-    assert line.ensure_bound()
+    assert session.ensure_bound()
     assert stage.value("SELECT count(*) FROM clock_offsets") == measured
 
 
@@ -324,10 +325,11 @@ def test_cancel_and_replace_bind_the_account_first(stage: Stage, command: str) -
     assert not unbound.session.may_request()
 
 
-def test_a_session_signs_off_for_itself(stage: Stage) -> None:
+def test_a_session_deregisters_its_own_worker_only(stage: Stage) -> None:
     first, second = (BrokerSession(stage.writer, stage.broker, stage.config) for _ in range(2))
-    first.register()
-    second.register()
+    with stage.tx() as tx:
+        first.register(tx)
+        second.register(tx)
     go(7)
     first.heartbeat()
     first.observe(answer(200), quiet=True)

@@ -14,11 +14,11 @@ from tests.execute.stage import LEASE, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.domain import clock
 from tradelog.execute.amend import cancel_replace
+from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.outbox import claims
 from tradelog.execute.outbox.claims import Claim
 from tradelog.execute.outbox.responses import ResponseKind
 from tradelog.execute.risk import controls
-from tradelog.execute.session import MAX_BACKOFF_SECONDS
 from tradelog.execute.submission import LOOKUPS, MAX_SUBMISSIONS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
 
@@ -517,7 +517,7 @@ def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: S
     worker.pretrade._backoff.failed("quote:AAPL")
     worker.drain()
     assert not worker.submitter.is_idle
-    worker.pretrade._backoff.done("quote:AAPL")
+    worker.pretrade._backoff.succeeded("quote:AAPL")
     worker.drain()
     assert worker.submitter.is_idle
 

@@ -37,6 +37,8 @@ MODULES = {
     "execute.track.tracker": ("test_tracker",),
     "execute.amend.cancel_replace": ("test_cancel_replace_rules", "test_cancel_replace"),
     "execute.session": ("test_session",),
+    "execute.rate_limit": ("test_session",),
+    "execute.backoff": ("test_session",),
     "execute.account.positions": ("test_positions",),
     "execute.track.orders": ("test_tracker",),
     "decide.record": ("test_order", "test_decide"),

@@ -39,7 +39,7 @@ def speaking(config: Config, writer: Writer, role: str) -> Iterator[Worker]:
     from tradelog.execute.worker import Worker
 
     worker = Worker(writer, connect(config), config, role)
-    worker.session.register()
+    worker.register()
     try:
         yield worker
     finally:

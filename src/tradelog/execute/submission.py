@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tradelog.domain import clock
+from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox import claims, responses, transitions
 from tradelog.execute.outbox.claims import Claim, LeaseLost
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.risk.pretrade import PreTradeChecks
-from tradelog.execute.session import MAX_BACKOFF_SECONDS, BrokerSession
+from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.store.writer import Transaction

@@ -18,9 +18,11 @@ from tradelog.domain import clock
 from tradelog.errors import StoreLocked, StoreUnwritable
 from tradelog.execute.account import snapshots
 from tradelog.execute.amend.cancel_replace import CancelReplace
+from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import Broker
+from tradelog.execute.risk.controls import record_configured_limits
 from tradelog.execute.risk.pretrade import PreTradeChecks
-from tradelog.execute.session import BrokerSession, KeyedBackoff
+from tradelog.execute.session import BrokerSession
 from tradelog.execute.submission import Submitter, Summary
 from tradelog.execute.track.reconcile import Reconciler, Result
 from tradelog.execute.track.tracker import OrderTracker
@@ -69,9 +71,15 @@ class Worker:
     def summary(self) -> Summary:
         return self.submitter.summary
 
+    def register(self) -> None:
+        """Record this process, and the limits that hold while it works."""
+        with self._writer.transaction() as tx:
+            self.session.register(tx)
+            record_configured_limits(tx, self._config, self._writer.actor)
+
     def start(self) -> None:
         """Register, bind the account and reconcile. Raises BrokerRefusesUs where the broker is another's."""
-        self.session.register()
+        self.register()
         try:
             if self.session.ensure_bound():
                 self.reconcile()
@@ -134,7 +142,7 @@ class Worker:
         result = self.reconciler.run()
         self._is_complete = result.missing is None
         if self._is_complete:
-            self._backoff.done("reconcile")
+            self._backoff.succeeded("reconcile")
         else:
             self._backoff.failed("reconcile")
         return result

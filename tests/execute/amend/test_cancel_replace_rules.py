@@ -334,7 +334,7 @@ def test_a_cancel_backs_off_and_a_person_is_told(stage: Stage) -> None:
         stage.broker.faults.append(Fault("DELETE", status=500))
         worker.cancel_replace.process()
         worker.session.paused_until = 0.0
-        worker.session._failures = 0
+        worker.session._unproven_responses = 0
         row = request(stage, request_id)
         assert row["tries"] == number
         pauses.append(round(float(_seconds(row["next_attempt_at"]))))

@@ -312,7 +312,7 @@ def test_a_break_in_the_middle_is_gone_on_with(writer: Writer, fake: FakeAlpaca,
     for number in range(700):
         fake.place({**MARKET, "symbol": f"S{number % 7}", "qty": "1"})
     worker = new_worker(writer, fake, config)
-    worker.session.register()
+    worker.register()
     worker.session.ensure_bound()
     fake.faults.append(Fault("GET", path="after=2", status=503))
     first = worker.reconcile()

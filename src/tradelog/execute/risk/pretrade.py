@@ -20,12 +20,14 @@ from tradelog import prices
 from tradelog.config.risk import MAX_ORDER_NOTIONAL, RiskConfig
 from tradelog.domain import clock, money, symbols
 from tradelog.execute.account.snapshots import Snapshot, Snapshots, quote_age, quote_price
+from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims, transitions
 from tradelog.execute.outbox.responses import ResponseKind, classify_lookup
+from tradelog.execute.rate_limit import requested_wait
 from tradelog.execute.risk import checks, controls, usage
 from tradelog.execute.risk.expiry import Expiry
-from tradelog.execute.session import BrokerSession, KeyedBackoff, requested_wait
+from tradelog.execute.session import BrokerSession
 from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import control_state
@@ -298,7 +300,7 @@ class PreTradeChecks:
                 self._session.pause(self._session.backoff())
             return is_answered
         if is_answered:
-            self._backoff.done(key)
+            self._backoff.succeeded(key)
             self._failing_since.pop(key, None)
             return True
         # A limit is no trouble with this symbol: it is waited for, however long.
@@ -308,7 +310,7 @@ class PreTradeChecks:
         tried = clock.running_seconds() - began
         if insists and (is_limited or tried < float(limits.max_snapshot_seconds)):
             return False
-        self._backoff.done(key)
+        self._backoff.succeeded(key)
         del self._failing_since[key]
         said = exchange.error or f"HTTP {exchange.status}"
         self.snapshots.mark_unavailable(kind, subject, f"asked for {tried:.0f} s, without an answer: {said}")

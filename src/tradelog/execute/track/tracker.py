@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradelog.domain import clock
+from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
 from tradelog.execute.outbox import responses, transitions
-from tradelog.execute.session import BrokerSession, KeyedBackoff
+from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import raise_alert
@@ -67,7 +68,7 @@ class OrderTracker:
             self._backoff.failed(owner.execution_id)
             self._session.observe(exchange, verdict)
             return None
-        self._backoff.done(owner.execution_id)
+        self._backoff.succeeded(owner.execution_id)
         self.apply(owner, dict(verdict.order), exchange, source)
         return dict(verdict.order)
 
@@ -125,7 +126,7 @@ class OrderTracker:
             if row[0] in still:
                 self._fills_backoff.failed(row[0])
             else:
-                self._fills_backoff.done(row[0])
+                self._fills_backoff.succeeded(row[0])
 
     def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
         """The FILL activities of a span as far as the broker shows them now, and whether that is all."""
@@ -239,7 +240,7 @@ class OrderTracker:
             after = next_page_after(read)
             if after is None:
                 break
-        self._backoff.done("list")
+        self._backoff.succeeded("list")
         return found
 
     def _follow_successors(self, decision_id: str | None) -> None:
@@ -288,7 +289,7 @@ class OrderTracker:
             return
         order = self.ask(owner, order_id)
         if order is not None and order["status"] != "replaced":
-            self._backoff.done(key)
+            self._backoff.succeeded(key)
             return
         self._backoff.failed(key)
         if self._backoff.failures(key) >= MAX_SUCCESSOR_LOOKUPS:
