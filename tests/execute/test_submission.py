@@ -514,10 +514,10 @@ def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: S
     worker.drain()
     assert not worker.submitter.is_idle
     go(5)
-    worker.pretrade._backoff.failed("quote:AAPL")
+    worker.pretrade._market_data._backoff.failed("quote:AAPL")
     worker.drain()
     assert not worker.submitter.is_idle
-    worker.pretrade._backoff.succeeded("quote:AAPL")
+    worker.pretrade._market_data._backoff.succeeded("quote:AAPL")
     worker.drain()
     assert worker.submitter.is_idle
 

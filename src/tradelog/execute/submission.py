@@ -70,8 +70,8 @@ class Submitter:
         if not session.may_request():
             return
         with self._writer.transaction() as tx:
-            self._pretrade.expire(tx)
-            self._pretrade.ask_for_approval(tx)
+            self._pretrade.expire_due(tx)
+            self._pretrade.alert_approvals(tx)
         claim = self._pretrade.claim_next(SLICE_SECONDS)
         while claim is not None:
             self.summary.sent.add(claim.decision_id)

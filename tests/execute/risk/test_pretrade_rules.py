@@ -16,17 +16,17 @@ from tradelog.domain import clock
 from tradelog.execute.account.snapshots import Snapshot
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims
-from tradelog.execute.risk import checks
-from tradelog.execute.risk import pretrade as gate_module
-from tradelog.execute.risk.pretrade import MAX_QUOTE_AGE_SECONDS, SESSION_CHANGE_SECONDS, PreTradeChecks
+from tradelog.execute.risk import checks, market_data
+from tradelog.execute.risk.market_data import MAX_QUOTE_AGE_SECONDS, SESSION_CHANGE_SECONDS
+from tradelog.execute.risk.pretrade import PreTradeChecks
 
 D = Decimal
 
 
-def known(gate: PreTradeChecks, kind: str, value: Any, subject: str = "", **more: Any) -> None:
+def known(pretrade: PreTradeChecks, kind: str, value: Any, subject: str = "", **more: Any) -> None:
     """What the broker told of a kind, a moment ago."""
     given = {"as_of": moment(), "taken": clock.running_seconds(), "seen": (0, 0), "missing": None} | more
-    gate.snapshots._known[kind, subject] = Snapshot(7, value, **given)
+    pretrade._market_data._snapshots._known[kind, subject] = Snapshot(7, value, **given)
 
 
 def quote(price: str = "100", at: str | None = None) -> dict[str, Any]:
@@ -44,12 +44,12 @@ def order(stage: Stage, **changes: Any) -> WireOrder:
 
 
 def verdict(
-    stage: Stage, gate: PreTradeChecks, limits: RiskConfig, decision_id: str | None = None
+    stage: Stage, pretrade: PreTradeChecks, limits: RiskConfig, decision_id: str | None = None
 ) -> dict[str, Any]:
     """Hold a decision against the limits; what was written down of it."""
     decision = stage.row("trade_decisions", decision_id or stage.decide())
     with stage.tx() as tx:
-        gate.judge(tx, decision, claims.wire_order(decision), limits)
+        pretrade.check(tx, decision, claims.wire_order(decision), limits)
     row = stage.rows("SELECT * FROM risk_checks ORDER BY check_id DESC LIMIT 1")[0]
     return {**row, **json.loads(row["checks"])}
 
@@ -62,11 +62,11 @@ STRICT = RiskConfig(max_order_notional=D(5000), long_only=False)
 
 @pytest.mark.parametrize(("age", "is_fresh"), [(0, True), (30, True), (30.001, False), (60, False)])
 def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: float, is_fresh: bool) -> None:
-    gate = stage.worker().pretrade
-    known(gate, "quote", quote(), "AAPL")
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", quote(), "AAPL")
     go(age)
-    assert gate._is_fresh(STRICT, "quote", "AAPL") is is_fresh
-    assert not gate._is_fresh(STRICT, "quote", "MSFT")
+    assert pretrade._market_data._is_fresh(STRICT, "quote", "AAPL") is is_fresh
+    assert not pretrade._market_data._is_fresh(STRICT, "quote", "MSFT")
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: floa
     [("open", True), ("just closed", False), ("just opened", False), (None, True)],
 )
 def test_hours_are_fresh_until_the_market_turns(stage: Stage, value: str | None, is_fresh: bool) -> None:
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     told = {
         "open": hours(is_open=True, turns=10),
         "just closed": hours(is_open=True, turns=0),
         "just opened": hours(is_open=False, turns=0),
     }.get(value or "")
-    known(gate, "clock", told)
-    assert gate._is_fresh(STRICT, "clock", "") is is_fresh
+    known(pretrade, "clock", told)
+    assert pretrade._market_data._is_fresh(STRICT, "clock", "") is is_fresh
 
 
 @pytest.mark.parametrize(("age", "is_stale"), [(60, False), (60.001, True)])
 def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: float, is_stale: bool) -> None:
-    gate = stage.worker().pretrade
-    known(gate, "quote", quote(), "AAPL")
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", quote(), "AAPL")
     go(age)
-    found = verdict(stage, gate, STRICT)
+    found = verdict(stage, pretrade, STRICT)
     assert (found["code"] == "risk.stale_data") is is_stale
     if is_stale:
-        assert found["checks"][0]["note"] == f"quote: told at {moment(-age)}, which is too long ago"
+        assert found["checks"][0]["note"] == f"quote: fetched at {moment(-age)}, which is too long ago"
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: flo
     [(MAX_QUOTE_AGE_SECONDS, False), (MAX_QUOTE_AGE_SECONDS + 0.001, True), (6.4 * 86_400, True)],
 )
 def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: bool) -> None:
-    assert gate_module.MAX_QUOTE_AGE_SECONDS == 432_000
-    gate = stage.worker().pretrade
-    known(gate, "quote", quote(at=moment(-age)), "AAPL")
-    found = verdict(stage, gate, STRICT)
+    assert market_data.MAX_QUOTE_AGE_SECONDS == 432_000
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", quote(at=moment(-age)), "AAPL")
+    found = verdict(stage, pretrade, STRICT)
     assert (found["code"] == "risk.stale_data") is is_stale
     if is_stale:
         days = round(age / 86_400)
@@ -115,46 +115,46 @@ def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: boo
     [
         ({"quotes": {"AAPL": {"ap": 0, "bp": 0}}}, "quote: there is no price on the other side"),
         (None, "quote: the broker has none: asked in vain"),
-        ("never", "quote: never told"),
+        ("never", "quote: never fetched"),
     ],
 )
 def test_why_there_is_no_quote_is_told(stage: Stage, told: Any, note: str) -> None:
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     if told is None:
-        known(gate, "quote", None, "AAPL", missing="the broker has none: asked in vain")
+        known(pretrade, "quote", None, "AAPL", missing="the broker has none: asked in vain")
     elif told != "never":
-        known(gate, "quote", told, "AAPL")
-    found = verdict(stage, gate, STRICT)
+        known(pretrade, "quote", told, "AAPL")
+    found = verdict(stage, pretrade, STRICT)
     assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", note)
     # What had no answer is no evidence.
     assert ("quote" in found["snapshots"]) is isinstance(told, dict)
 
 
 def test_what_nobody_has_a_word_for_is_not_told(stage: Stage) -> None:
-    gate = stage.worker().pretrade
-    known(gate, "quote", None, "AAPL")
-    assert verdict(stage, gate, STRICT)["checks"][0]["note"] == "quote: not told"
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", None, "AAPL")
+    assert verdict(stage, pretrade, STRICT)["checks"][0]["note"] == "quote: not available"
 
 
 @pytest.mark.parametrize("missing", ["position", "quote"])
 def test_exposure_that_cannot_be_known_fails_the_order(stage: Stage, missing: str) -> None:
     """And nothing else: no error that stops the worker."""
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(5000))
     if missing == "position":
-        known(gate, "quote", quote(), "AAPL")
+        known(pretrade, "quote", quote(), "AAPL")
     else:
-        known(gate, "position", [])
-    found = verdict(stage, gate, limits)
-    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", f"{missing}: never told")
+        known(pretrade, "position", [])
+    found = verdict(stage, pretrade, limits)
+    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", f"{missing}: never fetched")
 
 
 def test_exposure_with_all_known(stage: Stage) -> None:
-    gate = stage.worker().pretrade
-    known(gate, "quote", quote(), "AAPL")
-    known(gate, "position", [])
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", quote(), "AAPL")
+    known(pretrade, "position", [])
     limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(999))
-    found = verdict(stage, gate, limits)
+    found = verdict(stage, pretrade, limits)
     assert (found["code"], found["checks"][0]["observed"]) == ("risk.gross_exposure", "1000")
     assert found["snapshots"]["position"]["snapshot"] == 7
 
@@ -163,42 +163,42 @@ def test_exposure_with_all_known(stage: Stage) -> None:
 
 
 def test_a_quote_that_is_silent_is_asked_for_a_while_and_then_given_up(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).pretrade
+    pretrade = stage.worker(max_order_notional=D(5000)).pretrade
     stage.broker.faults += [Fault("GET", status=500) for _ in range(4)]
     wanted = order(stage)
-    assert not gate.prepare(wanted)
-    assert gate.is_waiting
+    assert not pretrade.prepare(wanted)
+    assert pretrade.is_waiting
     go(59.999)
-    assert not gate.prepare(wanted)
+    assert not pretrade.prepare(wanted)
     go(0.001)
-    assert gate.prepare(wanted)
-    assert not gate.is_waiting
-    told = gate.snapshots.get("quote", "AAPL")
+    assert pretrade.prepare(wanted)
+    assert not pretrade.is_waiting
+    told = pretrade._market_data._snapshots.get("quote", "AAPL")
     assert told is not None
-    assert told.missing == "asked for 60 s, without an answer: HTTP 500"
+    assert told.missing == "not answered for 60 s: HTTP 500"
     # What has been given up is asked for anew the next time, for as long.
     go(31)
-    assert not gate.prepare(wanted)
+    assert not pretrade.prepare(wanted)
 
 
 def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).pretrade
+    pretrade = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage)
     for _ in range(2):
         stage.broker.faults.append(Fault("GET"))
-        gate.prepare(wanted)
+        pretrade.prepare(wanted)
         go(60)
-    told = gate.snapshots.get("quote", "AAPL")
+    told = pretrade._market_data._snapshots.get("quote", "AAPL")
     assert told is not None
-    assert told.missing == "asked for 60 s, without an answer: dropped"
+    assert told.missing == "not answered for 60 s: dropped"
 
 
 def test_a_limit_on_quotes_is_waited_for_however_long(stage: Stage) -> None:
-    gate = stage.worker(max_order_notional=D(5000)).pretrade
+    pretrade = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage)
     for _ in range(3):
         stage.broker.faults.append(Fault("GET", status=429, body=b"{}"))
-        assert not gate.prepare(wanted)
+        assert not pretrade.prepare(wanted)
         go(100)
 
 
@@ -217,10 +217,10 @@ def test_what_the_broker_itself_does_not_tell_pauses_all(stage: Stage, kind: str
 
 def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
     """Our own orders change them."""
-    gate = stage.worker(max_order_notional=D(5000)).pretrade
+    pretrade = stage.worker(max_order_notional=D(5000)).pretrade
     wanted = order(stage, side="sell")
     for _ in range(2):
-        assert gate.prepare(wanted)
+        assert pretrade.prepare(wanted)
     asked = [path.split("?")[0] for _, path, _ in stage.broker.seen]
     assert asked == ["/v2/positions", "/v2/stocks/quotes/latest", "/v2/positions"]
 
@@ -238,11 +238,11 @@ def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
 def test_a_claim_takes_what_is_at_hand_only(
     stage: Stage, limits: dict[str, Any], side: str, fresh: tuple[str, ...], is_ready: bool
 ) -> None:
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     ruled = RiskConfig(**({"long_only": False} | limits))
     for kind in fresh:
-        known(gate, kind, quote() if kind == "quote" else [], "AAPL" if kind == "quote" else "")
-    assert gate._is_ready(ruled, order(stage, side=side)) is is_ready
+        known(pretrade, kind, quote() if kind == "quote" else [], "AAPL" if kind == "quote" else "")
+    assert pretrade._market_data.is_ready(ruled, order(stage, side=side)) is is_ready
 
 
 @pytest.mark.parametrize(
@@ -258,13 +258,13 @@ def test_a_claim_takes_what_is_at_hand_only(
 def test_nothing_is_claimed_between_the_market_s_clock_and_ours(
     stage: Stage, market_hours: str, told: str, has_turned: bool
 ) -> None:
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     if told != "never":
         turns = 0 if told == "turned" else 0.001
         value = None if told == "missing" else hours(is_open=True, turns=turns)
-        known(gate, "clock", value, missing="none" if told == "missing" else None)
+        known(pretrade, "clock", value, missing="none" if told == "missing" else None)
     limits = RiskConfig(market_hours=market_hours)
-    assert gate._has_turned(limits, order(stage)) is has_turned
+    assert pretrade._market_data.has_session_changed(limits, order(stage)) is has_turned
 
 
 def test_at_the_bell_the_line_waits_for_the_broker_s_clock(stage: Stage) -> None:
@@ -280,10 +280,10 @@ def test_at_the_bell_the_line_waits_for_the_broker_s_clock(stage: Stage) -> None
 
 
 def test_a_claim_gives_way_once_its_time_is_over(stage: Stage) -> None:
-    gate = stage.worker().pretrade
+    pretrade = stage.worker().pretrade
     decision_id = stage.decide()
-    assert gate.claim_next(0.0) is None
-    claim = gate.claim_next(0.001)
+    assert pretrade.claim_next(0.0) is None
+    claim = pretrade.claim_next(0.001)
     assert claim is not None
     assert claim.decision_id == decision_id
 
@@ -336,7 +336,7 @@ def test_what_was_not_sent_in_time_ends(
     decision_id = stage.decide(**given)
     go(seconds)
     with stage.tx() as tx:
-        worker.pretrade.expire(tx)
+        worker.pretrade.expire_due(tx)
     row = stage.row("trade_decisions", decision_id)
     assert (row["failure_code"] == "expired_unsent") is has_ended
     assert (decision_id in worker.pretrade.ended) is has_ended
@@ -365,8 +365,8 @@ def test_where_the_broker_fills_at_known_prices_the_highest_counts(
     stage: Stage, changes: dict[str, Any], dollars: str
 ) -> None:
     stage.broker.refuses_without_price = True  # type: ignore[misc]
-    gate = stage.worker().pretrade
-    known(gate, "quote", quote("100"), "AAPL")
+    pretrade = stage.worker().pretrade
+    known(pretrade, "quote", quote("100"), "AAPL")
     values = {"rationale": {"market_context": {"price": "105"}}} | changes
-    found = verdict(stage, gate, STRICT, stage.decide(**values))
+    found = verdict(stage, pretrade, STRICT, stage.decide(**values))
     assert found["checks"][0]["observed"] == dollars

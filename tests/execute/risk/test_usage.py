@@ -402,7 +402,7 @@ def power(stage: Stage, told: Any = "5000", seen: tuple[int, int] | None = None,
     snapshot = Snapshot(1, {"buying_power": told}, moment(), clock.running_seconds(), seen or last)
     unknown: dict[str, str] = {}
     with stage.tx() as tx:
-        found = spending(stage, tx, **more).power(snapshot, unknown)
+        found = spending(stage, tx, **more).buying_power(snapshot, unknown)
     return unknown["account"] if found is None else found
 
 

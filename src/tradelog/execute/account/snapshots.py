@@ -74,7 +74,7 @@ class Snapshots:
     def get(self, kind: str, subject: str) -> Snapshot | None:
         return self._known.get((kind, subject))
 
-    def ask(self, kind: str, subject: str) -> tuple[Exchange, bool]:
+    def fetch(self, kind: str, subject: str) -> tuple[Exchange, bool]:
         """One question, and whether it was answered. A clear answer is remembered, also that of nothing.
 
         Pages of a proxy, limits and silence are no answer.

@@ -162,7 +162,7 @@ class LimitUsage:
         kept[position_symbol(symbol)] = kept.get(position_symbol(symbol), money.ZERO) + value
         return before, total()
 
-    def power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:
+    def buying_power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:
         """The buying power told, less what was begun since."""
         try:
             told = money.parse(account.value.get("buying_power"))
