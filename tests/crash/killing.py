@@ -23,7 +23,7 @@ from tests.journaled import check_complete
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.decide import record
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 
@@ -139,7 +139,7 @@ def _change_something(config: Config, chance: random.Random) -> None:
     if rows:
         try:
             with writer.transaction() as tx:
-                cancel_replace.request_cancel(tx, chance.choice(rows)[0], "kill -9", "test")
+                order_requests.request_cancel(tx, chance.choice(rows)[0], "kill -9", "test")
         except UsageError:
             pass
     writer.close()

@@ -18,7 +18,7 @@ from tests.fakes.direct import DirectBroker, Fault
 from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.decide import record
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.submission import LOOKUPS
 from tradelog.execute.worker import Worker
 from tradelog.store import engine
@@ -119,11 +119,11 @@ class Life:
 
     def cancel(self, decision_id: str) -> None:
         with self.writer.transaction() as tx:
-            cancel_replace.request_cancel(tx, decision_id, "test", "test")
+            order_requests.request_cancel(tx, decision_id, "test", "test")
 
     def replace(self, decision_id: str, **terms: Any) -> None:
         with self.writer.transaction() as tx:
-            cancel_replace.request_replace(tx, decision_id, terms, "test", "test")
+            order_requests.request_replace(tx, decision_id, terms, "test", "test")
 
     def decision(self) -> str:
         with self.writer.reading() as connection:

@@ -12,7 +12,7 @@ from tests.execute.driving import go
 from tests.execute.stage import Stage, moment, now
 from tests.fakes.direct import Fault
 from tradelog.errors import BrokerRefusesUs
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.backoff import MAX_BACKOFF_SECONDS, KeyedBackoff
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox.responses import Classification, ResponseKind
@@ -308,9 +308,9 @@ def test_cancel_and_replace_bind_the_account_first(stage: Stage, command: str) -
     stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     with stage.tx() as tx:
         if command == "cancel":
-            cancel_replace.request_cancel(tx, decision_id, None, "ann")
+            order_requests.request_cancel(tx, decision_id, None, "ann")
         else:
-            cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
+            order_requests.request_replace(tx, decision_id, {"limit_price": Decimal(101)}, None, "ann")
     stage.books.account_number = "PA2"
     other = Worker(stage.writer, stage.broker, stage.config, "cancel")
     with pytest.raises(BrokerRefusesUs, match="PA1"):

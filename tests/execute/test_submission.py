@@ -13,7 +13,7 @@ from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.domain import clock
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.outbox import claims
 from tradelog.execute.outbox.claims import Claim
@@ -370,7 +370,7 @@ def test_what_somebody_wants_cancelled_is_given_up(stage: Stage, waits: str | No
     worker = stage.worker()
     claim = gone(stage, worker)
     with stage.tx() as tx:
-        cancel_replace.request_cancel(tx, claim.decision_id, "no more", "ann")
+        order_requests.request_cancel(tx, claim.decision_id, "no more", "ann")
     stage.set("trade_decisions", claim.decision_id, needs_attention=waits)
     worker.submitter.resolve(claim)
     assert not requests(stage, "POST")
@@ -575,7 +575,7 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
     worker.tracker.poll()
     old = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        request_id = cancel_replace.request_replace(
+        request_id = order_requests.request_replace(
             tx, decision_id, {"limit_price": Decimal(101)}, None, "ann"
         )
     stage.broker.faults.append(Fault("PATCH"))

@@ -28,6 +28,8 @@ from tests.mutation.operators import Mutant, mutants
 # Each module with the files that hold its rules: their tests run first.
 MODULES = {
     "execute.risk.pretrade": ("test_pretrade_rules", "test_pretrade"),
+    "execute.risk.market_data": ("test_pretrade_rules", "test_pretrade"),
+    "execute.risk.expiry": ("test_pretrade_rules", "test_pretrade"),
     "execute.risk.checks": ("test_checks",),
     "execute.risk.usage": ("test_usage",),
     "execute.outbox.claims": ("test_claims",),
@@ -36,6 +38,7 @@ MODULES = {
     "execute.outbox.transitions": ("test_transitions",),
     "execute.track.tracker": ("test_tracker",),
     "execute.amend.cancel_replace": ("test_cancel_replace_rules", "test_cancel_replace"),
+    "execute.amend.order_requests": ("test_cancel_replace_rules", "test_cancel_replace"),
     "execute.session": ("test_session",),
     "execute.rate_limit": ("test_session",),
     "execute.backoff": ("test_session",),

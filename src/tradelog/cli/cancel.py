@@ -21,13 +21,13 @@ def command(
 
     Exits 0 when it is cancelled, 1 when it was too late or refused, 6 while the broker has not said.
     """
-    from tradelog.execute.amend import cancel_replace
+    from tradelog.execute.amend import order_requests
 
     config = load_config()
     with writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            request_id = cancel_replace.request_cancel(tx, decision_id, why, writer.actor)
+            request_id = order_requests.request_cancel(tx, decision_id, why, writer.actor)
         found = carry_out(config, writer, "cancel", decision_id, request_id)
         found["filled_quantity"] = filled(writer, decision_id)
     tell(found, output_json)

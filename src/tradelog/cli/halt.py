@@ -149,14 +149,14 @@ def _await_answers(config: Config, writer: Writer, scope: str, subject: str) -> 
 
 def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
     """Ask for each to be cancelled, in one commit, then carry that out; what became of each."""
-    from tradelog.execute.amend import cancel_replace
+    from tradelog.execute.amend import order_requests
 
     asked = {}
     with writer.transaction() as tx:
         for row in rows:
             status = tx.one("SELECT status FROM trade_decisions WHERE decision_id = ?", (row["decision_id"],))
             if status[0] == "executing":
-                asked[row["decision_id"]] = cancel_replace.request_cancel(
+                asked[row["decision_id"]] = order_requests.request_cancel(
                     tx, row["decision_id"], f"halt: {reason}", writer.actor
                 )
     with speaking(config, writer, "halt") as worker:

@@ -31,7 +31,7 @@ def command(
 
     After a partial fill the new order gets what is left. Exits as cancel does.
     """
-    from tradelog.execute.amend import cancel_replace
+    from tradelog.execute.amend import order_requests
 
     terms: dict[str, Any] = {
         "quantity": _number("--quantity", quantity),
@@ -47,7 +47,7 @@ def command(
     with writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            request_id = cancel_replace.request_replace(tx, decision_id, terms, why, writer.actor)
+            request_id = order_requests.request_replace(tx, decision_id, terms, why, writer.actor)
         found = carry_out(config, writer, "replace", decision_id, request_id)
         found["filled_quantity"] = filled(writer, decision_id)
     tell(found, output_json)

@@ -15,7 +15,7 @@ from tests.fakes.alpaca import FakeAlpaca, Fault
 from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.errors import UsageError
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.worker import Worker
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -36,13 +36,13 @@ def resting(worker: Worker, fake: FakeAlpaca, decide: Decide) -> str:
 
 def request_cancel(writer: Writer, decision_id: str) -> str:
     with writer.transaction() as tx:
-        return cancel_replace.request_cancel(tx, decision_id, "because", "test")
+        return order_requests.request_cancel(tx, decision_id, "because", "test")
 
 
 def request_replace(writer: Writer, decision_id: str, **terms: Any) -> str:
     numbers = {name: value if name == "time_in_force" else Decimal(value) for name, value in terms.items()}
     with writer.transaction() as tx:
-        return cancel_replace.request_replace(tx, decision_id, numbers, "because", "test")
+        return order_requests.request_replace(tx, decision_id, numbers, "because", "test")
 
 
 def request(writer: Writer, kind: str | None = None) -> tuple[str, str | None]:
@@ -601,7 +601,7 @@ def test_a_cancel_that_the_limit_turns_away_is_no_try(
     decision_id = decide(quantity="10", order_type="limit", limit_price="90", time_in_force="gtc")
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.request_cancel(tx, decision_id, None, "test")
+        order_requests.request_cancel(tx, decision_id, None, "test")
     fake.faults.append(Fault("DELETE", status=429, headers={"Retry-After": "1"}, times=7))
     for _ in range(7):
         worker.drain()

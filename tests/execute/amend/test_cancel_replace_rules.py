@@ -13,7 +13,7 @@ from tests.execute.outbox.test_claims import worker_row
 from tests.execute.stage import OTHERS, Stage, moment
 from tests.fakes.direct import Fault
 from tradelog.errors import UsageError
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import cancel_replace, order_requests
 from tradelog.execute.risk import controls
 from tradelog.execute.submission import MAX_SUBMISSIONS, SLICE_SECONDS
 from tradelog.execute.worker import Worker
@@ -40,12 +40,12 @@ def order_of(stage: Stage, decision_id: str) -> str:
 
 def cancel(stage: Stage, decision_id: str) -> str:
     with stage.tx() as tx:
-        return cancel_replace.request_cancel(tx, decision_id, "no more", "ann")
+        return order_requests.request_cancel(tx, decision_id, "no more", "ann")
 
 
 def replace(stage: Stage, decision_id: str, **terms: Any) -> str:
     with stage.tx() as tx:
-        return cancel_replace.request_replace(tx, decision_id, terms, "other terms", "ann")
+        return order_requests.request_replace(tx, decision_id, terms, "other terms", "ann")
 
 
 def sent(stage: Stage, method: str) -> list[tuple[str, str]]:
@@ -182,8 +182,8 @@ def test_terms_of_a_replacement(
     decision = stage.row("trade_decisions", decision_id)
     target = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        found = cancel_replace.new_terms(tx, decision, target, terms)
-    assert tuple(found[name] for name in cancel_replace.TERMS) == own
+        found = order_requests.new_terms(tx, decision, target, terms)
+    assert tuple(found[name] for name in order_requests.REPLACEABLE_TERMS) == own
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_a_replacement_is_of_what_remains(
     with stage.tx() as tx:
         if rest is None:
             with pytest.raises(UsageError, match="are filled already"):
-                cancel_replace.new_terms(tx, decision, target, terms)
+                order_requests.new_terms(tx, decision, target, terms)
         else:
-            assert cancel_replace.new_terms(tx, decision, target, terms)["quantity"] == rest
+            assert order_requests.new_terms(tx, decision, target, terms)["quantity"] == rest
 
 
 # When it is carried out.

@@ -10,7 +10,7 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.outbox import claims, transitions
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 
@@ -578,7 +578,7 @@ def test_an_exchange_without_an_answer_has_no_body(stage: Stage) -> None:
 def test_a_request_is_recorded_as_it_was_asked(stage: Stage) -> None:
     decision_id = stage.decide()
     with stage.tx() as tx:
-        request_id = cancel_replace.request_cancel(tx, decision_id, "no more", "ann")
+        request_id = order_requests.request_cancel(tx, decision_id, "no more", "ann")
     row = stage.row("order_requests", request_id)
     assert (row["kind"], row["reason"], row["actor"], row["tries"]) == ("cancel", "no more", "ann", 0)
 

@@ -19,7 +19,7 @@ from tradelog.config.risk import ControlConfig
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import UsageError
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.risk import controls
 from tradelog.execute.worker import Worker
@@ -140,7 +140,7 @@ def test_what_was_sent_counts_whatever_became_of_it(
     canceled = decide(symbol="AAPL", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.request_cancel(tx, canceled, None, "test")
+        order_requests.request_cancel(tx, canceled, None, "test")
     settle(worker, writer, canceled)
     fake.faults += [Fault(drop=True), Fault("GET", status=500, path="by_client")]
     unknown = decide(symbol="MSFT", notional="5", quantity=None)
@@ -873,7 +873,7 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     worker.drain()
     assert state(writer, lost)[1] == "unknown"
     with writer.transaction() as tx:
-        cancel_replace.request_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
+        order_requests.request_replace(tx, resting, {"limit_price": Decimal(99)}, None, "test")
     with writer.transaction() as tx:
         controls.halt(tx, "all", "", "ann", "stop")
     sent = fake.count("POST")
@@ -887,7 +887,7 @@ def test_a_halt_sends_no_second_time_and_replaces_nothing(
     assert scalar(writer, "SELECT status || message FROM order_requests").startswith("refusedhalted")
     # A cancel passes.
     with writer.transaction() as tx:
-        cancel_replace.request_cancel(tx, resting, None, "test")
+        order_requests.request_cancel(tx, resting, None, "test")
     settle(worker, writer, resting)
     assert fake.count("DELETE") == 1
     with writer.transaction() as tx:
@@ -929,7 +929,7 @@ def test_a_replacement_is_held_against_the_limits(
 
     def replaced(**terms: Decimal) -> str:
         with writer.transaction() as tx:
-            cancel_replace.request_replace(tx, decision_id, terms, None, "test")
+            order_requests.request_replace(tx, decision_id, terms, None, "test")
         for _ in range(3):
             worker.drain()
             worker.poll()
@@ -959,7 +959,7 @@ def test_a_replacement_may_use_what_the_old_order_holds(
     decision_id = decide(side="sell", **{**LIMIT, "time_in_force": "gtc"})
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        order_requests.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()

@@ -23,7 +23,7 @@ from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
 from tradelog.errors import UsageError
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.risk import checks, controls
 from tradelog.execute.worker import Worker
@@ -121,7 +121,7 @@ def test_a_halt_of_a_scope_stops_replacements_too(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        order_requests.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
         controls.halt(tx, scope, subject, "ann", "stop")
     for _ in range(3):
         worker.drain()
@@ -285,7 +285,7 @@ def test_a_replaced_buy_gives_up_what_it_held(
     decision_id = decide(**RESTING)
     worker.drain()
     with writer.transaction() as tx:
-        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
+        order_requests.request_replace(tx, decision_id, {"limit_price": Decimal(99)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()
@@ -500,7 +500,7 @@ def test_a_replacement_is_asked_about_by_its_own_terms(
     go(61)
     fake.quotes["AAPL"] = "80"
     with writer.transaction() as tx:
-        cancel_replace.request_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
+        order_requests.request_replace(tx, decision_id, {"limit_price": Decimal(81)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()

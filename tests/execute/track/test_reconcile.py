@@ -15,7 +15,7 @@ from tests.fakes.alpaca import KEYS, FakeAlpaca, Fault
 from tests.journaled import check_complete
 from tradelog.config.schema import Config
 from tradelog.execute.account import positions
-from tradelog.execute.amend import cancel_replace
+from tradelog.execute.amend import order_requests
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
 from tradelog.store import journal
@@ -443,8 +443,8 @@ def test_no_statement_of_the_work_scans_what_grows(
         go(20)
     fake.fill(next(iter(fake.orders)), None, "5")
     with writer.transaction() as tx:
-        cancel_replace.request_cancel(tx, ids[1], None, "test")
-        cancel_replace.request_replace(tx, ids[2], {"limit_price": Decimal(6)}, None, "test")
+        order_requests.request_cancel(tx, ids[1], None, "test")
+        order_requests.request_replace(tx, ids[2], {"limit_price": Decimal(6)}, None, "test")
     for _ in range(3):
         worker.drain()
         worker.poll()

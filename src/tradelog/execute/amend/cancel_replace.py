@@ -13,6 +13,14 @@ from typing import Any
 
 from tradelog.domain import clock, ids, money
 from tradelog.errors import UsageError
+from tradelog.execute.amend.order_requests import (
+    REPLACEABLE_TERMS,
+    live_attempts,
+    load_decision,
+    new_terms,
+    newest_live_attempt,
+    parse_stored_terms,
+)
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims, responses, transitions
 from tradelog.execute.outbox.responses import ResponseKind
@@ -26,105 +34,9 @@ from tradelog.operate.alerts import raise_alert
 from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
-TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
 _LIVE = ("accepted", "partially_filled")
 # An order that is on its way to be cancelled, though no answer said so, is looked at again after so long.
 CANCEL_POLL_SECONDS = 60.0
-
-
-def request_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
-    """Record that a decision is to be cancelled; returns the request, an open one where there is one.
-
-    What was never sent is cancelled at once. Raises UsageError where it has ended.
-    """
-    decision = _decision(tx, decision_id)
-    if decision["status"] not in ("pending", "executing"):
-        raise UsageError(
-            f"{decision_id} is {decision['status']} already; there is nothing to cancel",
-            hint=f"tradelog show {decision_id}",
-        )
-    known = tx.one(
-        "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
-        " AND ended_at IS NULL",
-        (decision_id,),
-    )
-    if known is not None:
-        return str(known[0])
-    request_id = transitions.insert_request(tx, "cancel", decision_id, {}, reason, actor)
-    if decision["status"] == "pending":
-        transitions.cancel_unsubmitted(tx, decision_id)
-    tx.journal("cancel.asked", request_id, decision=decision_id)
-    return request_id
-
-
-def request_replace(
-    tx: Transaction, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
-) -> str:
-    """Record that a decision's order is to get other terms; returns the request.
-
-    Raises UsageError for terms that the order cannot have, and where there is no order to replace.
-    """
-    decision = _decision(tx, decision_id)
-    open_request = tx.one(
-        "SELECT kind FROM order_requests WHERE decision_id = ? AND ended_at IS NULL", (decision_id,)
-    )
-    if open_request is not None:
-        raise UsageError(
-            f"a {open_request[0]} of {decision_id} is under way", hint=f"tradelog show {decision_id}"
-        )
-    target = _target(tx, decision_id)
-    if target is None:
-        raise UsageError(
-            f"{decision_id} has no order at the broker that could be replaced (it is {decision['status']})",
-            hint=f"tradelog show {decision_id}",
-        )
-    new_terms(tx, decision, target, terms)
-    request_id = transitions.insert_request(tx, "replace", decision_id, _stored(terms), reason, actor)
-    tx.journal("replace.asked", request_id, decision=decision_id)
-    return request_id
-
-
-def new_terms(
-    tx: Transaction, decision: Mapping[str, Any], target: Mapping[str, Any], terms: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The terms of the new order as columns of its execution. Raises UsageError for impossible ones."""
-    if decision["quantity"] is None:
-        raise UsageError(
-            "an order for an amount of money cannot be replaced",
-            hint=f"tradelog cancel {decision['decision_id']}, then decide anew",
-        )
-    old = claims.wire_order(decision, target)
-    for name, price, kinds in (
-        ("limit_price", terms.get("limit_price"), ("limit", "stop_limit")),
-        ("stop_price", terms.get("stop_price"), ("stop", "stop_limit")),
-    ):
-        if price is not None and old.order_type not in kinds:
-            raise UsageError(f"a {old.order_type} order has no {name.replace('_', ' ')}")
-        if price is not None and not money.is_price(price):
-            raise UsageError(
-                f"{name.replace('_', ' ')} {money.to_text(price)} is finer than the market's steps",
-                hint="two decimals from $1, four below",
-            )
-    quantity = _remaining(tx, decision, terms.get("quantity"))
-    assert old.quantity is not None
-    if quantity != old.quantity and money.places(quantity):
-        raise UsageError(
-            f"only whole shares can be replaced, and {money.to_text(quantity)} remain to be had",
-            hint=f"tradelog cancel {decision['decision_id']}, then decide the rest anew",
-        )
-    own = {
-        "quantity": quantity,
-        "limit_price": terms.get("limit_price") or old.limit_price,
-        "stop_price": terms.get("stop_price") or old.stop_price,
-    }
-    found: dict[str, Any] = {
-        name: None if number is None else money.to_text(number) for name, number in own.items()
-    }
-    found["time_in_force"] = terms.get("time_in_force") or old.time_in_force
-    same = (old.quantity, old.limit_price, old.stop_price, old.time_in_force)
-    if (*own.values(), found["time_in_force"]) == same:
-        raise UsageError("the order has these terms already")
-    return found
 
 
 class CancelReplace:
@@ -191,7 +103,7 @@ class CancelReplace:
         with self._writer.transaction() as tx:
             if _has_ended(tx, request_id):
                 return
-            decision = _decision(tx, owner.decision_id)
+            decision = load_decision(tx, owner.decision_id)
             if claims.is_leased(tx, decision, self._session.worker_id):
                 return
             token = claims.acquire_lease(tx, decision, self._session.worker_id, self._session.lease)
@@ -298,7 +210,7 @@ class CancelReplace:
         if execution_id is not None and not self._has_answer_for(execution_id, decision_id):
             return
         with self._writer.transaction() as tx:
-            target = _target(tx, decision_id)
+            target = newest_live_attempt(tx, decision_id)
         if target is not None:
             owner = Owner(target["execution_id"], decision_id)
             if self._tracker.ask(owner, target["alpaca_order_id"]) is None:
@@ -314,9 +226,9 @@ class CancelReplace:
     def _replacement(self, request_id: str, decision_id: str, target: Mapping[str, Any]) -> WireOrder:
         """The order that a replace asks for, to find out what must be known of it beforehand."""
         with self._writer.transaction() as tx:
-            decision = _decision(tx, decision_id)
+            decision = load_decision(tx, decision_id)
             terms = tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
-        wanted = {name: value for name, value in json.loads(terms).items() if name in TERMS}
+        wanted = {name: value for name, value in json.loads(terms).items() if name in REPLACEABLE_TERMS}
         return claims.wire_order(decision, {**target, **wanted})
 
     def _has_answer_for(self, execution_id: str, decision_id: str) -> bool:
@@ -348,8 +260,8 @@ class CancelReplace:
                 transitions.update_decision(tx, decision_id)
                 tx.journal("replace.found", request_id)
                 return None
-            decision = _decision(tx, decision_id)
-            target = _target(tx, decision_id)
+            decision = load_decision(tx, decision_id)
+            target = newest_live_attempt(tx, decision_id)
             terms = json.loads(
                 tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
             )
@@ -360,7 +272,7 @@ class CancelReplace:
                 why = "it is to be cancelled"
             if why is None and target is not None:
                 try:
-                    own = new_terms(tx, decision, target, _parsed(terms))
+                    own = new_terms(tx, decision, target, parse_stored_terms(terms))
                 except UsageError as error:
                     why = error.message
             if why is not None or target is None:
@@ -425,29 +337,11 @@ class CancelReplace:
                 self._tracker.ask(Owner(owner_id, decision_id), order_id)
 
 
-def _decision(tx: Transaction, decision_id: str) -> dict[str, Any]:
-    return tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-
-
-def _target(tx: Transaction, decision_id: str) -> dict[str, Any] | None:
-    """The newest order of a decision that is live at the broker."""
-    rows = _live(tx, decision_id)
-    return rows[-1] if rows else None
-
-
-def _live(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
-    return tx.dicts(
-        "SELECT * FROM trade_executions WHERE decision_id = ? AND alpaca_order_id IS NOT NULL"
-        " AND status IN ('accepted', 'partially_filled') ORDER BY id",
-        (decision_id,),
-    )
-
-
 def _without_cancel(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
     """The live orders of a decision whose cancel the broker has not taken yet."""
     return [
         row
-        for row in _live(tx, decision_id)
+        for row in live_attempts(tx, decision_id)
         if tx.one(
             "SELECT 1 FROM broker_calls WHERE execution_id = ? AND purpose = 'cancel'"
             " AND status IN (200, 204)",
@@ -488,19 +382,6 @@ def _has_landed(tx: Transaction, request_id: str) -> bool:
     return row is not None
 
 
-def _remaining(tx: Transaction, decision: Mapping[str, Any], total: Decimal | None) -> Decimal:
-    """What is left to be had of ``total``, or of what the decision wants. Raises UsageError for nothing."""
-    executions = tx.dicts(
-        "SELECT filled_quantity FROM trade_executions WHERE decision_id = ?", (decision["decision_id"],)
-    )
-    filled = transitions.filled_quantity_of(executions)
-    wanted = total if total is not None else transitions.target_quantity(tx, decision)
-    assert wanted is not None
-    if wanted <= filled:
-        raise UsageError(f"{money.to_text(filled)} are filled already; {money.to_text(wanted)} leave nothing")
-    return wanted - filled
-
-
 def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any]) -> str:
     """One id a request: a repeated attempt carries the same, so that the broker takes it once."""
     known = tx.one(
@@ -515,15 +396,3 @@ def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any
         (decision["decision_id"],),
     )
     return ids.client_order_id(decision["decision_id"], decision["decision_hash"], len(numbers) + 1)
-
-
-def _stored(terms: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: money.to_text(value) if isinstance(value, Decimal) else str(value)
-        for name, value in terms.items()
-        if value is not None
-    }
-
-
-def _parsed(terms: Mapping[str, str]) -> dict[str, Any]:
-    return {name: value if name == "time_in_force" else money.parse(value) for name, value in terms.items()}
