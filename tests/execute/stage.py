@@ -18,7 +18,7 @@ from tradelog.decide import record
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.outbox import claims
+from tradelog.execute.outbox import claims, exchanges
 from tradelog.execute.outbox.claims import Claim
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Transaction, Writer
@@ -108,12 +108,11 @@ class Stage:
 
     def call(self, execution_id: str | None, purpose: str, **more: Any) -> None:
         """An exchange of an attempt, kept as the worker keeps it."""
-        from tradelog.execute.outbox import transitions
 
         values = {"method": "GET", "url": "u", "request_body": None, "status": 200, "body": b"{}"}
         values |= {"started_at": moment(), "ended_at": moment()} | more
         with self.tx() as tx:
-            transitions.record_exchange(tx, Exchange(**values), purpose, execution_id)
+            exchanges.record_exchange(tx, Exchange(**values), purpose, execution_id)
 
     def worker(self, **risk: Any) -> Worker:
         config = replace(self.config, risk=replace(self.config.risk, **risk))

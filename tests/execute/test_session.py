@@ -29,7 +29,16 @@ from tradelog.execute.worker import Worker
 def answer(status: int | None = 200, *, sent: bool = True, body: bytes = b"{}", **headers: str) -> Exchange:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Exchange(
-        "GET", "u", None, moment(), moment(), status=status, body=body, headers=named, sent=sent, error=None
+        "GET",
+        "u",
+        None,
+        moment(),
+        moment(),
+        status=status,
+        body=body,
+        headers=named,
+        left_host=sent,
+        error=None,
     )
 
 
@@ -202,7 +211,7 @@ def test_one_clear_answer_ends_the_count(session: BrokerSession) -> None:
 
 
 def test_a_request_that_could_not_leave_pauses_at_once(session: BrokerSession) -> None:
-    session.observe(answer(None, sent=False), Classification(ResponseKind.NOT_SENT, "no route"))
+    session.observe(answer(None, left_host=False), Classification(ResponseKind.NOT_SENT, "no route"))
     assert not session.may_request()
 
 
@@ -238,7 +247,7 @@ def test_what_did_not_get_there_is_sent_again_after_backoff_or_the_wait_asked_fo
     session: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
     assert session.retry_at(answer(429, retry_after="7"), moment()) == moment(7)
-    assert session.retry_at(answer(None, sent=False), moment()) == moment(1)
+    assert session.retry_at(answer(None, left_host=False), moment()) == moment(1)
 
 
 def test_a_thing_that_fails_is_asked_for_less_and_less_often_and_no_other(stage: Stage) -> None:

@@ -130,6 +130,14 @@ class BreakResolution(StrEnum):
     ACCEPTED = "accepted"  # a person explained it: the difference became an adjustment
 
 
+class RefusedBy(StrEnum):
+    """Who refused a cancel or replace; a limit is named by its failure code, ``risk.*``, instead."""
+
+    BROKER = "broker"
+    VENUE = "venue"
+    HALT = "halted"
+
+
 class AlertStatus(StrEnum):
     """Where an alert stands, by its row."""
 

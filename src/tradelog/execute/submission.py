@@ -15,7 +15,7 @@ from datetime import timedelta
 from tradelog.domain import clock
 from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.brokers.base import Exchange
-from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox import claims, exchanges, responses, transitions
 from tradelog.execute.outbox.claims import Claim, LeaseLost
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.risk.pretrade import PreTradeChecks
@@ -119,7 +119,7 @@ class Submitter:
         try:
             if different is not None:
                 with self._writer.transaction() as tx:
-                    transitions.record_exchange(tx, exchange, "lookup", claim.execution_id)
+                    exchanges.record_exchange(tx, exchange, "lookup", claim.execution_id)
                     transitions.require_attention(
                         tx, claim, f"the broker has another order under our id: {different}"
                     )
@@ -164,7 +164,7 @@ class Submitter:
         try:
             with self._writer.transaction() as tx:
                 claims.check_lease(tx, claim)
-                if claims.count_submissions(tx, claim):
+                if exchanges.count_submissions(tx, claim):
                     transitions.mark_unknown(tx, claim, HALTED, self._next_lookup_at(tx, claim))
                 else:
                     classification = Classification(ResponseKind.NOT_SENT, HALTED)
@@ -181,7 +181,7 @@ class Submitter:
             now = clock.now_text()
             method = "POST" if claim.change is None else "PATCH"
             error = "not sent: its lease was about to end"
-            exchange = Exchange(method, session.broker.name, None, now, now, error=error, sent=False)
+            exchange = Exchange(method, session.broker.name, None, now, now, error=error, left_host=False)
             return exchange, responses.classify_submit(exchange)
         if claim.change is None:
             exchange = session.broker.submit(claim.order)
@@ -223,7 +223,7 @@ class Submitter:
 
     def _write_lost(self, claim: Claim, exchange: Exchange, purpose: str) -> None:
         with self._writer.transaction() as tx:
-            transitions.record_exchange(tx, exchange, purpose, claim.execution_id)
+            exchanges.record_exchange(tx, exchange, purpose, claim.execution_id)
             tx.journal("execution.lease_lost", claim.execution_id)
 
     def _write_settled(
@@ -231,8 +231,8 @@ class Submitter:
     ) -> None:
         session = self._session
         claims.check_lease(tx, claim)
-        is_first = purpose == "submit" and not claims.count_submissions(tx, claim)
-        call_id = transitions.record_exchange(tx, exchange, purpose, claim.execution_id)
+        is_first = purpose == "submit" and not exchanges.count_submissions(tx, claim)
+        call_id = exchanges.record_exchange(tx, exchange, purpose, claim.execution_id)
         if classification.order is not None:
             source = "submit" if purpose == "submit" else "lookup"
             owner = Owner(claim.execution_id, claim.decision_id)
@@ -289,7 +289,7 @@ class Submitter:
             ).fetchone()[0]
             asked = connection.execute(
                 "SELECT count(*) FROM broker_calls WHERE execution_id = ? AND purpose = 'lookup'"
-                " AND status = 404 AND response_body LIKE '{%' AND started_at >= ?",
+                " AND proves = 'not found' AND started_at >= ?",
                 (claim.execution_id, last_sent),
             ).fetchone()[0]
         since = clock.from_text(last_sent)
@@ -309,11 +309,11 @@ class Submitter:
             waits = tx.one(
                 "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
             )[0]
-            if transitions.was_duplicate_id(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
+            if exchanges.was_duplicate_id(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
                 # It is there, or a person is to say: it is asked about again, and not sent again.
                 return
-            refused = transitions.last_refusal(tx, claim)
-            sent = claims.count_submissions(tx, claim)
+            refused = exchanges.last_refusal(tx, claim)
+            sent = exchanges.count_submissions(tx, claim)
             if refused is not None and old_state is None:
                 transitions.apply_refusal(tx, claim, refused)
                 return

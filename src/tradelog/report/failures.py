@@ -6,6 +6,7 @@ from typing import Any
 
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import RefusedBy
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 
@@ -39,7 +40,8 @@ _OF_STRATEGY = " AND strategy_name = :strategy"
 _NEWEST_FIRST = " ORDER BY failed_at DESC LIMIT :limit"
 # A replacement that was refused is no failed decision: the old order stands.
 _REPLACES = """
-SELECT r.decision_id, d.symbol, d.side, d.strategy_name, r.ended_at AS failed_at, r.message AS failure_message
+SELECT r.decision_id, d.symbol, d.side, d.strategy_name, r.ended_at AS failed_at, r.refused_by,
+       r.message AS failure_message
 FROM order_requests r JOIN trade_decisions d ON d.decision_id = r.decision_id
 WHERE r.kind = 'replace' AND r.status = 'refused' AND d.broker = :broker AND d.environment = :environment
   AND d.account = :account AND r.ended_at >= :since AND r.ended_at < :before
@@ -113,11 +115,10 @@ def stage(code: str) -> str:
 
 
 def _add_replace(found: dict[str, dict[str, Any]], row: Row, zone: str) -> None:
-    """Count a refused replacement under the limit that it names, a halt, or the broker's no."""
-    message = row["failure_message"] or ""
-    head = message.partition(":")[0]
-    is_ours = head.startswith("risk.") or head == "halted"
-    reason = f"replace: {head}" if is_ours else "replace refused"
+    """Count a refused replacement under the limit or halt that refused it, or under the broker's refusals."""
+    refused_by = row.pop("refused_by") or RefusedBy.BROKER
+    is_ours = refused_by not in (RefusedBy.BROKER, RefusedBy.VENUE)
+    reason = f"replace: {refused_by}" if is_ours else "replace refused"
     entry = found.setdefault(
         reason,
         {"stage": "risk" if is_ours else "broker", "reason": reason, "count": 0, "latest": row["failed_at"]}

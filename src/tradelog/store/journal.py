@@ -259,7 +259,9 @@ AUDITED: Mapping[str, Audited] = {
             "tries",
             "next_attempt_at",
             "ended_at",
+            "refused_by",
         ),
+        earlier=(14,),
     ),
     "control_events": Audited(
         "event_id",
@@ -332,7 +334,9 @@ AUDITED: Mapping[str, Audited] = {
             "changed_at",
             "closed_at",
             "closed_why",
+            "resolution",
         ),
+        earlier=(14,),
     ),
     "broker_calls": Audited(
         "call_id",
@@ -350,7 +354,10 @@ AUDITED: Mapping[str, Audited] = {
             "error",
             "started_at",
             "ended_at",
+            "left_host",
+            "proves",
         ),
+        earlier=(13,),
     ),
     "broker_accounts": Audited("account", ("broker", "environment", "account", "account_number", "bound_at")),
     "broker_snapshots": Audited(

@@ -490,6 +490,7 @@ class OrderRequest(SQLModel, table=True):
     tries: int = _col(Integer)
     next_attempt_at: datetime | None = _col(Moment, null=True)
     ended_at: datetime | None = _col(Moment, null=True)
+    refused_by: str | None = _col(Text, null=True)
 
 
 class ControlEvent(SQLModel, table=True):
@@ -625,6 +626,7 @@ class Break(SQLModel, table=True):
     changed_at: datetime = _col(Moment)
     closed_at: datetime | None = _col(Moment, null=True)
     closed_why: str | None = _col(Text, null=True)
+    resolution: str | None = _col(Text, null=True)
 
 
 class ReconcileMark(SQLModel, table=True):
@@ -643,7 +645,10 @@ class ReconcileMark(SQLModel, table=True):
 
 
 class BrokerCall(SQLModel, table=True):
-    """An HTTP exchange with the broker, as on the wire. Append-only."""
+    """An HTTP exchange with the broker, as on the wire. Append-only.
+
+    ``left_host`` is whether the request may have left this machine, ``proves`` what the response proves.
+    """
 
     __tablename__ = "broker_calls"
     __table_args__ = (
@@ -664,6 +669,8 @@ class BrokerCall(SQLModel, table=True):
     error: str | None = _col(Text, null=True)
     started_at: datetime = _col(Moment)
     ended_at: datetime = _col(Moment)
+    left_host: bool | None = _col(Flag, null=True)
+    proves: str | None = _col(Text, null=True)
 
 
 class BrokerAccount(SQLModel, table=True):

@@ -157,4 +157,4 @@ def test_what_the_checks_ask_for(fake: FakeAlpaca) -> None:
 def test_quotes_come_from_the_data_host(fake: FakeAlpaca) -> None:
     broker = AlpacaBroker("http://127.0.0.1:9", *KEYS, connect=1, read=1, data_url=fake.url)
     assert broker.quote("AAPL").status == 200
-    assert broker.clock().sent is False
+    assert broker.clock().left_host is False

@@ -13,7 +13,7 @@ from tests.execute.driving import go
 from tests.execute.stage import LEASE, OTHERS, Stage, moment
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
-from tradelog.execute.outbox import claims, transitions
+from tradelog.execute.outbox import claims, exchanges, transitions
 from tradelog.execute.outbox.claims import LeaseLost
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.store.process import boot_id
@@ -302,57 +302,57 @@ def test_a_decision_that_is_gone_is_no_one_s_lease(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "message", "resent", "times"),
+    ("calls", "state", "resubmissions", "times"),
     [
-        ([], None, 0, 0),
-        ([("submit", 500, None)], None, 0, 1),
-        ([("submit", None, "timed out")], "x", 0, 1),
-        ([("submit", None, "not sent: no route")], None, 0, 0),
-        ([("submit", 200, None), ("submit", None, "not sent: no route")], None, 0, 1),
-        ([("lookup", 404, None), ("lookup", 404, None)], None, 0, 0),
-        ([("lookup", 404, None)], "the worker ended between send and answer", 0, 1),
-        ([], "the worker ended between send and answer", 2, 3),
-        ([("submit", 500, None)] * 4, "x", 1, 4),
-        ([("submit", 500, None)], "x", 3, 4),
+        ([], "sending", 0, 0),
+        ([("submit", 500, True)], "sending", 0, 1),
+        ([("submit", None, True)], "unknown", 0, 1),
+        ([("submit", None, False)], "sending", 0, 0),
+        ([("submit", 200, True), ("submit", None, False)], "sending", 0, 1),
+        ([("lookup", 404, True), ("lookup", 404, True)], "sending", 0, 0),
+        # Found unsettled: what it did left no exchange.
+        ([("lookup", 404, True)], "unknown", 0, 1),
+        ([], "unknown", 2, 3),
+        ([], "resubmitted", 2, 3),
+        ([("submit", 500, True)] * 4, "unknown", 1, 4),
+        ([("submit", 500, True)], "unknown", 3, 4),
     ],
 )
-def test_a_send_counts_unless_it_provably_never_left(
-    stage: Stage,
-    calls: list[tuple[str, int | None, str | None]],
-    message: str | None,
-    resent: int,
-    times: int,
+def test_a_submission_counts_unless_it_provably_never_left(
+    stage: Stage, calls: list[tuple[str, int | None, bool]], state: str, resubmissions: int, times: int
 ) -> None:
     claim = stage.claim(stage.decide())
     other = stage.claim(stage.decide(symbol="MSFT"))
     stage.call(other.execution_id, "submit")
-    for purpose, status, error in calls:
-        stage.call(claim.execution_id, purpose, status=status, error=error)
-    stage.set("trade_executions", claim.execution_id, error_message=message)
-    stage.set("trade_decisions", claim.decision_id, retry_count=resent)
+    for purpose, status, left_host in calls:
+        stage.call(claim.execution_id, purpose, status=status, error="x", left_host=left_host)
+    if state == "resubmitted":
+        stage.set("trade_executions", claim.execution_id, status="sending", resent_at=moment())
+    else:
+        stage.set("trade_executions", claim.execution_id, status=state)
+    stage.set("trade_decisions", claim.decision_id, retry_count=resubmissions)
     with stage.tx() as tx:
-        assert claims.count_submissions(tx, claim) == times
+        assert exchanges.count_submissions(tx, claim) == times
 
 
 @pytest.mark.parametrize(
-    ("calls", "message", "times"), [(0, None, 0), (0, "x", 1), (1, None, 1), (3, "x", 3)]
+    ("calls", "status", "times"), [(0, "sending", 0), (0, "unknown", 1), (1, "sending", 1), (3, "unknown", 3)]
 )
-def test_a_replacement_counts_its_own_sends(
-    stage: Stage, calls: int, message: str | None, times: int
-) -> None:
+def test_a_replacement_counts_its_own_submissions(stage: Stage, calls: int, status: str, times: int) -> None:
     """The decision's count of retries is that of its first order."""
     decision_id = stage.decide(order_type="limit", limit_price="100")
     old = stage.attempt(decision_id, "accepted", alpaca_order_id="one")
     new = stage.attempt(decision_id, "unknown", client_order_id="tl-2", replaces=old, limit_price="101")
     stage.set("trade_decisions", decision_id, retry_count=4)
-    stage.set("trade_executions", new, error_message=message)
     for _ in range(calls):
         stage.call(new, "submit", status=500)
     with stage.tx() as tx:
         claim = claims.take_over_attempt(tx, new, "wrk_me", LEASE)
+    stage.set("trade_executions", new, status=status)
+    with stage.tx() as tx:
         assert claim.change is not None
         assert (claim.change.limit_price, claim.change.quantity, claim.old_order_id) == (101, None, "one")
-        assert claims.count_submissions(tx, claim) == times
+        assert exchanges.count_submissions(tx, claim) == times
 
 
 # What is sent.

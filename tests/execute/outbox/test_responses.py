@@ -59,7 +59,7 @@ def exchange(status: int | None, body: Any = b"", **more: Any) -> Exchange:
         (exchange(504), ResponseKind.UNKNOWN),
         (exchange(302), ResponseKind.UNKNOWN),
         (exchange(None, error="timed out"), ResponseKind.UNKNOWN),
-        (exchange(None, error="refused", sent=False), ResponseKind.NOT_SENT),
+        (exchange(None, error="refused", left_host=False), ResponseKind.NOT_SENT),
     ],
 )
 def test_submit(answer: Exchange, kind: ResponseKind) -> None:
@@ -143,7 +143,7 @@ def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
         (exchange(429, b""), ResponseKind.THROTTLED),
         (exchange(401, b""), ResponseKind.BAD_KEYS),
         (exchange(None, error="x"), ResponseKind.UNKNOWN),
-        (exchange(None, error="x", sent=False), ResponseKind.NOT_SENT),
+        (exchange(None, error="x", left_host=False), ResponseKind.NOT_SENT),
     ],
 )
 def test_cancel(answer: Exchange, kind: ResponseKind) -> None:

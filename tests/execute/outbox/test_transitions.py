@@ -11,7 +11,7 @@ import pytest
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
 from tradelog.execute.amend import order_requests
-from tradelog.execute.outbox import claims, transitions
+from tradelog.execute.outbox import claims, exchanges, transitions
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 
 D = Decimal
@@ -529,7 +529,7 @@ REFUSAL = json.dumps({"code": 40310000, "message": "insufficient buying power"})
         ("submit", 422, TAKEN, True),
         ("submit", 422, REFUSAL, False),
         ("submit", 422, b"", False),
-        ("submit", 403, TAKEN, False),
+        ("submit", 403, TAKEN, True),
         ("lookup", 422, TAKEN, False),
     ],
 )
@@ -539,8 +539,8 @@ def test_an_id_that_was_refused_as_taken_is_remembered(
     claim, other = stage.claim(stage.decide()), stage.claim(stage.decide(symbol="MSFT"))
     stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        assert transitions.was_duplicate_id(tx, claim) is was_one
-        assert not transitions.was_duplicate_id(tx, other)
+        assert exchanges.was_duplicate_id(tx, claim) is was_one
+        assert not exchanges.was_duplicate_id(tx, other)
 
 
 @pytest.mark.parametrize(
@@ -563,8 +563,8 @@ def test_the_last_refusal_is_that_of_the_last_send(
     for purpose, status, body in calls:
         stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        found = transitions.last_refusal(tx, claim)
-        assert transitions.last_refusal(tx, other) is None
+        found = exchanges.last_refusal(tx, claim)
+        assert exchanges.last_refusal(tx, other) is None
     assert (found.failure_code if found else None) == code
 
 

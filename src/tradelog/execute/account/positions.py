@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from tradelog.domain import ids, money
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import BreakResolution
 from tradelog.domain.symbols import position_symbol
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Transaction
@@ -157,11 +158,13 @@ def update_breaks(
             tx.journal("break.changed", row["break_id"])
     for subject, row in known.items():
         if subject not in found and subject not in unsure:
-            close_break(tx, row["break_id"], kind, "the two agree again")
+            close_break(tx, row["break_id"], kind, BreakResolution.AGREED, "the two agree again")
 
 
-def close_break(tx: Transaction, break_id: str, kind: str, why: str) -> None:
-    tx.update("breaks", break_id, {"closed_at": tx.now, "closed_why": why})
+def close_break(tx: Transaction, break_id: str, kind: str, resolution: BreakResolution, why: str) -> None:
+    """Close a break, for people with the reason in words."""
+    changes = {"closed_at": tx.now, "closed_why": why, "resolution": resolution.value}
+    tx.update("breaks", break_id, changes)
     clear(tx, break_id, (f"{kind}_break",))
     tx.journal("break.closed", break_id)
 
@@ -170,8 +173,8 @@ def is_accepted_break(tx: Transaction, execution_id: str, filled: Decimal, summe
     """Whether a person has explained exactly these missing fills."""
     row = tx.one(
         "SELECT 1 FROM breaks WHERE kind = 'fills' AND subject = ? AND expected = ? AND actual = ?"
-        " AND closed_why LIKE 'accepted:%'",
-        (execution_id, money.to_text(filled), money.to_text(summed)),
+        " AND resolution = ?",
+        (execution_id, money.to_text(filled), money.to_text(summed), BreakResolution.ACCEPTED.value),
     )
     return row is not None
 
@@ -192,7 +195,7 @@ def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> Non
         missing = money.parse(row["expected"]) - money.parse(row["actual"])
         change = missing if side == "buy" else -missing
         _entry(tx, account, row["symbol"], "adjustment", change, reason, actor)
-    close_break(tx, break_id, row["kind"], f"accepted: {reason}")
+    close_break(tx, break_id, row["kind"], BreakResolution.ACCEPTED, f"accepted: {reason}")
 
 
 def _said(kind: str, numbers: Mapping[str, str]) -> str:

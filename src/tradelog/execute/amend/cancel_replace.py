@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
+from tradelog.domain.status import RefusedBy
 from tradelog.errors import UsageError
 from tradelog.execute.amend.order_requests import (
     REPLACEABLE_TERMS,
@@ -22,10 +23,10 @@ from tradelog.execute.amend.order_requests import (
     parse_stored_terms,
 )
 from tradelog.execute.brokers.base import WireOrder
-from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox import claims, exchanges, responses, transitions
 from tradelog.execute.outbox.responses import ResponseKind
 from tradelog.execute.risk import controls
-from tradelog.execute.risk.pretrade import PreTradeChecks
+from tradelog.execute.risk.pretrade import PreTradeChecks, Refusal
 from tradelog.execute.session import BrokerSession
 from tradelog.execute.submission import MAX_SUBMISSIONS, SLICE_SECONDS, Submitter
 from tradelog.execute.track.orders import Owner
@@ -115,7 +116,7 @@ class CancelReplace:
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                transitions.record_exchange(tx, exchange, "cancel", owner.execution_id)
+                exchanges.record_exchange(tx, exchange, "cancel", owner.execution_id)
                 is_ours = tx.one(
                     "SELECT 1 FROM trade_decisions WHERE decision_id = ? AND lease_token = ?",
                     (owner.decision_id, token),
@@ -180,7 +181,7 @@ class CancelReplace:
                 # This order is over, another of the decision is not: it is for that one to be cancelled.
                 tx.update("order_requests", request_id, {"status": "pending", "message": message})
             else:
-                transitions.end_request(tx, request_id, "refused", message)
+                transitions.end_request(tx, request_id, "refused", message, refused_by=RefusedBy.BROKER)
                 raise_alert(tx, "cancel_refused", owner.decision_id, f"cancel refused: {message}")
             tx.journal("cancel.refused", request_id)
 
@@ -314,14 +315,16 @@ class CancelReplace:
         order = claims.wire_order(decision, own)
         value = None
         if control_state.halts(tx.dicts, account).covers(decision["strategy_name"], decision["symbol"]):
-            why: str | None = "halted: nothing new is sent; the old order stands"
+            refusal: Refusal | None = Refusal(
+                RefusedBy.HALT, "halted: nothing new is sent; the old order stands"
+            )
         else:
             limits = controls.limits_in_force(tx.dicts, account, self._session.config.risk, tx.now)
-            why, value = self._pretrade.check_replacement(tx, decision, order, limits, target)
-        if why is not None:
-            transitions.end_request(tx, request_id, "refused", why)
+            refusal, value = self._pretrade.check_replacement(tx, decision, order, limits, target)
+        if refusal is not None:
+            transitions.end_request(tx, request_id, "refused", refusal.reason, refused_by=refusal.code)
             tx.journal("replace.refused", request_id)
-        return why is None, value
+        return refusal is None, value
 
     def _follow(self, execution_id: str, decision_id: str) -> None:
         """Ask for the old order, whose end is what ends the replace, and then for the new one."""

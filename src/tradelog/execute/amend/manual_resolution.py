@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
-from tradelog.execute.outbox import claims, responses, transitions
+from tradelog.execute.outbox import claims, exchanges, responses, transitions
 from tradelog.execute.outbox.responses import Classification
 from tradelog.execute.risk.controls import record_event
 from tradelog.execute.session import BrokerSession
@@ -75,7 +75,7 @@ def adopt_order(session: BrokerSession, decision_id: str, broker_order_id: str, 
     with session.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, session.worker_id)
-        call_id = transitions.record_exchange(tx, exchange, "lookup", execution["execution_id"])
+        call_id = exchanges.record_exchange(tx, exchange, "lookup", execution["execution_id"])
         order = classification.order
         if order is not None:
             _refuse_other(tx, decision_id, broker_order_id)

@@ -214,7 +214,7 @@ class AlpacaBroker:
             started_at=started,
             ended_at=clock.now_text(),
             error=error,
-            sent=url is not None,
+            left_host=url is not None,
         )
 
 
@@ -270,7 +270,7 @@ class _Wire(HTTPAdapter):
             )
             content = response.content
         except requests.RequestException as error:
-            keep(error=f"{type(error).__name__}: {error}", sent=not _never_left(error))
+            keep(error=f"{type(error).__name__}: {error}", left_host=not _never_left(error))
             raise
         keep(
             status=response.status_code,

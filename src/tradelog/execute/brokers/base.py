@@ -83,8 +83,8 @@ class OrderChange:
 class Exchange:
     """One HTTP exchange as it was on the wire.
 
-    ``status`` is None where no answer came; ``error`` says why. ``sent`` is False only where the
-    request provably never left. Times are store text (UTC).
+    ``status`` is None where no answer came; ``error`` says why. ``left_host`` is False only
+    where the request provably never left. Times are store text (UTC).
     """
 
     method: str
@@ -96,7 +96,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     error: str | None = None
-    sent: bool = True
+    left_host: bool = True
 
     def text(self) -> tuple[str, str]:
         """(body, encoding): the body as text where it is UTF-8, else its base64."""

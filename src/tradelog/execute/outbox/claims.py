@@ -215,20 +215,6 @@ def order_change(old: WireOrder, new: WireOrder) -> OrderChange:
     return OrderChange(client_order_id=new.client_order_id, **differing)
 
 
-def count_submissions(tx: Transaction, claim: Claim) -> int:
-    """How often this attempt's request was sent, or may have been: also one that left no answer."""
-    logged, message, resent = tx.one(
-        "SELECT (SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'"
-        " AND coalesce(error, '') NOT LIKE 'not sent:%'),"
-        " e.error_message, d.retry_count FROM trade_executions e"
-        " JOIN trade_decisions d ON d.decision_id = e.decision_id WHERE e.execution_id = ?1",
-        (claim.execution_id,),
-    )
-    if claim.change is not None:  # the count of the decision is that of its first order
-        return max(int(logged), int(message is not None))
-    return max(int(logged), 0 if message is None else int(resent) + 1)
-
-
 def record_resubmission(tx: Transaction, claim: Claim, sent: int) -> None:
     """Write down that the same id is sent once more, after it was ``sent`` times."""
     update_leased_decision(tx, claim, {"retry_count": sent})

@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from tradelog.domain import clock, money
 from tradelog.execute.brokers.base import Exchange, WireOrder
 
 
-class ResponseKind(Enum):
+class ResponseKind(StrEnum):
     ORDER = "order"
     REFUSED = "refused"
     DUPLICATE = "duplicate"
@@ -77,7 +77,7 @@ LIVE = frozenset(
 def classify_submit(exchange: Exchange) -> Classification:
     """What the answer to POST /v2/orders proves."""
     if exchange.status is None:
-        kind = ResponseKind.UNKNOWN if exchange.sent else ResponseKind.NOT_SENT
+        kind = ResponseKind.UNKNOWN if exchange.left_host else ResponseKind.NOT_SENT
         return Classification(kind, exchange.error or "no answer")
     answer = exchange.json()
     message = _message(answer)
@@ -203,7 +203,7 @@ def classify_cancel(exchange: Exchange) -> Classification:
     if exchange.status in (200, 204):
         return Classification(ResponseKind.ASKED, "asked for")
     if exchange.status is None:
-        kind = ResponseKind.UNKNOWN if exchange.sent else ResponseKind.NOT_SENT
+        kind = ResponseKind.UNKNOWN if exchange.left_host else ResponseKind.NOT_SENT
         return Classification(kind, exchange.error or "no answer")
     message = _message(exchange.json())
     stopped = _stopped(exchange.status, message)

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
-from tradelog.execute.brokers.base import Exchange, WireOrder
+from tradelog.domain.status import RefusedBy
+from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.claims import Claim, release_lease, update_leased_decision
 from tradelog.operate.alerts import ITSELF, clear, raise_alert
@@ -23,28 +24,6 @@ OPEN = ("sending", "unknown", "accepted", "partially_filled")
 NO_ORDER = ("not_sent", "not_accepted")
 # What waits for a person is still asked about, once in so long.
 ATTENTION_POLL_SECONDS = 3600.0
-
-
-def record_exchange(tx: Transaction, exchange: Exchange, purpose: str, execution_id: str | None) -> int:
-    """Keep an exchange as it was on the wire; returns its number."""
-    body, encoding = exchange.text()
-    return tx.insert(
-        "broker_calls",
-        {
-            "execution_id": execution_id,
-            "purpose": purpose,
-            "method": exchange.method,
-            "url": exchange.url,
-            "request_body": exchange.request_body,
-            "status": exchange.status,
-            "response_headers": json.dumps(dict(exchange.headers)) if exchange.headers else None,
-            "response_body": body if exchange.status is not None else None,
-            "body_encoding": encoding,
-            "error": exchange.error,
-            "started_at": exchange.started_at,
-            "ended_at": exchange.ended_at,
-        },
-    )
 
 
 def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
@@ -132,40 +111,6 @@ def check_replacement_terms(
         why = f"the replacement is not what was asked for: {different}"
         tx.update("trade_decisions", decision_id, {"needs_attention": why})
         raise_alert(tx, "needs_attention", decision_id, f"{wanted.symbol}: {why}")
-
-
-def was_duplicate_id(tx: Transaction, claim: Claim) -> bool:
-    """Whether the broker once refused this attempt's id as taken: then it is there, whatever it says now."""
-    rows = tx.query(
-        "SELECT response_body FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
-        " AND status = 422",
-        (claim.execution_id,),
-    )
-    return any(responses.is_duplicate_id(body or "") for (body,) in rows)
-
-
-def last_refusal(tx: Transaction, claim: Claim) -> responses.Classification | None:
-    """The refusal of the last send of this attempt, where it was one."""
-    rows = tx.dicts(
-        "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
-        " ORDER BY call_id DESC LIMIT 1",
-        (claim.execution_id,),
-    )
-    if not rows or rows[0]["status"] is None or rows[0]["body_encoding"] != "utf-8":
-        return None
-    call = rows[0]
-    classification = responses.classify_submit(
-        Exchange(
-            method=call["method"],
-            url=call["url"],
-            request_body=call["request_body"],
-            started_at=call["started_at"],
-            ended_at=call["ended_at"],
-            status=call["status"],
-            body=call["response_body"].encode(),
-        )
-    )
-    return classification if classification.kind is responses.ResponseKind.REFUSED else None
 
 
 def update_decision(tx: Transaction, decision_id: str) -> None:
@@ -259,9 +204,13 @@ def insert_request(
     return request_id
 
 
-def end_request(tx: Transaction, request_id: str, status: str, message: str | None) -> None:
-    """A cancel or replace has come to its end."""
+def end_request(
+    tx: Transaction, request_id: str, status: str, message: str | None, *, refused_by: str | None = None
+) -> None:
+    """End a cancel or replace. ``refused_by`` is a `RefusedBy`, or the failure code of a limit."""
     changes = {"status": status, "message": message, "ended_at": tx.now, "next_attempt_at": None}
+    if refused_by is not None:
+        changes["refused_by"] = str(refused_by)
     tx.update("order_requests", request_id, changes)
 
 
@@ -345,7 +294,8 @@ def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, 
             continue
         if new["status"] == "rejected":
             message = new["error_message"] or "the venue rejected the replacement; the old order stands"
-            end_request(tx, request_id, "refused", message)
+            by = RefusedBy.BROKER if new["alpaca_order_id"] is None else RefusedBy.VENUE
+            end_request(tx, request_id, "refused", message, refused_by=by)
             raise_alert(tx, "replace_refused", decision_id, f"{new['symbol']}: {message}")
         elif new["status"] in ("sending", "unknown"):
             continue

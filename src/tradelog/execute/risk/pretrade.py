@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +30,14 @@ from tradelog.store.writer import Transaction
 # No more decisions are ended in one commit: others want to write, too.
 MAX_ENDED_PER_COMMIT = 50
 CLAIM_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an order may not be submitted: ``code`` is stable (``risk.*``), ``reason`` is for people."""
+
+    code: str
+    reason: str
 
 
 class PreTradeChecks:
@@ -123,7 +131,7 @@ class PreTradeChecks:
         order: WireOrder,
         limits: RiskConfig,
         replaces: Mapping[str, Any],
-    ) -> tuple[str | None, Decimal | None]:
+    ) -> tuple[Refusal | None, Decimal | None]:
         """Why an order may not take the place of ``replaces``, an attempt; and its value in dollars.
 
         Its decision goes on, whatever the checks say. The caller journals.
@@ -132,7 +140,7 @@ class PreTradeChecks:
         results = checks.run_checks(limits, facts)
         failed = next((item for item in results if not item.passed), None)
         self._record(tx, decision, order, limits, results)
-        return (None if failed is None else _named_reason(failed)), facts.value
+        return (None if failed is None else _refusal(failed)), facts.value
 
     def check_resubmission(self, tx: Transaction, claim: claims.Claim) -> str | None:
         """Why the same id may not be submitted once more: it is late, or past a limit; None where it may.
@@ -150,7 +158,7 @@ class PreTradeChecks:
         if failed is None and self._waits_until(limits, claim.order, facts) is not None:
             return "the market is closed"
         self._record(tx, decision, claim.order, limits, results)
-        return None if failed is None else _named_reason(failed)
+        return None if failed is None else _refusal(failed).reason
 
     def expire_due(self, tx: Transaction) -> None:
         """Cancel what was not submitted in time."""
@@ -307,5 +315,6 @@ class PreTradeChecks:
         tx.journal("decision.held", decision["decision_id"], until=until)
 
 
-def _named_reason(check: checks.Check) -> str:
-    return f"risk.{check.code}: {checks.failure_reason(check)}"
+def _refusal(check: checks.Check) -> Refusal:
+    code = f"risk.{check.code}"
+    return Refusal(code, f"{code}: {checks.failure_reason(check)}")

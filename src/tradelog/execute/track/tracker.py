@@ -13,7 +13,7 @@ from typing import Any
 from tradelog.domain import clock
 from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
-from tradelog.execute.outbox import responses, transitions
+from tradelog.execute.outbox import exchanges, responses
 from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
@@ -63,7 +63,7 @@ class OrderTracker:
         verdict = responses.classify_lookup(exchange)
         if verdict.order is None or verdict.order["id"] != order_id:
             with self._writer.transaction() as tx:
-                transitions.record_exchange(tx, exchange, source, owner.execution_id)
+                exchanges.record_exchange(tx, exchange, source, owner.execution_id)
                 tx.journal("order.poll_failed", owner.execution_id)
             self._backoff.failed(owner.execution_id)
             self._session.observe(exchange, verdict)
@@ -85,7 +85,7 @@ class OrderTracker:
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                call_id = transitions.record_exchange(tx, exchange, source, owner.execution_id)
+                call_id = exchanges.record_exchange(tx, exchange, source, owner.execution_id)
                 orders.apply_order(tx, self._session.account, owner, order, source, call_id)
                 tx.journal_rest("order.told", owner.execution_id)
 
@@ -148,7 +148,7 @@ class OrderTracker:
             is_page = exchange.status == 200 and isinstance(page, list)
             if not is_page:
                 with self._writer.transaction() as tx:
-                    transitions.record_exchange(tx, exchange, what, None)
+                    exchanges.record_exchange(tx, exchange, what, None)
                     tx.journal(f"{what}.poll_failed", self._session.broker.name)
             self._session.observe(exchange, quiet=is_page)
             if not is_page:
@@ -207,7 +207,7 @@ class OrderTracker:
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
-                    call_id = transitions.record_exchange(tx, page, "poll", None)
+                    call_id = exchanges.record_exchange(tx, page, "poll", None)
                     for item in mine:
                         order = told[item.order_id][0]
                         orders.apply_order(tx, self._session.account, item.owner, order, "poll", call_id)
@@ -226,7 +226,7 @@ class OrderTracker:
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    transitions.record_exchange(tx, exchange, "poll", None)
+                    exchanges.record_exchange(tx, exchange, "poll", None)
                     tx.journal("orders.poll_failed", self._session.broker.name)
                 self._backoff.failed("list")
                 self._session.observe(exchange)
@@ -275,7 +275,7 @@ class OrderTracker:
             verdict = responses.classify_lookup(exchange)
             if verdict.order is None or verdict.order["id"] != order_id:
                 with self._writer.transaction() as tx:
-                    transitions.record_exchange(tx, exchange, "poll", execution_id)
+                    exchanges.record_exchange(tx, exchange, "poll", execution_id)
                     tx.journal("order.poll_failed", execution_id)
                 self._backoff.failed(order_id)
             else:
@@ -314,7 +314,7 @@ class OrderTracker:
             owner = owner or orders.adopt(tx, account, order, self._writer.actor)
             if owner is None:
                 return
-            call_id = transitions.record_exchange(tx, exchange, "poll", owner.execution_id)
+            call_id = exchanges.record_exchange(tx, exchange, "poll", owner.execution_id)
             orders.apply_order(tx, account, owner, order, "poll", call_id)
             tx.journal_rest("order.told", owner.execution_id)
 

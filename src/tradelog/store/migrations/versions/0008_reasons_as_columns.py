@@ -1,0 +1,20 @@
+"""Reasons as columns: what a request did and proved, who refused one, why a break was closed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from tradelog.store.types import Flag, Text
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    op.add_column("broker_calls", sa.Column("left_host", Flag))
+    op.add_column("broker_calls", sa.Column("proves", Text))
+    op.add_column("breaks", sa.Column("resolution", Text))
+    op.add_column("order_requests", sa.Column("refused_by", Text))
+    op.execute(
+        "UPDATE breaks SET resolution = CASE WHEN closed_why LIKE 'accepted:%' THEN 'accepted'"
+        " ELSE 'agreed' END WHERE closed_at IS NOT NULL"
+    )
