@@ -172,7 +172,7 @@ def test_a_look_up_that_finds_another_order_is_for_a_person(stage: Stage, change
     stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(order).encode()))
     worker.submitter.resolve(claim)
     row = stage.row("trade_decisions", claim.decision_id)
-    assert "the broker has another order under our id" in row["needs_attention"]
+    assert "the broker has another order under this client order id" in row["needs_attention"]
     assert stage.row("trade_executions", claim.execution_id)["alpaca_order_id"] is None
     assert not requests(stage, "POST")
 
@@ -350,7 +350,7 @@ def test_it_is_sent_so_often_and_then_a_person_is_asked(stage: Stage, sends: int
     assert len(requests(stage, "POST")) == int(is_sent)
     if not is_sent:
         row = stage.row("trade_decisions", claim.decision_id)
-        assert row["needs_attention"] == f"sent {sends} times, and the broker knows nothing of it"
+        assert row["needs_attention"] == f"submitted {sends} times, and the broker has no such order"
         assert row["next_attempt_at"] == moment(3600)
         assert "needs_attention" in stage.alerts()
 

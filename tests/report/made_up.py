@@ -256,7 +256,8 @@ class Maker:
                 actor="me",
                 created_at=self.text(),
                 status="refused",
-                message=chance.choice(("halted: x", "risk.long_only: x", "no")),
+                message="x",
+                refused_by=chance.choice(("halted", "risk.long_only", "broker", "venue")),
                 tries=1,
                 ended_at=self.text(began + 9),
             )

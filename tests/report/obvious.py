@@ -89,9 +89,8 @@ class Obvious:
                 self._note(found, code or "other", row, row["failed_at"], strategy)
         for row in self.tables["order_requests"]:
             if row["status"] == "refused" and row["kind"] == "replace" and self.within(row["ended_at"]):
-                head = row["message"].split(":")[0]
-                is_ours = head.startswith("risk.") or head == "halted"
-                reason = f"replace: {head}" if is_ours else "replace refused"
+                is_ours = row["refused_by"] not in ("broker", "venue")
+                reason = f"replace: {row['refused_by']}" if is_ours else "replace refused"
                 decision = self.decision_by_id[row["decision_id"]]
                 self._note(found, reason, decision, row["ended_at"], strategy)
         for row in self.ours("trade_executions"):

@@ -43,7 +43,7 @@ def requested_wait(exchange: Exchange) -> float:
         return min(after, MAX_REQUESTED_WAIT_SECONDS)
     reset = _whole_number(exchange.headers.get("x-ratelimit-reset"))
     if reset is not None:
-        # A second more, and not all at once (the broker's own advice; docs.alpaca.markets, rate limits).
+        # A second more, with jitter (the broker's own advice; docs.alpaca.markets, rate limits).
         wait = max(reset - clock.now().timestamp(), 0.0) + random.uniform(1.0, 1.5)  # noqa: S311
         return min(wait, MAX_REQUESTED_WAIT_SECONDS)
     return THROTTLED_SECONDS

@@ -1,7 +1,7 @@
-"""The broker session: when a request may be made, and what a response says about all requests.
+"""The broker session: when a request may be made, and what a response means for all requests.
 
-Refused keys end the work; a rate limit or an outage pauses it. One session belongs to one worker process or
-one command.
+Refused keys end the process; a rate limit or an outage pauses it. One session belongs to one
+worker process or one command.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class BrokerSession:
             )
 
     def ensure_bound(self) -> bool:
-        """Whether the broker has answered for the account that this store knows; nothing is sent before.
+        """Whether the broker answers for the account that this store is bound to; nothing leaves before.
 
         Raises BrokerRefusesUs where it answers for another one.
         """
@@ -102,7 +102,7 @@ class BrokerSession:
     def observe(
         self, exchange: Exchange, classification: Classification | None = None, *, quiet: bool = False
     ) -> None:
-        """Heed what a response says about all requests; ``quiet`` ones are counted and not kept.
+        """Apply what a response means for all requests; ``quiet`` ones are counted and not kept.
 
         Raises BrokerRefusesUs for refused keys.
         """

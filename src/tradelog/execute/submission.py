@@ -1,9 +1,9 @@
-"""Sending what was decided: one request an attempt, and no second before the first is accounted for.
+"""Submission: one request per attempt, and no second one before the first is accounted for.
 
-    commit the claim → POST once → commit what its answer proves, with the next claim
-    unknown → ask by our id, several times over a grace period → adopt, or the same id once more
+    commit the claim → POST once → commit what the response proves, with the next claim
+    unknown → look up by client order id, several times over a grace period → adopt, or resubmit the same id
 
-No transaction is open while the broker is spoken to. Replacements are sent the same way by PATCH.
+No transaction is open during a request to the broker. Replacements are submitted the same way by PATCH.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.store.writer import Transaction
 
-# An id that was sent this often without a trace of it is a matter for a person.
+# An id that was submitted this often without a trace of it needs a person.
 MAX_SUBMISSIONS = 5
-# At least so many "not found" over the grace period before the same id is sent again.
+# At least so many "not found" over the grace period before the same id is submitted again.
 LOOKUPS = 4
-# A drain gives way to polling and heartbeats after so long, and goes on afterwards.
+# A drain yields to polling and heartbeats after so long, and continues afterwards.
 SLICE_SECONDS = 2.0
 
 HALTED = "halted before it left"
@@ -38,7 +38,7 @@ log = logging.getLogger("tradelog.worker")
 
 @dataclass(slots=True)
 class Summary:
-    """What was sent, by decision id."""
+    """The decisions that were submitted."""
 
     sent: set[str] = field(default_factory=set)
 
@@ -49,12 +49,12 @@ class Submitter:
         self._pretrade = pretrade
         self._writer = session.writer
         self.is_idle = False
-        # Whether something was sent since somebody last asked.
+        # Whether something was submitted since the last snapshot of the account.
         self.has_changes = True
         self.summary = Summary()
 
     def drain(self) -> None:
-        """Settle what is unsettled, then send what is due, oldest first."""
+        """Resolve unknown outcomes, then submit what is ready, oldest first."""
         session = self._session
         self.is_idle = False
         if not session.may_request():
@@ -83,8 +83,8 @@ class Submitter:
         self.is_idle = session.may_request() and not self._pretrade.is_waiting
 
     def resolve_unknowns(self) -> None:
-        """Ask about every attempt whose outcome is open and whose time has come."""
-        asked: set[str] = set()
+        """Look up every attempt whose outcome is unknown and whose next look-up is due."""
+        looked_up: set[str] = set()
         began = clock.running_seconds()
         while (
             clock.running_seconds() - began < SLICE_SECONDS
@@ -93,15 +93,19 @@ class Submitter:
         ):
             with self._writer.transaction() as tx:
                 claim = claims.claim_unsettled(
-                    tx, self._session.account, self._session.worker_id, self._session.lease, asked=asked
+                    tx,
+                    self._session.account,
+                    self._session.worker_id,
+                    self._session.lease,
+                    looked_up=looked_up,
                 )
             if claim is None:
                 return
-            asked.add(claim.execution_id)
+            looked_up.add(claim.execution_id)
             self.resolve(claim)
 
     def send(self, claim: Claim) -> Classification:
-        """Send one claimed attempt, and ask at once where its answer proves nothing."""
+        """Submit one claimed attempt, and look it up right away where the response proves nothing."""
         if self._withdraw_if_halted(claim):
             return Classification(ResponseKind.NOT_SENT, HALTED)
         exchange, classification = self._transmit(claim)
@@ -112,7 +116,7 @@ class Submitter:
         return classification
 
     def resolve(self, claim: Claim) -> Classification:
-        """Ask the broker for an order by our id: adopt it, or, after the grace period, send it again."""
+        """Look an order up by its client order id: adopt it or, after the grace period, resubmit it."""
         exchange = self._session.broker.find(claim.order.client_order_id)
         classification = responses.classify_lookup(exchange)
         different = _different(claim, classification)
@@ -121,7 +125,7 @@ class Submitter:
                 with self._writer.transaction() as tx:
                     exchanges.record_exchange(tx, exchange, "lookup", claim.execution_id)
                     transitions.require_attention(
-                        tx, claim, f"the broker has another order under our id: {different}"
+                        tx, claim, f"the broker has another order under this client order id: {different}"
                     )
                 return classification
             self._settle(claim, exchange, "lookup", classification, claims_next=False)
@@ -133,12 +137,12 @@ class Submitter:
         return classification
 
     def _send(self, claim: Claim, *, goes_on: bool) -> Claim | None:
-        """Send one claimed decision; returns the next, claimed in the commit that settled this one."""
+        """Submit one claimed decision; returns the next, claimed in the commit that records this one."""
         if self._withdraw_if_halted(claim):
             return self._pretrade.claim_next() if goes_on else None
         log.info("sending %s", claim.execution_id, extra={"action": "send"})
         exchange, classification = self._transmit(claim)
-        # The limit first: it decides whether another one may be claimed.
+        # The rate limit first: it decides whether another one may be claimed.
         is_plain = classification.kind in (ResponseKind.ORDER, ResponseKind.REFUSED)
         if is_plain:
             self._session.observe(exchange, classification)
@@ -158,7 +162,7 @@ class Submitter:
         return self._pretrade.claim_next() if goes_on else None
 
     def _withdraw_if_halted(self, claim: Claim) -> bool:
-        """Whether a halt came between the claim and this moment: then nothing leaves."""
+        """Whether a halt came between the claim and this moment: then no request leaves."""
         if not self._pretrade.is_halted(claim.strategy, claim.order.symbol):
             return False
         try:
@@ -168,16 +172,16 @@ class Submitter:
                     transitions.mark_unknown(tx, claim, HALTED, self._next_lookup_at(tx, claim))
                 else:
                     classification = Classification(ResponseKind.NOT_SENT, HALTED)
-                    transitions.return_to_queue(tx, claim, classification, "not_sent", None, tells=False)
+                    transitions.return_to_queue(tx, claim, classification, "not_sent", None, alerts=False)
         except LeaseLost:
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return True
 
     def _transmit(self, claim: Claim) -> tuple[Exchange, Classification]:
-        """Put the request on the wire, once, unless too much of the lease has gone by."""
+        """Make the request, once, unless too much of the lease has gone by."""
         session = self._session
         if clock.running_seconds() - claim.leased_at > session.lease.total_seconds() - session.call_seconds:
-            # This machine slept, or the process was stopped: somebody else may be at it by now.
+            # The machine slept, or the process was stopped: another worker may have taken it over.
             now = clock.now_text()
             method = "POST" if claim.change is None else "PATCH"
             error = "not sent: its lease was about to end"
@@ -191,7 +195,9 @@ class Submitter:
         classification = responses.classify_submit(exchange)
         different = _different(claim, classification)
         if different is not None:
-            classification = Classification(ResponseKind.UNKNOWN, f"the answer is another order: {different}")
+            classification = Classification(
+                ResponseKind.UNKNOWN, f"the response is another order: {different}"
+            )
         return exchange, classification
 
     def _settle(
@@ -216,7 +222,7 @@ class Submitter:
         try:
             self._session.retry_write(write)
         except LeaseLost:
-            # Whoever holds the lease now settles it; the words that were spoken are kept all the same.
+            # The owner of the lease records the outcome; the exchange is kept all the same.
             self._session.retry_write(lambda: self._write_lost(claim, exchange, purpose))
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return following
@@ -252,7 +258,7 @@ class Submitter:
             )
             transitions.return_to_queue(tx, claim, classification, status, retry_at)
         else:
-            # Of a repeated send even a refusal proves nothing about the first: it may be
+            # After a resubmission even a refusal proves nothing about the first: it may be
             # refused because the first one landed and took the buying power.
             transitions.mark_unknown(tx, claim, classification.message, self._next_lookup_at(tx, claim))
 
@@ -266,7 +272,7 @@ class Submitter:
         return row is not None
 
     def _next_lookup_at(self, tx: Transaction, claim: Claim) -> str:
-        """When to ask about an unknown again: often within the grace period, ever less often after it."""
+        """When to look an unknown up again: often within the grace period, less and less often after it."""
         asked = tx.one(
             "SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'lookup' AND call_id >"
             " coalesce((SELECT max(call_id) FROM broker_calls WHERE execution_id = ?1"
@@ -278,9 +284,9 @@ class Submitter:
         return clock.later(tx.now, max(step, min(step * more, MAX_BACKOFF_SECONDS)))
 
     def _is_absent(self, claim: Claim) -> bool:
-        """Whether enough look-ups over the whole grace period have found nothing since the last send."""
+        """Whether enough look-ups over the whole grace period found nothing since the last submission."""
         with self._writer.reading() as connection:
-            # A second send may have left no word, as the first one; its moment is on record all the same.
+            # A resubmission may have left no exchange, as the first one; its time is on record all the same.
             last_sent = connection.execute(
                 "SELECT max(coalesce(e.resent_at, e.started_at), coalesce((SELECT max(ended_at)"
                 " FROM broker_calls WHERE execution_id = ?1 AND purpose = 'submit'), ''))"
@@ -297,7 +303,7 @@ class Submitter:
         return asked >= LOOKUPS and clock.now() - since >= grace
 
     def _resubmit(self, claim: Claim) -> None:
-        """The same id once more, which the broker refuses if it has it; or, if that is not safe, nobody."""
+        """Submit the same id again, which the broker refuses if it has it; unless that is not safe."""
         is_known, old_state = self._old_order_state(claim)
         if not is_known:
             return
@@ -310,7 +316,7 @@ class Submitter:
                 "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
             )[0]
             if exchanges.was_duplicate_id(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
-                # It is there, or a person is to say: it is asked about again, and not sent again.
+                # The broker has it, or a person is to decide: it is looked up again, and not resubmitted.
                 return
             refused = exchanges.last_refusal(tx, claim)
             sent = exchanges.count_submissions(tx, claim)
@@ -319,14 +325,16 @@ class Submitter:
                 return
             if self._is_unwanted(tx, claim):
                 transitions.abandon_attempt(
-                    tx, claim, "cancelled: the broker does not know it, and it is not sent again"
+                    tx, claim, "cancelled: the broker has no such order, and it is not submitted again"
                 )
                 return
             if is_halted and claim.change is None:
-                # Nobody has it: it waits as before, and what is not halted of its symbol goes on. Whatever
+                # The broker has no such order: it waits as before, and others of its symbol go on. Whatever
                 # comes of it later comes under the same id.
-                classification = Classification(ResponseKind.NOT_FOUND, "halted: the broker does not know it")
-                transitions.return_to_queue(tx, claim, classification, "not_accepted", None, tells=False)
+                classification = Classification(
+                    ResponseKind.NOT_FOUND, "halted: the broker has no such order"
+                )
+                transitions.return_to_queue(tx, claim, classification, "not_accepted", None, alerts=False)
                 return
             if is_halted:
                 return
@@ -337,25 +345,25 @@ class Submitter:
                 return
             if not self._session.broker.rejects_duplicate_ids:
                 transitions.require_attention(
-                    tx, claim, "the broker would take the same id twice: it is not sent again"
+                    tx, claim, "the broker would take the same id twice: it is not submitted again"
                 )
                 return
             if sent >= MAX_SUBMISSIONS:
                 transitions.require_attention(
-                    tx, claim, f"sent {sent} times, and the broker knows nothing of it"
+                    tx, claim, f"submitted {sent} times, and the broker has no such order"
                 )
                 return
             why = self._pretrade.check_resubmission(tx, claim)
             if why is not None:
                 transitions.require_attention(
-                    tx, claim, f"the broker does not know it, and it is not sent again: {why}"
+                    tx, claim, f"the broker has no such order, and it is not submitted again: {why}"
                 )
                 return
             claims.record_resubmission(tx, claim, sent)
         self.send(claim)
 
     def _old_order_state(self, claim: Claim) -> tuple[bool, str | None]:
-        """Of a replacement: whether the old order is known, and how it ended, None while it is live."""
+        """Of a replacement: whether the old order could be looked up, and how it ended, None while live."""
         if claim.old_order_id is None:
             return True, None
         exchange = self._session.broker.order(claim.old_order_id)
@@ -375,7 +383,7 @@ class Submitter:
 
 
 def _different(claim: Claim, classification: Classification) -> str | None:
-    """How an order in an answer is not the one that was sent; None where it is, or where there is none."""
+    """How an order in a response differs from the submitted one; None where it does not."""
     if classification.order is None:
         return None
     return responses.mismatch(classification.order, claim.order, sized=claim.change is None)

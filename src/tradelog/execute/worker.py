@@ -1,7 +1,7 @@
-"""The worker: sends, changes, follows and reconciles until it is told to stop.
+"""The worker: submits, amends, tracks and reconciles until it is stopped.
 
-APScheduler is the timer only; which decision is sent, and by whom, the store decides. All jobs run
-one at a time on one thread, and no transaction is open while the broker is spoken to.
+APScheduler is the timer only; the store decides which worker submits which decision. All jobs run
+one at a time on one thread, and no transaction is open during a request to the broker.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ HEARTBEAT_SECONDS = 10
 SNAPSHOT_SECONDS = 60
 ALERT_SECONDS = 1
 REPORT_CACHE_SECONDS = 10
-# What a worker may give to them at once: an order waits no longer than this.
+# An order waits no longer than this for the report cache.
 REPORT_CACHE_SLICE_SECONDS = 0.1
-# A signal is heeded within so long at the latest.
+# A signal is noticed within so long.
 SLICE_SECONDS = 0.25
-# More decisions than this waiting are told of.
+# More pending decisions than this raise an alert.
 DEEP_QUEUE = 100
 
 
@@ -59,7 +59,7 @@ class Worker:
         self._writer = writer
         self._config = config
         self._failure: BaseException | None = None
-        # What the last reconciliation could not see is not left until the next one is due.
+        # An incomplete reconciliation is repeated before the next one is due.
         self._is_complete = False
         self._backoff = KeyedBackoff()
 
@@ -78,7 +78,7 @@ class Worker:
             record_configured_limits(tx, self._config, self._writer.actor)
 
     def start(self) -> None:
-        """Register, bind the account and reconcile. Raises BrokerRefusesUs where the broker is another's."""
+        """Register, bind the account and reconcile. Raises BrokerRefusesUs."""
         self.register()
         try:
             if self.session.ensure_bound():
@@ -112,7 +112,7 @@ class Worker:
         )
 
     def run_once(self) -> None:
-        """Drain what is due; end when all that was sent is over, or after ``once_seconds``."""
+        """Drain the outbox; end when all that was submitted has ended, or after ``once_seconds``."""
         settings = self._config.worker
         quick = min(settings.poll_seconds, Decimal("0.5"))
         self._schedule(
@@ -129,16 +129,16 @@ class Worker:
         self.update_report_cache()
 
     def drain(self) -> None:
-        """What is to be cancelled or replaced first, then what is to be sent."""
+        """Process cancels and replaces, then submit what is ready."""
         self.cancel_replace.process()
         self.submitter.drain()
 
     def poll(self) -> None:
-        """Ask for every order that may still change, and for fills that are missing."""
+        """Poll every order that may still change, and fetch missing fills."""
         self.tracker.poll()
 
     def reconcile(self) -> Result:
-        """Compare everything with the broker."""
+        """Reconcile with the broker's books."""
         result = self.reconciler.run()
         self._is_complete = result.missing is None
         if self._is_complete:
@@ -148,14 +148,14 @@ class Worker:
         return result
 
     def heartbeat(self) -> None:
-        """Say that we are alive; look at the queue; reconcile again where it was cut short."""
+        """Record that this process is alive, watch the queue's depth, resume an incomplete reconciliation."""
         self.session.heartbeat()
         self._watch_depth()
         self._reconcile_again()
 
     @property
     def has_reconciled(self) -> bool:
-        """Whether the last reconciliation saw all that there was to see."""
+        """Whether the last reconciliation was complete."""
         return self._is_complete
 
     def _reconcile_again(self) -> None:
@@ -167,7 +167,7 @@ class Worker:
             self.reconcile()
 
     def snapshot(self) -> None:
-        """Keep account and positions after something changed: what nobody traded on need not be."""
+        """Store account and positions after an order changed."""
         if (self.submitter.has_changes or self.tracker.has_changes) and self.session.may_request(
             keep_reserve=True
         ):
@@ -175,7 +175,7 @@ class Worker:
             self.submitter.has_changes = self.tracker.has_changes = not done
 
     def update_report_cache(self) -> None:
-        """Keep what reports count of days that are over, a little at a time."""
+        """Update the report cache of closed days, a little at a time."""
         figures.remember(
             self._writer,
             self.session.account,
@@ -184,7 +184,7 @@ class Worker:
         )
 
     def finish(self) -> None:
-        """Write down that this worker has ended in good order."""
+        """Record that this worker has ended in good order."""
         systemd.notify("STOPPING=1")
         self._messenger.close()
         self.session.deregister()
@@ -198,7 +198,7 @@ class Worker:
                 self.session.account,
             )[0]
             if depth > DEEP_QUEUE:
-                raise_alert(tx, "queue_depth", account, f"{depth} decisions are waiting to be sent")
+                raise_alert(tx, "queue_depth", account, f"{depth} decisions are waiting to be submitted")
             else:
                 clear(tx, account, ("queue_depth",))
             tx.journal_rest("queue.watched", account)
@@ -249,9 +249,9 @@ class Worker:
             raise self._failure
 
     def _guarded(self, job: Callable[[], object]) -> Callable[[], None]:
-        """APScheduler logs a job's exception and goes on; what goes wrong here must end the worker.
+        """APScheduler logs a job's exception and continues; here an exception must end the worker.
 
-        Only a store that cannot be written just now is waited for: nothing is sent meanwhile.
+        Only a store that cannot be written just now is waited for: nothing is submitted meanwhile.
         """
 
         def run() -> None:

@@ -1,7 +1,7 @@
-"""Alerts: a row a subject until it is acknowledged, and the command that is told of it.
+"""Alerts: one row per kind and subject until it is acknowledged, and their delivery to a command.
 
 Raising and clearing are steps inside a transaction of the caller, whose entry journals them. The
-command of ``[alerts]`` runs beside the worker, one at a time, and is looked after without waiting.
+command of ``[alerts]`` runs beside the worker, one at a time, and is supervised without waiting.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 from tradelog.store.writer import Transaction, Writer
 
-# What nobody has to acknowledge once the reason for it has gone.
-PASSING = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "needs_attention")
+# Alerts that end by themselves once their cause has gone.
+ENDED_BY_CAUSE = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "needs_attention")
 COMMAND_SECONDS = 30.0
 # Left to the command when the worker ends.
 CLOSING_SECONDS = 5.0
@@ -27,14 +27,14 @@ CLOSING_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 2000
 # A command that fails is tried this often an alert; the row stays either way.
 MAX_DELIVERY_TRIES = 3
-ITSELF = "tradelog"
-_TOLD = ("alert_id", "kind", "subject", "message", "created_at", "head")
+TRADELOG = "tradelog"
+_DELIVERED = ("alert_id", "kind", "subject", "message", "created_at", "head")
 
 
 def raise_alert(tx: Transaction, kind: str, subject: str, message: str, *, once: bool = False) -> None:
-    """One row a kind and subject until somebody has acknowledged it. The caller's entry journals it.
+    """Raise an alert unless one of this kind and subject is open. The caller's entry journals it.
 
-    ``once`` is for what will be seen again and again: acknowledged, it is not told a second time.
+    ``once`` is for what will be seen again and again: once acknowledged, it is not raised again.
     """
     known = tx.one(
         "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND (? OR acknowledged_at IS NULL)",
@@ -44,8 +44,10 @@ def raise_alert(tx: Transaction, kind: str, subject: str, message: str, *, once:
         tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
 
 
-def clear(tx: Transaction, subject: str, kinds: tuple[str, ...] = PASSING, *, by: str = ITSELF) -> int:
-    """Acknowledge what is open about a subject; returns how many. The caller's entry journals it."""
+def clear(
+    tx: Transaction, subject: str, kinds: tuple[str, ...] = ENDED_BY_CAUSE, *, by: str = TRADELOG
+) -> int:
+    """Acknowledge the open alerts of a subject; returns how many. The caller's entry journals it."""
     marks = ", ".join("?" * len(kinds))
     rows = tx.query(
         f"SELECT alert_id FROM alerts WHERE kind IN ({marks}) AND subject = ? AND acknowledged_at IS NULL",
@@ -57,7 +59,7 @@ def clear(tx: Transaction, subject: str, kinds: tuple[str, ...] = PASSING, *, by
 
 
 class Messenger:
-    """Hands new alerts to the command: as JSON on its input, and as TRADELOG_ALERT_* in its environment."""
+    """Delivers new alerts to the command: JSON on its input, TRADELOG_ALERT_* in its environment."""
 
     def __init__(self, writer: Writer, command: str | None) -> None:
         self._writer = writer
@@ -67,7 +69,7 @@ class Messenger:
         self._until = 0.0
 
     def tick(self) -> None:
-        """Look after the command that runs, or start the next one. Never waits."""
+        """Supervise the running command, or start the next one. Never waits."""
         if not self._command:
             return
         if self._running is not None and not self._is_over(self._running):
@@ -76,17 +78,17 @@ class Messenger:
         with self._writer.reading() as connection:
             row = connection.execute(
                 "SELECT alert_id, kind, subject, message, created_at,"
-                # The head of the journal leaves the machine with it: what was written by then is held.
+                # The head of the journal leaves the machine with it, as evidence of what was written by then.
                 " (SELECT seq || ' ' || lower(hex(hash)) FROM journal ORDER BY seq DESC LIMIT 1) FROM alerts"
                 " WHERE told_at IS NULL AND acknowledged_at IS NULL AND tell_tries < ?"
                 " ORDER BY alert_id LIMIT 1",
                 (MAX_DELIVERY_TRIES,),
             ).fetchone()
         if row is not None:
-            self._start(dict(zip(_TOLD, row, strict=True)))
+            self._start(dict(zip(_DELIVERED, row, strict=True)))
 
     def close(self) -> None:
-        """Tell what is left for a few seconds. What runs on after that is left to end by itself."""
+        """Deliver what is left for a few seconds. A command that runs on after that ends by itself."""
         end = time.monotonic() + CLOSING_SECONDS
         self.tick()
         while self._running is not None and time.monotonic() < end:
@@ -94,7 +96,7 @@ class Messenger:
             self.tick()
         if self._running is not None:
             self._write("told_at = :now, tell_error = :error", error="it ran on when the worker ended")
-            # Its own session outlives ours; killed, it would be told again, and killed again.
+            # Its own session outlives ours; killed, it would be delivered again, and killed again.
             self._running.returncode = 0
             self._running = None
 
@@ -114,12 +116,12 @@ class Messenger:
                 start_new_session=True,
             )
             assert self._running.stdin is not None
-            # So little fits the pipe's buffer, whether or not anybody reads it.
+            # So little fits the pipe's buffer, whether or not it is read.
             alert["message"] = alert["message"][:MAX_MESSAGE_CHARACTERS]
             self._running.stdin.write(json.dumps(alert).encode())
             self._running.stdin.close()
         except BrokenPipeError:
-            return  # it does not read its input, which is its right
+            return  # the command does not read its input
         except (OSError, ValueError) as error:
             self._failed(f"{type(error).__name__}: {error}")
 
@@ -152,5 +154,5 @@ class Messenger:
 
 
 def _is_secret(name: str) -> bool:
-    """Keys of the broker and the sources are none of the command's business."""
+    """Whether a variable holds a key of the broker or a source, which the command need not have."""
     return name.startswith(("APCA_", "QUIVER_"))

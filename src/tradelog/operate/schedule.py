@@ -1,7 +1,7 @@
 """Tasks of ``[schedule]``: once a day at a time of the market, each a ``tradelog`` process of its own.
 
-A running worker starts them and looks after them without waiting. One that fails is an alert until it has
-run well again. What no worker was there for is not made up for: where that matters, cron is the place.
+A running worker starts and supervises them without waiting. One that fails is an alert until it has
+succeeded again. A time at which no worker ran is not made up for: where that matters, use cron.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tradelog.domain import clock
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Writer
 
-# Characters of what a task said last, in the alert about it.
+# Characters of a task's last output in the alert about it.
 MAX_MESSAGE_CHARACTERS = 500
 
 
@@ -46,7 +46,7 @@ class Timetable:
         return bool(self._running)
 
     def tick(self) -> None:
-        """Start what is due, and see what has ended. Never waits."""
+        """Start what is due, and collect what has ended. Never waits."""
         for task in self._tasks:
             running = self._running.get(task.name)
             if running is not None and running.process.poll() is not None:

@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send ``READY=1``, ``WATCHDOG=1``, ``STOPPING=1`` or ``STATUS=…``; nothing where nobody listens."""
+    """Send ``READY=1``, ``WATCHDOG=1``, ``STOPPING=1`` or ``STATUS=…``; nothing without a service manager."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -17,5 +17,5 @@ def notify(state: str) -> None:
         try:
             sender.sendto(state.encode(), target)
         except OSError:
-            # The service manager has gone or is full: it is told again with the next heartbeat.
+            # The service manager has gone or is full: the next heartbeat repeats it.
             return

@@ -147,7 +147,7 @@ def test_a_break_opens_changes_and_closes_once(stage: Stage) -> None:
     settle(stage, {"AAPL": (10, 12)})
     assert breaks(stage) == [("AAPL", "10", "12", None)]
     assert stage.rows("SELECT message FROM alerts")[0]["message"] == (
-        "AAPL: the broker holds 12, the fills make 10"
+        "AAPL: the broker holds 12, the fills add up to 10"
     )
     found_at = stage.rows("SELECT * FROM breaks")[0]["changed_at"]
     go(60)
@@ -177,7 +177,7 @@ def test_a_break_is_of_one_account_and_one_kind(stage: Stage, account: Any) -> N
 def test_a_break_of_fills_says_so(stage: Stage) -> None:
     settle(stage, {"AAPL": (10, 8)}, kind="fills")
     assert stage.rows("SELECT kind, message FROM alerts") == [
-        {"kind": "fills_break", "message": "AAPL: the order says 10 filled, its fills make 8"}
+        {"kind": "fills_break", "message": "AAPL: the order has 10 filled, its fills add up to 8"}
     ]
 
 

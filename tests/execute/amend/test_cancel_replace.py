@@ -538,7 +538,7 @@ def test_what_waits_for_a_person_is_still_asked_about(
         worker.drain()
         go(20)
         worker.session.paused_until = 0.0
-    assert "knows nothing of it" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
+    assert "has no such order" in scalar(writer, "SELECT needs_attention FROM trade_decisions")
     posts = len(fake.posts())
     fake.faults.clear()
     fake.place(fake.posts()[0])

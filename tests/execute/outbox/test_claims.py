@@ -230,7 +230,9 @@ def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Sta
         stage.attempt(stage.decide(account), "unknown")
     asked: set[str] = set()
     with stage.tx() as tx:
-        while (claim := claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE, asked=asked)) is not None:
+        while (
+            claim := claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE, looked_up=asked)
+        ) is not None:
             asked.add(claim.execution_id)
     assert asked == {ids[0], ids[2]}
 

@@ -135,7 +135,7 @@ def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (exchange(204), ResponseKind.ASKED),
+        (exchange(204), ResponseKind.REQUESTED),
         (exchange(422, {"message": 'order is already in "filled" state'}), ResponseKind.REFUSED),
         (exchange(404, {"message": "order not found"}), ResponseKind.REFUSED),
         (exchange(404, b"<html>"), ResponseKind.UNKNOWN),
@@ -172,7 +172,7 @@ def test_the_broker_s_words_are_kept(judge: Any, answer: Exchange, message: str)
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_a_cancel_that_was_taken(status: int) -> None:
-    assert responses.classify_cancel(exchange(status)).kind is ResponseKind.ASKED
+    assert responses.classify_cancel(exchange(status)).kind is ResponseKind.REQUESTED
 
 
 @pytest.mark.parametrize(

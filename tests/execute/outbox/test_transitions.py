@@ -10,6 +10,7 @@ import pytest
 
 from tests.execute.driving import go
 from tests.execute.stage import LEASE, Stage, moment
+from tradelog.domain.status import AttemptStatus
 from tradelog.execute.amend import order_requests
 from tradelog.execute.outbox import claims, exchanges, transitions
 from tradelog.execute.outbox.responses import Classification, ResponseKind
@@ -51,7 +52,7 @@ def ended(stage: Stage, *attempts: tuple[str, str] | str, **changes_: Any) -> st
         (["canceled"], "failed", "canceled_at_broker", "canceled at the broker before anything was filled"),
         (["expired"], "failed", "expired_unfilled", "its time in force ran out before anything was filled"),
         (["rejected"], "failed", "rejected_by_venue", "rejected by the venue after it was accepted"),
-        (["filled"], "failed", "other", "the broker says filled, with a quantity of nothing"),
+        (["filled"], "failed", "other", "the broker reports it filled, with a quantity of zero"),
         ([("filled", "10")], "executed", None, None),
         # In part is executed, however it ended.
         ([("canceled", "0.5")], "executed", None, None),
@@ -87,7 +88,7 @@ def test_a_refusal_ends_it_in_the_broker_s_words(stage: Stage) -> None:
     assert stage.rows("SELECT message FROM alerts")[0]["message"] == "AAPL: potential wash trade"
 
 
-@pytest.mark.parametrize("status", transitions.OPEN)
+@pytest.mark.parametrize("status", [status for status in AttemptStatus if status.is_open])
 def test_an_attempt_that_may_be_at_the_broker_keeps_it_open(stage: Stage, status: str) -> None:
     row = update_decision(stage, ended(stage, ("canceled", "3"), status))
     assert (row["status"], row["executed_at"], row["failed_at"]) == ("executing", None, None)

@@ -229,7 +229,7 @@ SELL = order(side="sell")
             "gross_exposure",
             {"max_gross_exposure": D(500)},
             facts(exposure=(D(900), D(900))),
-            ("900", "500", True, "it makes the exposure no larger", None),
+            ("900", "500", True, "it does not increase the exposure", None),
         ),
         (
             "gross_exposure",
@@ -307,7 +307,7 @@ SELL = order(side="sell")
             "price_collar",
             {"price_collar_percent": D(1)},
             facts(MARKET),
-            (None, "within 1 % of the quote", True, "the order has no price of its own", None),
+            (None, "within 1 % of the quote", True, "the order has no price to compare", None),
         ),
         (
             "buying_power",

@@ -1068,7 +1068,7 @@ def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> No
 
     account = {"broker": "a", "environment": "b", "account": "c"}
     begun = usage._SENT.format(picked=usage._BEGUN, columns=worth.COLUMNS)
-    untold = usage._SENT.format(picked=usage._UNTOLD, columns=worth.COLUMNS)
+    untold = usage._SENT.format(picked=usage._NOT_IN_SNAPSHOT, columns=worth.COLUMNS)
     lists = dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")
     asked: dict[str, tuple[str, dict[str, Any]]] = {
         "due": (claims._DUE, {**account, **lists, "now": "x", "waits": 1}),

@@ -408,7 +408,7 @@ def power(stage: Stage, told: Any = "5000", seen: tuple[int, int] | None = None,
 
 @pytest.mark.parametrize("told", [None, "", "x", 1.5])
 def test_an_account_that_tells_no_buying_power(stage: Stage, told: Any) -> None:
-    assert power(stage, told) == "it tells no buying power"
+    assert power(stage, told) == "it has no buying power"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What happens to an account beside its orders: fees, splits, dividends, as the broker tells them."""
+"""Account activities that are no fills, as the broker lists them: fees, splits, dividends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tradelog.store.writer import Transaction
 
 
 def record_activities(tx: Transaction, account: AccountKey, items: Sequence[Any]) -> int:
-    """Keep each activity that is not kept yet; returns how many. One that cannot be read is told once."""
+    """Record each new activity; returns how many. An unreadable one raises an alert once."""
     added = 0
     for item in items:
         row = parse_activity(item)
         if row is None:
             name = item.get("id") if isinstance(item, dict) else None
             if isinstance(name, str):
-                text = f"activity {name} of the broker lacks what makes an activity, and is not recorded"
+                text = f"activity {name} of the broker lacks required fields, and is not recorded"
                 raise_alert(tx, "activity_unreadable", name, text, once=True)
                 tx.journal_rest("activity.unreadable", name)
             continue
@@ -44,7 +44,7 @@ def record_activities(tx: Transaction, account: AccountKey, items: Sequence[Any]
 
 
 def parse_activity(item: Any) -> dict[str, Any] | None:
-    """The columns of an activity that is no fill; None for what is none in the broker's form."""
+    """The columns of an activity that is no fill; None for anything not in the broker's form."""
     if not isinstance(item, dict):
         return None
     name, kind, day = (item.get(key) for key in ("id", "activity_type", "date"))
@@ -69,12 +69,12 @@ def parse_activity(item: Any) -> dict[str, Any] | None:
 
 
 def created_at(item: Mapping[str, Any]) -> str | None:
-    """When the broker made an activity, by which it lists them; of one that does not say, its day."""
+    """When the broker made an activity, by which it lists them; its day where that is missing."""
     return clock.read_moment(item.get("created_at")) or clock.read_moment(f"{item.get('date')}T00:00:00Z")
 
 
 def _change(item: Mapping[str, Any]) -> Decimal | None:
-    """Shares more or less: of a split that tells both, the new ones less the old."""
+    """The change in shares: of a split with both quantities, the new ones less the old."""
     old, new = decimal_field(item, "old_qty"), decimal_field(item, "new_qty")
     return decimal_field(item, "qty") if old is None or new is None else new - old
 

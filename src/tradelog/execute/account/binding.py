@@ -16,9 +16,9 @@ MAX_CLOCK_OFFSET_MS = 5_000
 
 
 def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str | None) -> str | None:
-    """Tie the account name to the number the broker answers; None where it does not answer now.
+    """Bind the account name to the number that the broker answers with; None where it does not answer now.
 
-    The answer also shows how far our clock is from the broker's: kept for a worker that starts here.
+    The response also shows the offset of our clock from the broker's: recorded for a worker process.
 
     Raises BrokerRefusesUs for wrong keys, or a number other than the store's or the configured one.
     """

@@ -1,7 +1,7 @@
-"""What should be held, against what the broker says is held: the sum of fills, and the breaks from it.
+"""Positions: the sum of fills against the broker's list, and the breaks between them.
 
-The first complete comparison writes down what no fill explains as the opening position; from then on
-opening + adjustments + fills + splits must be what the broker holds. Every function is one step inside a
+The first complete comparison records what no fill explains as the opening position; from then on
+opening + adjustments + fills + splits must equal what the broker holds. Every function is one step inside a
 transaction of the caller.
 """
 
@@ -67,7 +67,7 @@ def expected_positions(connection: sqlite3.Connection, account: AccountKey) -> H
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """An execution whose fills do not add up to what its order says: ``filled`` against ``summed``."""
+    """An attempt whose fills (``summed``) do not add up to the filled quantity of its order (``filled``)."""
 
     symbol: str
     side: str
@@ -77,7 +77,7 @@ class Owed:
 
 
 def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]:
-    """The executions of an account that fills are missing of, or too many."""
+    """The attempts of an account with missing or excess fills, by id."""
     rows = connection.execute(
         "SELECT e.execution_id, e.symbol, d.side, e.filled_quantity, e.fills_quantity, o.updated_at"
         " FROM trade_executions e JOIN alpaca_orders o ON o.broker_order_id = e.alpaca_order_id"
@@ -93,10 +93,10 @@ def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[s
 
 
 def record_opening_positions(tx: Transaction, account: AccountKey, held: Held, ours: Held, actor: str) -> int:
-    """Write down what is held without a fill as the opening position; returns of how many symbols."""
+    """Record what is held without a fill as opening positions; returns the number of symbols."""
     unexplained = differences(ours, held)
     for symbol, (had, has) in sorted(unexplained.items()):
-        _entry(tx, account, symbol, "opening", has - had, "held when tradelog first looked", actor)
+        _entry(tx, account, symbol, "opening", has - had, "held at the first reconciliation", actor)
     number = str(account)
     tx.unaudited(
         "UPDATE reconcile_marks SET opened_at = ? WHERE broker = ? AND environment = ? AND account = ?",
@@ -122,7 +122,7 @@ def update_breaks(
 ) -> None:
     """Open, change and close the breaks of a kind; ``found`` is (symbol, expected, actual) by subject.
 
-    Nothing is said of the subjects in ``unsure``.
+    The breaks of the subjects in ``unsure`` stay as they are.
     """
     known = {
         row["subject"]: row
@@ -170,7 +170,7 @@ def close_break(tx: Transaction, break_id: str, kind: str, resolution: BreakReso
 
 
 def is_accepted_break(tx: Transaction, execution_id: str, filled: Decimal, summed: Decimal) -> bool:
-    """Whether a person has explained exactly these missing fills."""
+    """Whether a person has accepted a break with exactly these numbers."""
     row = tx.one(
         "SELECT 1 FROM breaks WHERE kind = 'fills' AND subject = ? AND expected = ? AND actual = ?"
         " AND resolution = ?",
@@ -180,7 +180,7 @@ def is_accepted_break(tx: Transaction, execution_id: str, filled: Decimal, summe
 
 
 def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> None:
-    """A person explains a break: what no fill explains becomes an adjustment of the position."""
+    """Accept a break for a person's reason: the difference becomes an adjustment of the position."""
     row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
     account = AccountKey(row["broker"], row["environment"], row["account"])
     if row["kind"] == "position":
@@ -200,8 +200,8 @@ def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> Non
 
 def _said(kind: str, numbers: Mapping[str, str]) -> str:
     if kind == "position":
-        return f"the broker holds {numbers['actual']}, the fills make {numbers['expected']}"
-    return f"the order says {numbers['expected']} filled, its fills make {numbers['actual']}"
+        return f"the broker holds {numbers['actual']}, the fills add up to {numbers['expected']}"
+    return f"the order has {numbers['expected']} filled, its fills add up to {numbers['actual']}"
 
 
 def _entry(

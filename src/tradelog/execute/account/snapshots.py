@@ -1,4 +1,4 @@
-"""What the broker tells of account, positions, quotes, assets and hours, kept for decisions and checks."""
+"""Snapshots of account, positions, quotes, assets and market hours, for decisions and pre-trade checks."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def refresh_snapshots(writer: Writer, broker: Broker, account: AccountKey) -> bo
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was answered, or why there is nothing: ``value`` None and ``missing`` in words.
+    """A response of the broker; where there is none, ``value`` is None and ``missing`` says why.
 
-    ``as_of`` is when it was asked for (store text), ``taken`` the same of `clock.running_seconds`, and
-    ``seen`` the last execution and the last order event that the store had then: no clock can say as surely
-    what the broker may not have known yet.
+    ``as_of`` is when it was requested (store text), ``taken`` the same of `clock.running_seconds`, and
+    ``seen`` the newest attempt and order event of the store then: more certain than any clock about what the
+    broker may not have known yet.
     """
 
     snapshot_id: int | None
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """Asks the broker, outside any transaction, and remembers the last answer of each kind and subject."""
+    """The last snapshot of each kind and subject, fetched outside any transaction."""
 
     def __init__(self, writer: Writer, broker: Broker, account: AccountKey) -> None:
         self._writer = writer
@@ -75,9 +75,9 @@ class Snapshots:
         return self._known.get((kind, subject))
 
     def fetch(self, kind: str, subject: str) -> tuple[Exchange, bool]:
-        """One question, and whether it was answered. A clear answer is remembered, also that of nothing.
+        """Make one request; returns the exchange, and whether it holds a usable answer.
 
-        Pages of a proxy, limits and silence are no answer.
+        A proxy's page, a rate limit and a time-out are no answer.
         """
         taken, seen = clock.running_seconds(), self._seen()
         exchange = _QUESTIONS[kind](self._broker, subject)
@@ -96,7 +96,7 @@ class Snapshots:
         return exchange, True
 
     def mark_unavailable(self, kind: str, subject: str, why: str) -> None:
-        """Remember that there is no answer to be had now."""
+        """Remember that no answer is available now."""
         moment, taken = clock.now_text(), clock.running_seconds()
         self._known[kind, subject] = Snapshot(None, None, moment, taken, (0, 0), why)
 
@@ -151,22 +151,21 @@ def _is_readable(kind: str, answer: object, subject: str) -> bool:
 
 
 def _is_without(answer: object) -> bool:
-    """Whether an answer to a question for quotes is one, though it has none of the symbol."""
+    """Whether a response is in the form of quotes, though it has none of the symbol."""
     return isinstance(answer, dict) and isinstance(answer.get("quotes"), dict)
 
 
 def _told(kind: str, value: str) -> Any:
-    """What must differ for a snapshot to be a new one: a clock that goes on is none."""
+    """What must differ for a snapshot to be a new one: a clock's running time does not count."""
     if kind != "clock":
         return value
     return {key: item for key, item in json.loads(value).items() if key != "timestamp"}
 
 
 def quote_price(value: Any, symbol: str, side: str) -> Decimal | None:
-    """What a buyer pays (the ask) or a seller gets (the bid); None where that side has no price.
+    """The price for a buyer (the ask) or a seller (the bid); None where that side has none.
 
-    A seller may be given the ask instead: it values a sell too high, never too low. A bid says nothing of
-    what a buyer pays.
+    Without a bid a sell is valued at the ask: too high, never too low. A bid does not bound a buyer's price.
     """
     quote = value["quotes"][symbol]
     for name in ("ap",) if side == "buy" else ("bp", "ap"):
@@ -180,7 +179,7 @@ def quote_price(value: Any, symbol: str, side: str) -> Decimal | None:
 
 
 def quote_age(value: Any, symbol: str) -> float | None:
-    """Seconds since the quote was made, by its own time; None where it tells none."""
+    """Seconds since the quote was made, by its own time; None where it has none."""
     made = clock.read_moment(value["quotes"][symbol].get("t"))
     return None if made is None else (clock.now() - clock.from_text(made)).total_seconds()
 

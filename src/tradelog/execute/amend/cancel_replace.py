@@ -1,8 +1,4 @@
-"""Cancel and replace: asked for in one commit, carried out in others, followed to the real end.
-
-A cancel is about a decision: every order that it has at the broker is to go. A replace gives its
-newest order other terms; ``quantity`` is what all orders of the decision are to reach together.
-"""
+"""Processing of cancels and replaces: submitted after they are recorded, and tracked to their end."""
 
 from __future__ import annotations
 
@@ -36,12 +32,12 @@ from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
 _LIVE = ("accepted", "partially_filled")
-# An order that is on its way to be cancelled, though no answer said so, is looked at again after so long.
+# An order in pending_cancel, though no response confirmed the request, is polled again after so long.
 CANCEL_POLL_SECONDS = 60.0
 
 
 class CancelReplace:
-    """Carries out what was asked for."""
+    """Submits requested cancels and replaces."""
 
     def __init__(
         self, session: BrokerSession, pretrade: PreTradeChecks, submitter: Submitter, tracker: OrderTracker
@@ -53,7 +49,7 @@ class CancelReplace:
         self._tracker = tracker
 
     def process(self, decision_id: str | None = None) -> None:
-        """One step for every open request that is due, of one decision or of all."""
+        """Take one step for every open request that is due, of one decision or of all."""
         with self._writer.reading() as connection:
             rows = connection.execute(
                 "SELECT r.request_id, r.kind, r.decision_id, r.next_attempt_at"
@@ -89,7 +85,7 @@ class CancelReplace:
         for execution in left:
             owner = Owner(execution["execution_id"], decision_id)
             if tries:
-                # An earlier request may have arrived: the order says so itself.
+                # An earlier request may have arrived: the order shows it.
                 order = self._tracker.ask(owner, execution["alpaca_order_id"])
                 if order is None:
                     self._later(request_id)
@@ -128,7 +124,7 @@ class CancelReplace:
 
         self._session.retry_write(write)
         self._session.observe(exchange, classification)
-        if classification.kind is ResponseKind.ASKED or classification.kind is ResponseKind.REFUSED:
+        if classification.kind is ResponseKind.REQUESTED or classification.kind is ResponseKind.REFUSED:
             self._tracker.ask(owner, order_id)
         if classification.kind is ResponseKind.REFUSED:
             self._end_refused(request_id, owner, classification.message)
@@ -141,7 +137,7 @@ class CancelReplace:
         classification: responses.Classification,
         exchange: Any,
     ) -> None:
-        if classification.kind is ResponseKind.ASKED:
+        if classification.kind is ResponseKind.REQUESTED:
             tx.update("order_requests", request_id, {"status": "sent", "message": None})
             return
         tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
@@ -157,15 +153,15 @@ class CancelReplace:
             "next_attempt_at": at,
         }
         if is_limited:
-            # The broker has not had it: that was no try.
+            # The broker did not get it: that was no try.
             state["tries"] = tries - 1
         tx.update("order_requests", request_id, state)
         if tries >= MAX_SUBMISSIONS and not is_limited:
-            text = f"asked {tries} times to cancel, without an answer: {classification.message}"
+            text = f"requested {tries} times, without a response: {classification.message}"
             raise_alert(tx, "cancel_unanswered", owner.decision_id, text)
 
     def _end_refused(self, request_id: str, owner: Owner, message: str) -> None:
-        """The broker will not cancel it; where the order has ended that has ended the request already."""
+        """End a refused cancel, unless the end of its order has ended it already."""
         with self._writer.transaction() as tx:
             if _has_ended(tx, request_id):
                 return
@@ -178,7 +174,7 @@ class CancelReplace:
                 changes = {"status": "sent", "message": message, "next_attempt_at": at}
                 tx.update("order_requests", request_id, changes)
             elif row[1] not in _LIVE:
-                # This order is over, another of the decision is not: it is for that one to be cancelled.
+                # This order has ended, another of the decision has not: that one is to be cancelled.
                 tx.update("order_requests", request_id, {"status": "pending", "message": message})
             else:
                 transitions.end_request(tx, request_id, "refused", message, refused_by=RefusedBy.BROKER)
@@ -205,7 +201,7 @@ class CancelReplace:
                 "SELECT status, execution_id FROM order_requests WHERE request_id = ?", (request_id,)
             ).fetchone()
         if state == "sending":
-            # Its attempt is written down: it is settled as every attempt is, and the old order asked about.
+            # Its attempt is recorded: it is resolved as every attempt is, and the old order polled.
             self._follow(execution_id, decision_id)
             return
         if execution_id is not None and not self._has_answer_for(execution_id, decision_id):
@@ -225,7 +221,7 @@ class CancelReplace:
             self._follow(claim.execution_id, decision_id)
 
     def _replacement(self, request_id: str, decision_id: str, target: Mapping[str, Any]) -> WireOrder:
-        """The order that a replace asks for, to find out what must be known of it beforehand."""
+        """The order of a replace request, to prefetch what its checks look at."""
         with self._writer.transaction() as tx:
             decision = load_decision(tx, decision_id)
             terms = tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
@@ -233,7 +229,7 @@ class CancelReplace:
         return claims.wire_order(decision, {**target, **wanted})
 
     def _has_answer_for(self, execution_id: str, decision_id: str) -> bool:
-        """Before a second attempt, whether the first is there after all; False where nobody answers."""
+        """Before a second attempt, look up the first; False without a response."""
         with self._writer.reading() as connection:
             client_id, order_id = connection.execute(
                 "SELECT client_order_id, alpaca_order_id FROM trade_executions WHERE execution_id = ?",
@@ -250,13 +246,13 @@ class CancelReplace:
         return classification.order is not None or classification.kind is ResponseKind.NOT_FOUND
 
     def _claim_replace(self, request_id: str, decision_id: str) -> claims.Claim | None:
-        """Write down the attempt to replace, or end the request where there is nothing to replace."""
+        """Record the attempt to replace, or end the request where there is nothing to replace."""
         with self._writer.transaction() as tx:
             state = tx.one("SELECT status FROM order_requests WHERE request_id = ?", (request_id,))[0]
             if state != "pending":
                 return None
             if _has_landed(tx, request_id):
-                # Said to be throttled or not to have arrived, and there it is.
+                # Throttled or not sent, by its response, and there all the same.
                 tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": None})
                 transitions.update_decision(tx, decision_id)
                 tx.journal("replace.found", request_id)
@@ -310,7 +306,7 @@ class CancelReplace:
         target: Mapping[str, Any],
         own: Mapping[str, Any],
     ) -> tuple[bool, Decimal | None]:
-        """Hold a replacement against halts and limits; where it may not be, its request ends here."""
+        """Check a replacement against halts and limits; a refused one ends its request."""
         account = self._session.account
         order = claims.wire_order(decision, own)
         value = None
@@ -327,7 +323,7 @@ class CancelReplace:
         return refusal is None, value
 
     def _follow(self, execution_id: str, decision_id: str) -> None:
-        """Ask for the old order, whose end is what ends the replace, and then for the new one."""
+        """Poll the old order, whose end is what ends the replace, and then the new one."""
         with self._writer.reading() as connection:
             rows = connection.execute(
                 "SELECT o.execution_id, o.alpaca_order_id, o.status FROM trade_executions e"
@@ -341,7 +337,7 @@ class CancelReplace:
 
 
 def _without_cancel(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:
-    """The live orders of a decision whose cancel the broker has not taken yet."""
+    """The live attempts of a decision whose cancel the broker has not confirmed."""
     return [
         row
         for row in live_attempts(tx, decision_id)
@@ -386,7 +382,7 @@ def _has_landed(tx: Transaction, request_id: str) -> bool:
 
 
 def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any]) -> str:
-    """One id a request: a repeated attempt carries the same, so that the broker takes it once."""
+    """One client order id per request: a repeated attempt carries the same, which the broker takes once."""
     known = tx.one(
         "SELECT e.client_order_id FROM order_requests r JOIN trade_executions e"
         " ON e.execution_id = r.execution_id WHERE r.request_id = ?",

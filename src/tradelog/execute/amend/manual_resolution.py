@@ -1,6 +1,6 @@
-"""Settling by hand what could not be settled: ask the broker once more, or take a person's word.
+"""Manual resolution: look up an unknown outcome now, or record a person's decision about it.
 
-A word is kept with its reason as a control event, and never destroys what was recorded before it.
+A person's decision is a control event with its reason; it removes nothing that was recorded before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tradelog.store.writer import Transaction, Writer
 
 
 def ask_broker(session: BrokerSession, submitter: Submitter, decision_id: str) -> Classification:
-    """Ask the broker now about a decision's unsettled attempt. Raises UsageError where there is none."""
+    """Look up a decision's unknown attempt now. Raises UsageError where there is none."""
     with session.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, session.worker_id)
@@ -31,11 +31,11 @@ def ask_broker(session: BrokerSession, submitter: Submitter, decision_id: str) -
 
 
 def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
-    """A person says that the order never got there: the attempt and its decision end."""
+    """Record a person's decision that the order was never placed: the attempt and its decision end."""
     with writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, "")
-        message = f"not placed, says {writer.actor}: {reason}"
+        message = f"not placed, by {writer.actor}: {reason}"
         changes = {"status": "not_accepted", "error_message": message}
         tx.update("trade_executions", execution["execution_id"], changes)
         record_event(
@@ -58,15 +58,15 @@ def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
             transitions.end_request(tx, request_id, "overtaken", message)
         if live is not None:
             transitions.update_decision(tx, decision_id)
-        _take_from_all(tx, decision_id)
+        _fence(tx, decision_id)
         clear(tx, decision_id)
         tx.journal("decision.resolved", decision_id)
 
 
 def adopt_order(session: BrokerSession, decision_id: str, broker_order_id: str, reason: str) -> None:
-    """A person says which of the broker's orders it is; it is asked for and brought in.
+    """Record a person's decision which of the broker's orders it is; it is looked up and adopted.
 
-    Raises NotFound, UsageError where it belongs to another decision, TradelogError without an answer.
+    Raises NotFound, UsageError where it belongs to another decision, TradelogError without a response.
     """
     if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", broker_order_id):
         raise UsageError(f"{broker_order_id!r} is no id of an order", hint="the broker's page shows it")
@@ -87,23 +87,25 @@ def adopt_order(session: BrokerSession, decision_id: str, broker_order_id: str, 
             )
             tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
             orders.apply_order(tx, session.account, owner, order, "lookup", call_id)
-            _take_from_all(tx, decision_id)
+            _fence(tx, decision_id)
             clear(tx, decision_id)
         tx.journal_rest("decision.resolved", decision_id)
     if classification.kind is responses.ResponseKind.NOT_FOUND:
         raise NotFound(
-            f"the broker knows no order {broker_order_id}", hint="tradelog reconcile lists what it has"
+            f"the broker has no order {broker_order_id}", hint="tradelog reconcile lists what it has"
         )
     if classification.order is None:
-        raise TradelogError(f"no answer about {broker_order_id}: {classification.message}", hint="try again")
+        raise TradelogError(
+            f"no response about {broker_order_id}: {classification.message}", hint="try again"
+        )
 
 
 def acknowledge(writer: Writer, decision_id: str, reason: str) -> None:
-    """A person has looked at it, and the work may go on. Raises UsageError where nothing waits."""
+    """Record that a person has looked at it: it continues. Raises UsageError if it does not wait."""
     with writer.transaction() as tx:
         row = tx.one("SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (decision_id,))
         if row[0] is None:
-            raise UsageError(f"{decision_id} does not wait for anybody", hint=f"tradelog show {decision_id}")
+            raise UsageError(f"{decision_id} does not wait for a person", hint=f"tradelog show {decision_id}")
         record_event(tx, "resolve.seen", decision_id, writer.actor, reason, row[0])
         tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
         clear(tx, decision_id, ("needs_attention",), by=writer.actor)
@@ -118,7 +120,7 @@ def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:
     )
     if not rows:
         raise UsageError(
-            f"the outcome of every attempt of {decision_id} is known", hint=f"tradelog show {decision_id}"
+            f"{decision_id} has no attempt with an unknown outcome", hint=f"tradelog show {decision_id}"
         )
     return rows[0]
 
@@ -127,7 +129,7 @@ def _refuse_held(tx: Transaction, decision_id: str, worker_id: str) -> None:
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
     if claims.is_leased(tx, decision, worker_id):
         raise UsageError(
-            f"a worker is at {decision_id} just now", hint="wait for it: tradelog status shows what it finds"
+            f"a worker holds {decision_id} just now", hint="wait for it: tradelog status shows the result"
         )
 
 
@@ -138,16 +140,16 @@ def _refuse_other(tx: Transaction, decision_id: str, broker_order_id: str) -> No
 
 
 def _refuse_unlike(tx: Transaction, decision_id: str, order: Mapping[str, Any]) -> None:
-    """A word can say what size an order has or what became of it, but not that a sell was a buy."""
+    """Raise UsageError for an order that is another one; its size and its end are the person's to judge."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-    wanted = claims.wire_order({**decision, "client_order_id": order["client_order_id"]})
-    different = responses.mismatch(order, wanted, sized=False)
+    expected = claims.wire_order({**decision, "client_order_id": order["client_order_id"]})
+    different = responses.mismatch(order, expected, sized=False)
     if different is not None:
         raise UsageError(f"order {order['id']} is not of {decision_id}: {different}")
 
 
-def _take_from_all(tx: Transaction, decision_id: str) -> None:
-    """Fence off whoever had it: a worker that wakes now writes nothing."""
+def _fence(tx: Transaction, decision_id: str) -> None:
+    """Take the lease from its owner: a worker that wakes now writes nothing."""
     tx.unaudited(
         "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL, lease_token = lease_token + 1"
         " WHERE decision_id = ?",

@@ -23,7 +23,7 @@ REPLACEABLE_TERMS = ("quantity", "limit_price", "stop_price", "time_in_force")
 def request_cancel(tx: Transaction, decision_id: str, reason: str | None, actor: str) -> str:
     """Record that a decision is to be cancelled; returns the request, an open one where there is one.
 
-    What was never sent is cancelled at once. Raises UsageError where it has ended.
+    What was never submitted is cancelled right away. Raises UsageError where it has ended.
     """
     decision = load_decision(tx, decision_id)
     if not DecisionStatus(decision["status"]).is_open:
@@ -48,7 +48,7 @@ def request_cancel(tx: Transaction, decision_id: str, reason: str | None, actor:
 def request_replace(
     tx: Transaction, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
 ) -> str:
-    """Record that a decision's order is to get other terms; returns the request.
+    """Record that a decision's order is to be replaced with other terms; returns the request.
 
     Raises UsageError for terms that the order cannot have, and where there is no order to replace.
     """
@@ -81,7 +81,7 @@ def new_terms(
     if decision["quantity"] is None:
         raise UsageError(
             "an order for an amount of money cannot be replaced",
-            hint=f"tradelog cancel {decision['decision_id']}, then decide anew",
+            hint=f"tradelog cancel {decision['decision_id']}, then record a new decision",
         )
     old = claims.wire_order(decision, target)
     for name, price, kinds in (
@@ -99,8 +99,8 @@ def new_terms(
     assert old.quantity is not None
     if quantity != old.quantity and money.places(quantity):
         raise UsageError(
-            f"only whole shares can be replaced, and {money.to_text(quantity)} remain to be had",
-            hint=f"tradelog cancel {decision['decision_id']}, then decide the rest anew",
+            f"only whole shares can be replaced, and {money.to_text(quantity)} remain",
+            hint=f"tradelog cancel {decision['decision_id']}, then record a new decision for the rest",
         )
     own = {
         "quantity": quantity,

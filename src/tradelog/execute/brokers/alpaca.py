@@ -189,7 +189,7 @@ class AlpacaBroker:
             try:
                 call()
             except (APIError, RetryException, requests.RequestException, ValueError, TypeError) as error:
-                # The SDK's reading of bytes that the adapter has kept; ours is in outcome.py.
+                # The SDK's reading of bytes that the adapter has kept; ours is in outbox/responses.py.
                 failures.append(error)
 
         started = clock.now_text()
@@ -228,14 +228,14 @@ class _Wire(HTTPAdapter):
         self.forget()
 
     def forget(self) -> None:
-        """Before each call: what was seen of the last one."""
+        """Forget the last call, before each one."""
         self.exchange: Exchange | None = None
         self.url: str | None = None
         self.body: str | None = None
         self._is_abandoned = False
 
     def abandon(self) -> str | None:
-        """Let nothing leave any more; the URL of what has left already, None where nothing has."""
+        """Prevent any further request; returns the URL of the one that has left, None where none has."""
         with self._leaving:
             self._is_abandoned = True
             return self.url

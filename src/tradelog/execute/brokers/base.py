@@ -1,4 +1,4 @@
-"""What a broker adapter is asked, and the exchange it answers with: the wire, not an opinion."""
+"""The protocol of a broker adapter, and the exchange that each call returns as it was on the wire."""
 
 from __future__ import annotations
 
@@ -114,9 +114,10 @@ class Exchange:
 
 
 class Broker(Protocol):
-    """An adapter. It never raises for what the broker or the network does: that is an Exchange.
+    """A broker adapter. It never raises for what the broker or the network does: that is an Exchange.
 
-    ``refuses_without_price`` is True where the broker itself refuses an order that nobody knows a price of.
+    ``rejects_duplicate_ids`` is True where a client order id is taken once; ``refuses_without_price`` where
+    the broker itself refuses an order that has no known price.
     """
 
     name: ClassVar[str]
@@ -127,11 +128,11 @@ class Broker(Protocol):
     def submit(self, order: WireOrder) -> Exchange: ...
 
     def cancel(self, broker_order_id: str) -> Exchange:
-        """Ask for an order to be canceled; that it is canceled, only the order itself says."""
+        """Request the cancel of an order; whether it is canceled, only a later look-up shows."""
         ...
 
     def replace(self, broker_order_id: str, change: OrderChange) -> Exchange:
-        """Ask for an order to be replaced; the answer holds the new order."""
+        """Request the replacement of an order; the response holds the new order."""
         ...
 
     def find(self, client_order_id: str) -> Exchange: ...

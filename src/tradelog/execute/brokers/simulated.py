@@ -1,4 +1,4 @@
-"""A broker in a file of its own, which survives our crashes as a real one does.
+"""A simulated broker in a file of its own, which survives our crashes as a real one does.
 
 It speaks Alpaca's form and fills at known prices only: the price that the decision carries, or the
 last one of the price file. It never invents one: without a price an order is refused.
@@ -104,7 +104,7 @@ class SimulatedBroker:
         return _exchange("GET", path, None, clock.now_text(), (200, [json.loads(row[0]) for row in rows]))
 
     def activities(self, after: str, page_token: str | None) -> Exchange:  # noqa: ARG002
-        """None: it takes no fees, and splits nothing."""
+        """Always empty: it takes no fees and has no splits."""
         return _exchange("GET", "/v2/account/activities", None, clock.now_text(), (200, []))
 
     def account(self) -> Exchange:

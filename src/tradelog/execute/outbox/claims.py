@@ -1,8 +1,8 @@
-"""The outbox in the store: what is due, claimed under a lease, and what is to be sent for it.
+"""Claims: the next ready decision of the outbox, taken under a lease, and the order that it stands for.
 
-Every function here is one step inside a transaction of the caller; none talks to the broker. A
-claim carries a lease and a token that grows with each claim, and every settle insists on its own
-token: who woke up late cannot write the outcome of somebody else's attempt.
+Every function here is one step inside a transaction of the caller; none makes a request. A claim carries
+a lease and a fencing token that grows with each claim, and every later write checks its own token: a
+worker that woke up late cannot write the outcome of another worker's attempt.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An attempt that is ours until the lease ends.
+    """An attempt that this worker owns until the lease ends.
 
-    ``order`` is what the broker must have afterwards. A replacement has ``change``, what is sent, and
-    ``old_order_id``, the order that it is sent for. ``leased_at`` is of `clock.running_seconds`.
+    ``order`` is what the broker must have afterwards. A replacement has ``change``, the request, and
+    ``old_order_id``, the order that it replaces. ``leased_at`` is of `clock.running_seconds`.
     """
 
     decision_id: str
@@ -47,9 +47,9 @@ class Claim:
     strategy: str = ""
 
 
-# The oldest decision that may be sent now. An unsettled send holds back its symbol, and so does an
+# The oldest decision that may be submitted now. An unsettled attempt holds back its symbol, and so does an
 # earlier decision that waits for its next try: a sell never overtakes its buy. What is halted, or waits for
-# a person or for the open, holds back nothing: a way out must not wait behind it.
+# a person or for the open, holds back nothing: an exit must not wait behind it.
 _MAY = """
     {0}.status = 'pending' AND {0}.needs_attention IS NULL
     AND {0}.strategy_name NOT IN (SELECT value FROM json_each(:strategies))
@@ -95,7 +95,7 @@ def next_ready(
     symbols: Sequence[str] = (),
     approved_only: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """The oldest decision that may be sent now, but for these strategies and symbols; None for none.
+    """The oldest decision that may be submitted now, except of these strategies and symbols; None for none.
 
     Those of the strategies in ``approved_only`` must have been approved; those that are held for the open are
     left out while orders are to wait for it. ``rows`` runs SQL, in a transaction or outside of one.
@@ -109,10 +109,10 @@ def next_ready(
 def claim_decision(
     tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta, value: Decimal | None
 ) -> Claim:
-    """Take a due decision and write down the attempt; ``value`` is what it counts for, in dollars."""
+    """Claim a ready decision and record the attempt; ``value`` is the order's value in dollars."""
     decision_id = decision["decision_id"]
     tx.update("trade_decisions", decision_id, {"status": "executing", "next_attempt_at": None})
-    # Beyond what any order is worth a number is left out, rather than kept where nobody can read it.
+    # An absurd value is left out, rather than stored in a form that cannot be read back.
     worth = None if value is None or value.adjusted() > money.LARGEST else money.to_text(value)
     execution_id, attempt = insert_attempt(tx, decision, decision["client_order_id"], order_value=worth)
     token = acquire_lease(tx, decision, worker_id, lease)
@@ -132,7 +132,7 @@ def claim_decision(
 def insert_attempt(
     tx: Transaction, decision: Mapping[str, Any], client_order_id: str, **more: Any
 ) -> tuple[str, int]:
-    """Write down an attempt, ``sending`` unless said otherwise; returns its id and its number."""
+    """Record an attempt, ``sending`` by default; returns its id and its number."""
     attempt = tx.one(
         "SELECT coalesce(max(attempt_number), 0) + 1 FROM trade_executions WHERE decision_id = ?",
         (decision["decision_id"],),
@@ -156,15 +156,15 @@ def insert_attempt(
 
 
 def claim_unsettled(
-    tx: Transaction, account: AccountKey, worker_id: str, lease: timedelta, *, asked: Container[str] = ()
+    tx: Transaction, account: AccountKey, worker_id: str, lease: timedelta, *, looked_up: Container[str] = ()
 ) -> Claim | None:
-    """Take over an attempt whose outcome is not known and whose owner is gone, or is us.
+    """Take over an attempt whose outcome is unknown and whose owner has gone, or is this worker.
 
-    One that was ``sending`` may or may not have left: it becomes ``unknown``. Executions in ``asked``
-    have had their turn.
+    One that was ``sending`` may or may not have left: it becomes ``unknown``. Attempts in ``looked_up`` are
+    left out.
     """
     for decision in tx.dicts(_UNSETTLED, account):
-        if decision["execution_id"] in asked:
+        if decision["execution_id"] in looked_up:
             continue
         is_due = decision["next_attempt_at"] is None or decision["next_attempt_at"] <= tx.now
         if not is_due or is_leased(tx, decision, worker_id):
@@ -174,12 +174,12 @@ def claim_unsettled(
 
 
 def take_over_attempt(tx: Transaction, execution_id: str, worker_id: str, lease: timedelta) -> Claim:
-    """The claim of an attempt that is already written down; ``unknown`` from here on if it was sending."""
+    """The claim of an attempt that is already recorded; ``unknown`` from here on if it was ``sending``."""
     execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (execution["decision_id"],))[0]
     token = acquire_lease(tx, decision, worker_id, lease)
     if execution["status"] == "sending":
-        changes = {"status": "unknown", "error_message": "the worker ended between send and answer"}
+        changes = {"status": "unknown", "error_message": "the worker ended between submission and response"}
         tx.update("trade_executions", execution_id, changes)
         tx.journal("execution.found_unsettled", execution_id)
     return claim_of_attempt(tx, decision, execution, token)
@@ -188,7 +188,7 @@ def take_over_attempt(tx: Transaction, execution_id: str, worker_id: str, lease:
 def claim_of_attempt(
     tx: Transaction, decision: Mapping[str, Any], execution: Mapping[str, Any], token: int
 ) -> Claim:
-    """What an execution's row says is to be sent, as a claim under ``token``."""
+    """The claim of an attempt's row under ``token``."""
     order = wire_order(decision, execution)
     change, old_order_id = None, None
     if execution["replaces"] is not None:
@@ -209,26 +209,26 @@ def claim_of_attempt(
 
 
 def order_change(old: WireOrder, new: WireOrder) -> OrderChange:
-    """What a replacement must say: only what differs, and its own client order id."""
+    """The fields of a replacement: only what differs, and its own client order id."""
     names = ("quantity", "limit_price", "stop_price", "time_in_force")
     differing = {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
     return OrderChange(client_order_id=new.client_order_id, **differing)
 
 
 def record_resubmission(tx: Transaction, claim: Claim, sent: int) -> None:
-    """Write down that the same id is sent once more, after it was ``sent`` times."""
+    """Record that the same id is submitted once more, after ``sent`` submissions."""
     update_leased_decision(tx, claim, {"retry_count": sent})
     tx.update("trade_executions", claim.execution_id, {"status": "sending", "resent_at": tx.now})
     tx.journal("execution.resending", claim.execution_id)
 
 
 def wire_order(decision: Mapping[str, Any], execution: Mapping[str, Any] | None = None) -> WireOrder:
-    """The order of a decision row as it goes on the wire, with an execution's own terms and id."""
+    """The order of a decision's row as it goes on the wire, with an attempt's own terms and id."""
     market = json.loads(decision["decision_rationale"]).get("market_context")
     price = market.get("price") if isinstance(market, dict) else None
     try:
         reference = None if price is None else money.parse(price)
-    except ValueError:  # a rationale is anybody's text; what is no price is none
+    except ValueError:  # a rationale is free text
         reference = None
     if reference is not None and reference <= 0:
         reference = None
@@ -260,7 +260,7 @@ def wire_order(decision: Mapping[str, Any], execution: Mapping[str, Any] | None 
 
 
 def update_leased_decision(tx: Transaction, claim: Claim, changes: Mapping[str, Any]) -> None:
-    """Change a decision that is still leased to us; raises LeaseLost where it is not."""
+    """Change a decision that is still under the claim's lease; raises LeaseLost where it is not."""
     is_ours = tx.update(
         "trade_decisions", claim.decision_id, changes, where="lease_token = :token", token=claim.token
     )
@@ -269,14 +269,14 @@ def update_leased_decision(tx: Transaction, claim: Claim, changes: Mapping[str, 
 
 
 def check_lease(tx: Transaction, claim: Claim) -> None:
-    """Raise LeaseLost unless the claim is still ours."""
+    """Raise LeaseLost unless the claim still holds the lease."""
     row = tx.one("SELECT lease_token FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,))
     if row is None or row[0] != claim.token:
         raise LeaseLost(claim.decision_id)
 
 
 def acquire_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, lease: timedelta) -> int:
-    """Lease a decision to a worker; returns the token, which nobody had before."""
+    """Lease a decision to a worker; returns the fencing token, which no claim had before."""
     token = int(decision["lease_token"]) + 1
     until = clock.to_text(clock.from_text(tx.now) + lease)
     tx.unaudited(
@@ -287,7 +287,7 @@ def acquire_lease(tx: Transaction, decision: Mapping[str, Any], worker_id: str, 
 
 
 def release_lease(tx: Transaction, decision_id: str, token: int) -> None:
-    """Give a lease back. The token stays: it only grows."""
+    """Release a lease. The token stays: it only grows."""
     tx.unaudited(
         "UPDATE trade_decisions SET lease_owner = NULL, lease_until = NULL"
         " WHERE decision_id = ? AND lease_token = ?",

@@ -1,8 +1,8 @@
-"""What an answer of the broker proves, and what it does not.
+"""Response classification: what a response of the broker proves, and what it does not.
 
 A refusal is 403 or 422 with the broker's JSON ``message``. 401, ``forbidden.`` and 429 say that
 this attempt was not accepted and nothing about the order. Anything else that is no order in the
-broker's form (time-outs, drops, 5xx, 400, HTML, half a JSON) proves nothing: unknown until asked.
+broker's form (time-outs, drops, 5xx, 400, HTML, half a JSON) proves nothing: unknown until looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ResponseKind(StrEnum):
     THROTTLED = "throttled"
     NOT_SENT = "not sent"
     NOT_FOUND = "not found"
-    ASKED = "asked"
+    REQUESTED = "requested"
     UNKNOWN = "unknown"
 
 
@@ -38,7 +38,7 @@ class Classification:
     order: Mapping[str, Any] | None = None
 
 
-# The broker's own words for its refusals: codes are reused, texts are what tells them apart
+# The broker's texts for its refusals: its codes are reused, so that only the text distinguishes them
 # (collected from recorded answers and issue reports of Alpaca's API, 2020 to 2026).
 _REFUSALS = (
     ("insufficient buying power", "insufficient_buying_power"),
@@ -62,7 +62,7 @@ _REFUSALS = (
     ("minimal amount", "invalid_order"),
 )
 
-# Final for this order id; every other status, also one that nobody knows yet, may still change.
+# Final for this order id; every other status, also an unlisted one, may still change.
 TERMINAL = {"filled": "filled", "canceled": "canceled", "expired": "expired"}
 TERMINAL |= {"rejected": "rejected", "replaced": "replaced"}
 LIVE = frozenset(
@@ -75,7 +75,7 @@ LIVE = frozenset(
 
 
 def classify_submit(exchange: Exchange) -> Classification:
-    """What the answer to POST /v2/orders proves."""
+    """What the response to POST /v2/orders, or to PATCH of one order, proves."""
     if exchange.status is None:
         kind = ResponseKind.UNKNOWN if exchange.left_host else ResponseKind.NOT_SENT
         return Classification(kind, exchange.error or "no answer")
@@ -101,12 +101,12 @@ def classify_submit(exchange: Exchange) -> Classification:
 
 
 def is_duplicate_id(text: str) -> bool:
-    """Whether a refusal is that of an id which is taken; older texts have spaces in it."""
+    """Whether a refusal's text is that of a client order id which is taken; older ones have spaces in it."""
     return "client order id must be unique" in text.lower().replace("_", " ")
 
 
 def classify_lookup(exchange: Exchange) -> Classification:
-    """What the answer to a GET of one order proves: the order, that it is not found, or nothing."""
+    """What the response to GET of one order proves: the order, that it is not found, or nothing."""
     if exchange.status is None:
         return Classification(ResponseKind.UNKNOWN, exchange.error or "no answer")
     answer = exchange.json()
@@ -119,7 +119,7 @@ def classify_lookup(exchange: Exchange) -> Classification:
     stopped = _stopped(exchange.status, message)
     if stopped is not None:
         return stopped
-    # An HTML 404 is some proxy's; the broker's own says so in JSON.
+    # An HTML 404 is a proxy's; the broker's own is JSON.
     if exchange.status == 404 and message is not None:
         return Classification(ResponseKind.NOT_FOUND, message)
     return Classification(
@@ -137,7 +137,7 @@ def parse_order(answer: Any) -> dict[str, Any] | None:
     if answer["status"] == "filled" and not decimal_field(answer, "filled_qty"):
         return None
     try:
-        # What cannot be written down, such as half a surrogate pair, is no order that we can keep.
+        # What cannot be stored, such as half a surrogate pair, is no order that can be kept.
         json.dumps(answer, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         return None
@@ -166,42 +166,42 @@ def decimal_field(order: Mapping[str, Any], name: str) -> Decimal | None:
         return None
 
 
-def mismatch(order: Mapping[str, Any], wanted: WireOrder, *, sized: bool = True) -> str | None:
-    """How an order found by our id differs from what we sent; None where it is ours.
+def mismatch(order: Mapping[str, Any], submitted: WireOrder, *, sized: bool = True) -> str | None:
+    """How an order found by client order id differs from the submitted one; None where it does not.
 
-    ``sized`` False leaves its size out: that of a replacement is the broker's to say.
+    ``sized`` False leaves the size out: that of a replacement depends on fills in between.
     """
     pairs: list[tuple[str, Any, Any]] = [
-        ("client_order_id", order.get("client_order_id"), wanted.client_order_id),
+        ("client_order_id", order.get("client_order_id"), submitted.client_order_id),
         # Alpaca answers for BTCUSD as BTC/USD.
-        ("symbol", str(order.get("symbol")).replace("/", ""), wanted.symbol.replace("/", "")),
-        ("side", order.get("side"), wanted.side),
-        ("type", order.get("type") or order.get("order_type"), wanted.order_type),
+        ("symbol", str(order.get("symbol")).replace("/", ""), submitted.symbol.replace("/", "")),
+        ("side", order.get("side"), submitted.side),
+        ("type", order.get("type") or order.get("order_type"), submitted.order_type),
     ]
-    if sized and wanted.quantity is not None:
-        pairs.append(("qty", decimal_field(order, "qty"), wanted.quantity))
-    if sized and wanted.notional is not None and order.get("notional") is not None:
-        pairs.append(("notional", decimal_field(order, "notional"), wanted.notional))
+    if sized and submitted.quantity is not None:
+        pairs.append(("qty", decimal_field(order, "qty"), submitted.quantity))
+    if sized and submitted.notional is not None and order.get("notional") is not None:
+        pairs.append(("notional", decimal_field(order, "notional"), submitted.notional))
     differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
     return "; ".join(differing) or None
 
 
-def replacement_mismatch(order: Mapping[str, Any], wanted: WireOrder) -> str | None:
-    """How the terms of a replacement differ from what was asked for; None where they are as asked."""
+def replacement_mismatch(order: Mapping[str, Any], submitted: WireOrder) -> str | None:
+    """How the terms of a replacement differ from the requested ones; None where they do not."""
     pairs = [
-        ("quantity", decimal_field(order, "qty"), wanted.quantity),
-        ("limit price", decimal_field(order, "limit_price"), wanted.limit_price),
-        ("stop price", decimal_field(order, "stop_price"), wanted.stop_price),
-        ("time in force", order.get("time_in_force"), wanted.time_in_force),
+        ("quantity", decimal_field(order, "qty"), submitted.quantity),
+        ("limit price", decimal_field(order, "limit_price"), submitted.limit_price),
+        ("stop price", decimal_field(order, "stop_price"), submitted.stop_price),
+        ("time in force", order.get("time_in_force"), submitted.time_in_force),
     ]
     differing = [f"{name} is {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
     return "; ".join(differing) or None
 
 
 def classify_cancel(exchange: Exchange) -> Classification:
-    """What the answer to DELETE /v2/orders/{id} proves: that it was asked for, refused, or nothing."""
+    """What the response to DELETE /v2/orders/{id} proves: that it was requested, refused, or nothing."""
     if exchange.status in (200, 204):
-        return Classification(ResponseKind.ASKED, "asked for")
+        return Classification(ResponseKind.REQUESTED, "requested")
     if exchange.status is None:
         kind = ResponseKind.UNKNOWN if exchange.left_host else ResponseKind.NOT_SENT
         return Classification(kind, exchange.error or "no answer")
@@ -217,7 +217,7 @@ def classify_cancel(exchange: Exchange) -> Classification:
 
 
 def attempt_status(order: Mapping[str, Any]) -> str:
-    """Our execution status for the broker's order."""
+    """The attempt's status for the broker's order."""
     status = str(order["status"])
     if status in TERMINAL:
         return TERMINAL[status]
@@ -226,7 +226,7 @@ def attempt_status(order: Mapping[str, Any]) -> str:
 
 
 def refusal_code(status: int, message: str) -> str:
-    """The stable failure code for a refusal in the broker's words."""
+    """The stable failure code for the text of a refusal."""
     lowered = message.lower()
     for words, code in _REFUSALS:
         if words in lowered:

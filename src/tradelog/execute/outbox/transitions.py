@@ -1,4 +1,4 @@
-"""What an answer makes of an attempt, and the attempts of their decision.
+"""State transitions: of an attempt by what a response proves, and of its decision by all its attempts.
 
 Every function here is one step inside a transaction of the caller, under the lease of the claim.
 """
@@ -11,23 +11,19 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
-from tradelog.domain.status import RefusedBy
+from tradelog.domain.status import AttemptStatus, RefusedBy
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.claims import Claim, release_lease, update_leased_decision
-from tradelog.operate.alerts import ITSELF, clear, raise_alert
+from tradelog.operate.alerts import TRADELOG, clear, raise_alert
 from tradelog.store.writer import Transaction
 
-# Attempts that the broker may have now, or may still get.
-OPEN = ("sending", "unknown", "accepted", "partially_filled")
-# Attempts without an order: what came of them says nothing about the decision.
-NO_ORDER = ("not_sent", "not_accepted")
-# What waits for a person is still asked about, once in so long.
+# An attempt that waits for a person is still looked up, once in so long.
 ATTENTION_POLL_SECONDS = 3600.0
 
 
 def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
-    """The broker refused the order, for the reason that it gave."""
+    """End the attempt: the broker refused the order."""
     details = {"failure_code": classification.failure_code, "error_message": classification.message}
     execution = {"status": "rejected", "rejected_at": tx.now, **details}
     tx.update("trade_executions", claim.execution_id, execution)
@@ -45,9 +41,9 @@ def return_to_queue(
     status: str,
     retry_at: str | None,
     *,
-    tells: bool = True,
+    alerts: bool = True,
 ) -> None:
-    """The attempt is over and the order did not get there: what was to be sent waits as before."""
+    """End the attempt without an order, and return its decision or replacement to the queue."""
     tx.update(
         "trade_executions", claim.execution_id, {"status": status, "error_message": classification.message}
     )
@@ -61,23 +57,23 @@ def return_to_queue(
             tx.update("order_requests", request, {"status": "pending", "next_attempt_at": retry_at})
         update_decision(tx, claim.decision_id)
     release_lease(tx, claim.decision_id, claim.token)
-    if tells:
+    if alerts:
         raise_alert(tx, f"broker_{status}", claim.decision_id, classification.message)
     tx.journal(f"execution.{status}", claim.execution_id)
 
 
-def mark_unknown(tx: Transaction, claim: Claim, message: str, ask_at: str) -> None:
-    """Nothing is proved. It stays open, ages visibly, and is asked about at ``ask_at``."""
+def mark_unknown(tx: Transaction, claim: Claim, message: str, lookup_at: str) -> None:
+    """Keep the attempt open, with an alert: the response proves nothing. Looked up next at ``lookup_at``."""
     tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
-    update_leased_decision(tx, claim, {"next_attempt_at": ask_at})
-    # Whoever asks next takes the lease again; a person must not wait for it to run out.
+    update_leased_decision(tx, claim, {"next_attempt_at": lookup_at})
+    # The next look-up acquires the lease again; a person must not wait for it to run out.
     release_lease(tx, claim.decision_id, claim.token)
     raise_alert(tx, "outcome_unknown", claim.decision_id, f"{claim.order.symbol}: {message}")
     tx.journal("execution.unknown", claim.execution_id)
 
 
 def require_attention(tx: Transaction, claim: Claim, why: str) -> None:
-    """No further step is safe without a person."""
+    """Stop the decision until a person has decided: no further step is safe."""
     at = clock.later(tx.now, ATTENTION_POLL_SECONDS)
     update_leased_decision(tx, claim, {"needs_attention": why, "next_attempt_at": at})
     release_lease(tx, claim.decision_id, claim.token)
@@ -86,7 +82,7 @@ def require_attention(tx: Transaction, claim: Claim, why: str) -> None:
 
 
 def abandon_attempt(tx: Transaction, claim: Claim, why: str) -> None:
-    """The broker knows nothing of it after all the time it had, and nobody wants it sent again."""
+    """End an attempt that the broker has no order of, and that is not to be submitted again."""
     tx.update("trade_executions", claim.execution_id, {"status": "not_accepted", "error_message": why})
     update_leased_decision(tx, claim, {"next_attempt_at": None})
     request = _request_of(tx, claim.execution_id)
@@ -99,22 +95,22 @@ def abandon_attempt(tx: Transaction, claim: Claim, why: str) -> None:
 
 
 def check_replacement_terms(
-    tx: Transaction, decision_id: str, wanted: WireOrder, order: Mapping[str, Any]
+    tx: Transaction, decision_id: str, requested: WireOrder, order: Mapping[str, Any]
 ) -> None:
-    """Hold a replacement against what was asked for: the broker may keep the old quantity.
+    """Compare a replacement with the requested terms: the broker may keep the old quantity.
 
     A partly filled order that is given a new price only gets its whole quantity again
     (github.com/alpacahq/Alpaca-API/issues/165).
     """
-    different = responses.replacement_mismatch(order, wanted)
+    different = responses.replacement_mismatch(order, requested)
     if different is not None:
-        why = f"the replacement is not what was asked for: {different}"
+        why = f"the replacement differs from the request: {different}"
         tx.update("trade_decisions", decision_id, {"needs_attention": why})
-        raise_alert(tx, "needs_attention", decision_id, f"{wanted.symbol}: {why}")
+        raise_alert(tx, "needs_attention", decision_id, f"{requested.symbol}: {why}")
 
 
 def update_decision(tx: Transaction, decision_id: str) -> None:
-    """Bring a decision, and what was asked about it, to where its executions now are."""
+    """Move a decision and its open requests to the status that its attempts add up to."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
     executions = tx.dicts(
         "SELECT * FROM trade_executions WHERE decision_id = ? AND status NOT IN ('not_sent', 'not_accepted')"
@@ -124,13 +120,13 @@ def update_decision(tx: Transaction, decision_id: str) -> None:
     _end_replaces(tx, decision_id, executions)
     if _is_open(tx, executions):
         if decision["status"] != "executing":
-            # It was given up, and then it was there after all.
+            # It had ended, and the broker has the order after all.
             revived = {"status": "executing", "failure_code": None, "failure_message": None}
             tx.update("trade_decisions", decision_id, {**revived, "failed_at": None, "executed_at": None})
             clear(tx, decision_id, ("trade_failed",))
             if decision["failure_code"] == "cancelled_on_request":
-                why = "it was to be cancelled, and turned out to be at the broker"
-                insert_request(tx, "cancel", decision_id, {}, why, ITSELF)
+                why = "it was to be cancelled, and its order is at the broker"
+                insert_request(tx, "cancel", decision_id, {}, why, TRADELOG)
         return
     if not executions:
         return
@@ -148,7 +144,7 @@ def update_decision(tx: Transaction, decision_id: str) -> None:
 
 
 def cancel_unsubmitted(tx: Transaction, decision_id: str) -> bool:
-    """Where somebody wants it cancelled, a decision that has no order ends here; True if it did."""
+    """End a decision that has no order and whose cancel was requested; True if it did."""
     requests = tx.query(
         "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
         " AND ended_at IS NULL",
@@ -161,16 +157,16 @@ def cancel_unsubmitted(tx: Transaction, decision_id: str) -> bool:
     if not requests or has_order:
         return False
     end_unsubmitted(
-        tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before the broker had it"
+        tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before it reached the broker"
     )
     for (request_id,) in requests:
-        end_request(tx, request_id, "done", "the broker never had it")
+        end_request(tx, request_id, "done", "it never reached the broker")
     clear(tx, decision_id)
     return True
 
 
 def end_unsubmitted(tx: Transaction, decision_id: str, status: str, code: str, message: str) -> None:
-    """A decision that never became an order ends, failed or cancelled. The caller journals."""
+    """End a decision that never became an order, as failed or cancelled. The caller journals."""
     changes = {
         "status": status,
         "failure_code": code,
@@ -185,7 +181,7 @@ def end_unsubmitted(tx: Transaction, decision_id: str, status: str, code: str, m
 def insert_request(
     tx: Transaction, kind: str, decision_id: str, terms: Mapping[str, Any], reason: str | None, actor: str
 ) -> str:
-    """Record a cancel or a replace that is asked for; returns its id. The caller journals."""
+    """Record the request of a cancel or replace; returns its id. The caller journals."""
     request_id = ids.new(ids.REQUEST)
     tx.insert(
         "order_requests",
@@ -215,14 +211,14 @@ def end_request(
 
 
 def filled_quantity_of(executions: list[dict[str, Any]]) -> Decimal:
-    """What all executions of one decision have filled together."""
+    """The filled quantity of all attempts of one decision."""
     return sum((money.parse(row["filled_quantity"]) for row in executions), money.ZERO)
 
 
 def _is_open(tx: Transaction, executions: list[dict[str, Any]]) -> bool:
-    if any(row["status"] in OPEN for row in executions):
+    if any(AttemptStatus(row["status"]).is_open for row in executions):
         return True
-    # Replaced by an order that we have not seen yet.
+    # Replaced by an order that is not on record yet.
     replaced = {row["replaces"] for row in executions if row["status"] != "rejected"}
     return any(
         row["status"] == "replaced"
@@ -243,7 +239,7 @@ def _goes_on_elsewhere(tx: Transaction, order_id: str) -> bool:
 
 
 def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a decision whose orders have all ended has become."""
+    """The final columns of a decision whose orders have all ended."""
     over = {"next_attempt_at": None, "needs_attention": None, "failure_code": None, "failure_message": None}
     if filled_quantity_of(executions) > 0:
         return {"status": "executed", **over}
@@ -255,7 +251,7 @@ def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str
     )
     symbol = decision["symbol"]
     if last["status"] == "canceled" and asked is not None:
-        said = ("cancelled", "cancelled_on_request", "canceled at the broker, as asked")
+        said = ("cancelled", "cancelled_on_request", "canceled at the broker, as requested")
     elif last["status"] == "canceled":
         said = ("failed", "canceled_at_broker", "canceled at the broker before anything was filled")
     elif last["status"] == "expired":
@@ -271,9 +267,9 @@ def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str
     elif last["status"] == "replaced":
         said = ("cancelled", "other", "replaced by an order that is on record as a decision of its own")
     else:
-        said = ("failed", "other", "the broker says filled, with a quantity of nothing")
+        said = ("failed", "other", "the broker reports it filled, with a quantity of zero")
     if decision["adopted"] and last["status"] in ("canceled", "expired"):
-        # Nobody's failure: whoever placed it took it back, or let it run out.
+        # No failure: its owner canceled it, or let it expire.
         said = ("cancelled", said[1], said[2])
     status, code, message = said
     told = message if last["error_message"] and last["status"] == "rejected" else f"{symbol}: {message}"
@@ -281,7 +277,7 @@ def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str
 
 
 def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
-    """Move the replaces on whose two orders have told how they went."""
+    """Move the replaces whose two orders show how they ended."""
     by_id = {row["execution_id"]: row for row in executions}
     for request_id, execution_id, state in tx.query(
         "SELECT request_id, execution_id, status FROM order_requests WHERE decision_id = ?"
@@ -302,14 +298,14 @@ def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, 
         elif old["status"] == "replaced":
             end_request(tx, request_id, "done", None)
             _check_total(tx, decision_id, executions)
-        elif old["status"] not in OPEN and new["status"] not in OPEN:
+        elif AttemptStatus(old["status"]).is_terminal and AttemptStatus(new["status"]).is_terminal:
             end_request(tx, request_id, "overtaken", f"the old order was {old['status']} first")
         elif state == "sending":
             tx.update("order_requests", request_id, {"status": "sent"})
 
 
 def target_quantity(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None:
-    """The quantity that a decision's orders are to reach together; None for one of money."""
+    """The quantity that a decision's orders are to reach together; None for a notional one."""
     asked = tx.query(
         "SELECT json_extract(terms, '$.quantity') FROM order_requests WHERE decision_id = ?"
         " AND kind = 'replace' AND status = 'done' AND json_extract(terms, '$.quantity') IS NOT NULL"
@@ -321,7 +317,7 @@ def target_quantity(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | N
 
 
 def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
-    """A fill can arrive while its order is being replaced: then the two together may get too much."""
+    """Check for an overfill: a fill can arrive while its order is being replaced."""
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
     total = target_quantity(tx, decision)
     newest = executions[-1]
@@ -338,7 +334,7 @@ def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, A
 
 
 def _end_cancels(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
-    """End what is still asked of a decision that is over."""
+    """End the open requests of a decision that has ended."""
     was_canceled = any(row["status"] == "canceled" for row in executions)
     filled = filled_quantity_of(executions)
     for request_id, kind in tx.query(

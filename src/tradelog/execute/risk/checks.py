@@ -1,6 +1,6 @@
-"""The limits that hold right before an order is sent: each a check of an observed value.
+"""The checks of ``[risk]``: each compares an observed value with its limit, right before submission.
 
-Nothing here reads a clock, the store or the network: `gate` gathers what is known, and what is not known
+Nothing here reads a clock, the store or the network: `pretrade` gathers the facts, and an unknown one
 fails its check as stale data. A failed check fails the decision as ``risk.<check>``.
 """
 
@@ -35,7 +35,7 @@ class Check:
         return row if self.note is None else row | {"note": self.note}
 
 
-# What a failed check says to people: the thing, the fact, and the key of [risk] that decides.
+# The message of a failed check: the thing, the fact, and the key of [risk] that decides.
 _REASONS = {
     "restricted_symbol": "{observed} is on restricted_symbols",
     "allowed_symbol": "{observed} is not on allowed_symbols",
@@ -68,13 +68,13 @@ def failure_reason(check: Check) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at the moment of the claim; None is unknown, or not asked for by any limit.
+    """The facts at the moment of the claim; None is unknown, or not needed by any limit.
 
-    ``price`` values the order, ``quote`` is what the market says. Dollars and counts of the day and the
+    ``price`` values the order, ``quote`` is the market's price. Dollars and counts of the day and the
     minute leave this order out, and so do the ``available`` shares; ``exposure`` is without it and with it.
-    ``duplicate`` is the decision that this one repeats. ``unknown`` says why a kind of snapshot is not
-    there. ``unpriced`` says why an order that nobody knows a price of passes ``order_notional``; None where
-    it does not, and ``rough`` is the best guess of its price then.
+    ``duplicate`` is the decision that this one repeats. ``unknown`` says why a kind of snapshot is
+    missing. ``unpriced`` says why an order without a known price passes ``order_notional``; None where it
+    does not, and ``rough`` is the best estimate of its price then.
     """
 
     order: WireOrder
@@ -96,7 +96,7 @@ class Facts:
 
     @property
     def value(self) -> Decimal | None:
-        """Dollars that the order is worth at ``price``."""
+        """The order's value in dollars at ``price``."""
         if self.order.notional is not None:
             return self.order.notional
         assert self.order.quantity is not None
@@ -157,7 +157,7 @@ def collared_price(order: WireOrder) -> Decimal | None:
 
 
 def valuing_price(order: WireOrder, quote: Decimal | None) -> Decimal | None:
-    """What a share of the order may cost or bring, at most: a buy's limit, else the higher of its prices."""
+    """The price that values a share of the order: a buy's limit, else the highest of its prices."""
     if order.side == "buy" and order.limit_price is not None:
         return order.limit_price
     if quote is None and order.limit_price is None:
@@ -202,7 +202,7 @@ def _gross_exposure(limits: RiskConfig, facts: Facts) -> Check | None:
         missing = "quote" if facts.value is None else "position"
         return _stale("gross_exposure", money.to_text(limit), facts, missing)
     before, after = facts.exposure
-    note = None if after > before else "it makes the exposure no larger"
+    note = None if after > before else "it does not increase the exposure"
     return _check("gross_exposure", _text(after), money.to_text(limit), after <= max(limit, before), note)
 
 
@@ -226,7 +226,7 @@ def _restricted(limits: RiskConfig, facts: Facts) -> Check | None:
     if not limits.restricted_symbols:
         return None
     symbol = facts.order.symbol
-    # Not which ones: what is kept of one symbol names no other. The list is in `limits --history`.
+    # Not which ones: the record of one symbol names no other. The list is in `limits --history`.
     limit = f"none of {len(limits.restricted_symbols)} restricted ones"
     passed = symbols.normalise(symbol) not in map(symbols.normalise, limits.restricted_symbols)
     return _check("restricted_symbol", symbol, limit, passed)
@@ -258,7 +258,7 @@ def _price_collar(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     limit = f"within {money.to_text(percent)} % of the quote"
     if price is None:
-        return _check("price_collar", None, limit, True, "the order has no price of its own")
+        return _check("price_collar", None, limit, True, "the order has no price to compare")
     # A stop-limit is sent to the market where its stop is, not where the market is now.
     is_stopped = facts.order.order_type == "stop_limit"
     market = facts.order.stop_price if is_stopped else facts.quote
@@ -298,7 +298,7 @@ def _market_hours(limits: RiskConfig, facts: Facts) -> Check | None:
         return None
     if facts.is_open is None:
         return _stale("market_hours", "open", facts, "clock")
-    # Under ``wait`` a closed market is no refusal: the gate holds the decision.
+    # Under ``wait`` a closed market is no refusal: the decision is held.
     passed = facts.is_open or limits.market_hours == "wait"
     return _check("market_hours", "open" if facts.is_open else "closed", limits.market_hours, passed)
 

@@ -1,4 +1,4 @@
-"""What a person says about sending: halt and resume, approve and decline, lift a limit. Each is an event.
+"""Controls: halt and resume, approve and decline, lift a limit, and the throttle. Each is an event.
 
 Every function is one step inside a transaction of the caller, which journals it.
 """
@@ -42,7 +42,7 @@ def record_event(
     account: AccountKey | None = None,
     until: str | None = None,
 ) -> None:
-    """Keep what was decided, by whom and why."""
+    """Record what was decided, by whom and why."""
     row: dict[str, Any] = {
         "kind": kind,
         "subject": subject,
@@ -60,7 +60,7 @@ def record_event(
 def halt(
     tx: Transaction, scope: str, subject: str, actor: str, reason: str, account: AccountKey = EVERYWHERE
 ) -> bool:
-    """Let nothing of the scope be sent from here on; False where that is so already."""
+    """Halt submission for a scope; False where it is halted already."""
     known = tx.one(
         "SELECT 1 FROM halts WHERE ended_at IS NULL AND broker = ? AND environment = ? AND account = ?"
         " AND scope = ? AND subject = ?",
@@ -77,7 +77,7 @@ def halt(
 
 
 def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, account: AccountKey) -> int:
-    """End the halts of the scope, of all accounts and of this one; returns how many there were."""
+    """End the halts of a scope, of all accounts and of this one; returns how many there were."""
     rows = tx.query(
         "SELECT halt_id, broker, environment, account FROM halts WHERE ended_at IS NULL AND scope = ?"
         " AND subject = ? AND (account = '' OR (broker = ? AND environment = ? AND account = ?))",
@@ -94,7 +94,7 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
 
 
 def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], limits: RiskConfig) -> bool:
-    """Halt a strategy that has sent its share of automatic orders, until a person resumes it.
+    """Halt a strategy that has submitted too many automatic orders, until a person resumes it.
 
     The decision that would be the next one is left out: it may have been tried before.
     """
@@ -119,7 +119,10 @@ def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], 
     why = f"{counted(sent, 'order')} within {money.to_text(limits.throttle_minutes)} minutes"
     halt(tx, "strategy", strategy, "tradelog", why, account)
     raise_alert(
-        tx, "strategy_halted", strategy, f"{strategy} has halted itself: {why}; tradelog resume --strategy"
+        tx,
+        "strategy_halted",
+        strategy,
+        f"{strategy} was halted by its throttle: {why}; tradelog resume --strategy",
     )
     tx.journal("strategy.throttled", strategy)
     return True
@@ -128,7 +131,7 @@ def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], 
 def limits_in_force(
     rows: control_state.Rows, account: AccountKey, configured: RiskConfig, now: str
 ) -> RiskConfig:
-    """The configured limits with those that are lifted just now."""
+    """The configured limits, with those that are lifted now."""
     lifted = control_state.lifts(rows, account, now)
     return with_lifts(configured, {name: item.value for name, item in lifted.items()})
 
@@ -136,15 +139,15 @@ def limits_in_force(
 def lift_limit(
     tx: Transaction, config: Config, name: str, value: Any, *, until: str, actor: str, reason: str
 ) -> tuple[str, str]:
-    """Let a limit have another value for a while, or the configured one again for None.
+    """Lift a limit to another value until a time, or end the lift for None.
 
-    Returns (old, new) as text. Raises UsageError for what cannot be, ConfigError for a wrong value.
+    Returns (old, new) as text. Raises UsageError where it cannot be lifted, ConfigError for a wrong value.
     """
     check_liftable(name)
     if name == "max_order_notional" and value == "off" and config.broker.environment == "live":
         raise UsageError("live trading keeps a max_order_notional", hint="give an amount")
     if until <= tx.now:
-        raise UsageError(f"{until} has gone by already", hint='such as --until "2026-12-24 16:00"')
+        raise UsageError(f"{until} is in the past", hint='such as --until "2026-12-24 16:00"')
     old = getattr(limits_in_force(tx.dicts, config.account, config.risk, tx.now), name)
     new = getattr(config.risk, name) if value is None else limit_from(name, value, name)
     check_risk(replace(config.risk, **{name: new}))
@@ -156,15 +159,15 @@ def lift_limit(
 
 
 def check_liftable(name: str) -> None:
-    """Raise UsageError for what is no limit, or none that can be lifted."""
+    """Raise UsageError for a name that is no limit, or none that can be lifted."""
     if name not in LIFTABLE:
         raise UsageError(f"{name!r} cannot be lifted", hint=f"one of: {', '.join(LIFTABLE)}")
 
 
 def record_configured_limits(tx: Transaction, config: Config, actor: str) -> None:
-    """Write down each limit, and each rule of a strategy, that is not what it was when last seen.
+    """Record each configured limit, and each rule of a strategy, that differs from the last recorded one.
 
-    Those of a strategy have its name in front; one whose table has gone is as every other strategy is.
+    A strategy's rules carry its name; without a table it has the rules of every other strategy.
     """
     account = config.account
     now = {name: as_text(getattr(config.risk, name)) for name in LIMITS}
@@ -195,7 +198,7 @@ def _strategies_noted(tx: Transaction, account: AccountKey) -> set[str]:
 
 
 def approve(tx: Transaction, config: Config, decision_id: str, by: str, reason: str | None) -> None:
-    """Let a decision be sent that waits for a person. Raises UsageError where none does."""
+    """Approve a decision that waits for a person. Raises UsageError where it does not wait."""
     _waiting(tx, config, decision_id)
     changes = {"approval": "approved", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)
@@ -205,7 +208,7 @@ def approve(tx: Transaction, config: Config, decision_id: str, by: str, reason: 
 
 
 def decline(tx: Transaction, config: Config, decision_id: str, by: str, reason: str) -> None:
-    """End a decision that waits for a person. Raises UsageError where none does."""
+    """Decline a decision that waits for a person: it ends. Raises UsageError where it does not wait."""
     _waiting(tx, config, decision_id)
     changes = {"approval": "declined", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)

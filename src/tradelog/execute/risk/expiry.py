@@ -31,7 +31,7 @@ class Expiry:
     def refresh_market_sessions(self) -> None:
         """Where decisions wait for the open: fetch the sessions since the oldest of them, once a day.
 
-        Without an answer nothing is submitted: what has waited too long could not be told from what has not.
+        Without a response nothing is submitted: it could not be known what has waited too long.
         """
         rows, now = self._writer.rows, clock.now_text()
         limits = controls.limits_in_force(rows, self._session.account, self._config.risk, now)

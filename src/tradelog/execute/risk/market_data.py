@@ -25,7 +25,7 @@ from tradelog.operate import systemd
 
 # Kinds of snapshots whose subject is the symbol; the others are of the whole account.
 _BY_SYMBOL = ("quote", "asset")
-# What our own orders change: fetched anew each time that it is looked at.
+# What our own orders change: fetched for every check.
 _CHANGED_BY_US = ("position", "account")
 # A quote that is older, by its own time, is stale: the symbol does not trade.
 MAX_QUOTE_AGE_SECONDS = 5 * 86_400.0
@@ -61,7 +61,7 @@ class MarketData:
             if not self._fetch(limits, kind, subject, is_required=is_required):
                 return False
         if self.has_session_changed(limits, order):
-            # The broker's clock is not yet where ours is: nobody knows on which side of the bell we are.
+            # The broker's clock is behind ours: it is uncertain whether the market has opened or closed.
             self._session.pause(SESSION_CHANGE_SECONDS)
             return False
         return True
@@ -82,8 +82,8 @@ class MarketData:
     def is_lenient(self, limits: RiskConfig) -> bool:
         """Whether the bound of one order's value is the default on paper, written out or not.
 
-        It catches a zero too many, and stops no order for want of a quote. What a live account may send is
-        always somebody's decision.
+        It catches a zero too many, and stops no order for want of a quote. For a live account the bound is
+        always a person's decision.
         """
         environment = self._session.config.broker.environment
         return limits.max_order_notional == MAX_ORDER_NOTIONAL and environment == "paper"

@@ -1,8 +1,8 @@
-"""What was sent already: the sums and counts that limits are held against, read under the claim's lock.
+"""Limit usage: the sums and counts that limits are compared with, read under the claim's lock.
 
 An order counts from the moment it was claimed, under its client order id, once however often it was
-tried, and whatever became of it; only what provably never left does not. What an answer of the broker
-cannot know of yet, since we began it after the question or have no word on it, is added to that answer.
+tried, and whatever became of it; only one that provably never left does not. What a snapshot of the broker
+cannot contain yet, because it was begun later or its outcome is unknown, is added to that snapshot.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ WHERE e.id IN ({picked}) AND e.broker = :broker AND e.environment = :environment
   AND e.status <> 'not_sent' AND e.client_order_id <> :own ORDER BY e.id
 """
 # Each part has an index of its own; together in one OR they would have none.
-# What was begun since a moment: an order that is sent once more is one of that day, too.
+# What was begun since a moment: an order that is submitted again counts on that day, too.
 _BEGUN = f"""
 SELECT id FROM trade_executions WHERE {_OURS} AND started_at >= :since
 UNION SELECT id FROM trade_executions WHERE resent_at >= :since
 """
-# What an answer may not hold as it is now: open orders, and what came after the question.
-_UNTOLD = f"""
+# What a snapshot may not contain as it is now: open orders, and what came after the request.
+_NOT_IN_SNAPSHOT = f"""
 SELECT id FROM trade_executions WHERE {_OURS} AND status IN ('sending', 'unknown')
 UNION SELECT id FROM trade_executions WHERE {_OURS} AND status IN ('accepted', 'partially_filled')
 UNION SELECT id FROM trade_executions WHERE id > :execution
@@ -63,13 +63,13 @@ class LimitUsage:
         self._replaced = replaced
 
     def today(self, symbol: str | None) -> Decimal:
-        """Dollars sent in a symbol, or in all, since the market's day began."""
+        """Order value submitted in a symbol, or in all, since the market's day began."""
         start = clock.start_of_day(clock.market_today())
         total = money.ZERO
         for row in self._begun(start):
             if symbol is None or position_symbol(row["symbol"]) == position_symbol(symbol):
                 is_replaced = row["client_order_id"] == self._replaced
-                # What is taken back by the replacement is not sent a second time.
+                # What the replacement takes back does not count twice.
                 total += (worth.of(row) or money.ZERO) * (1 - worth.share_left(row) if is_replaced else 1)
         return total
 
@@ -81,7 +81,7 @@ class LimitUsage:
         return len(self._begun(clock.start_of_day(clock.market_today())))
 
     def duplicate(self, decision: Mapping[str, Any], window: Decimal | None) -> str | None:
-        """A decision of the same strategy, symbol, side and size that was sent within the window."""
+        """A decision of the same strategy, symbol, side and size that was submitted within the window."""
         if window is None:
             return None
         row = self._tx.one(
@@ -98,7 +98,7 @@ class LimitUsage:
         return None if row is None else str(row[0])
 
     def available(self, held: Snapshot, symbol: str) -> Decimal | None:
-        """Shares that are held and promised to no other sell; None where what is told cannot be read."""
+        """Shares that are held and reserved by no other sell; None where the snapshot cannot be read."""
         free = money.ZERO
         reserved_by_broker = True
         try:
@@ -112,7 +112,7 @@ class LimitUsage:
                 free = quantity if told is None else min(quantity, money.parse(told))
         except (KeyError, ValueError, TypeError):
             return None
-        for row in self._untold(held):
+        for row in self._not_in_snapshot(held):
             if row["side"] != "sell" or position_symbol(row["symbol"]) != position_symbol(symbol):
                 continue
             if row["client_order_id"] == self._replaced:
@@ -126,9 +126,9 @@ class LimitUsage:
     def exposure(
         self, held: Snapshot, symbol: str, side: str, value: Decimal
     ) -> tuple[Decimal, Decimal] | None:
-        """Dollars at risk without an order of ``value``, and with it; None where something has no price.
+        """Gross exposure in dollars without an order of ``value``, and with it; None without a price.
 
-        Of each symbol the worst that can come: what is held, with all open buys filled, or all open sells.
+        Of each symbol the worst case counts: what is held, with all open buys filled, or all open sells.
         """
         try:
             values = {position_symbol(item["symbol"]): _market_value(item) for item in held.value}
@@ -136,7 +136,7 @@ class LimitUsage:
             return None
         buys: dict[str, Decimal] = {}
         sells: dict[str, Decimal] = {}
-        for row in self._untold(held):
+        for row in self._not_in_snapshot(held):
             if row["client_order_id"] == self._replaced:
                 continue
             part = Decimal(1) if self._is_later(row, held) else worth.share_left(row)
@@ -163,13 +163,13 @@ class LimitUsage:
         return before, total()
 
     def buying_power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:
-        """The buying power told, less what was begun since."""
+        """The buying power of the snapshot, less what was begun since."""
         try:
             told = money.parse(account.value.get("buying_power"))
         except ValueError:
-            unknown["account"] = "it tells no buying power"
+            unknown["account"] = "it has no buying power"
             return None
-        for row in self._untold(account):
+        for row in self._not_in_snapshot(account):
             if row["side"] != "buy":
                 continue
             value = worth.of(row) or money.ZERO
@@ -180,7 +180,7 @@ class LimitUsage:
         return told
 
     def _is_later(self, row: Mapping[str, Any], snapshot: Snapshot) -> bool:
-        """Whether the broker may have answered before it had this order, or this of it."""
+        """Whether the snapshot may have been taken before the broker had this order, or this state of it."""
         execution, event = snapshot.seen
         return (
             row["status"] in ("sending", "unknown")
@@ -189,23 +189,23 @@ class LimitUsage:
         )
 
     def _begun(self, since: str) -> list[dict[str, Any]]:
-        """The orders that were sent, or sent once more, since a moment; none that somebody else placed."""
+        """The orders that were submitted, or submitted again, since a moment; none that others placed."""
         return [row for row in self._sent(_BEGUN, since=since) if not row["adopted"]]
 
-    def _untold(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """The orders that a snapshot may not hold as they are now."""
+    def _not_in_snapshot(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """The orders that a snapshot may not contain as they are now."""
         execution, event = snapshot.seen
-        return self._sent(_UNTOLD, execution=execution, event=event)
+        return self._sent(_NOT_IN_SNAPSHOT, execution=execution, event=event)
 
     def _sent(self, picked: str, **values: Any) -> list[dict[str, Any]]:
-        """One row an order, its last attempt, without our own."""
+        """One row per order, its last attempt, without the order that is checked."""
         asked = self._account.as_columns() | {"own": self._own}
         rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), asked | values)
         return list({row["client_order_id"]: row for row in rows}.values())
 
 
 def _market_value(item: Mapping[str, Any]) -> Decimal:
-    """A position's worth, below zero of a short one."""
+    """A position's market value, negative for a short one."""
     worth = item.get("market_value")
     found = (
         money.parse(item["qty"]) * money.parse(item["current_price"]) if worth is None else money.parse(worth)

@@ -1,7 +1,7 @@
-"""The broker's news about orders: their state, their fills, and orders that somebody else sent.
+"""Order updates: the state and fills of our orders, and the adoption of orders that others placed.
 
-Every function is one step inside a transaction of the caller; none talks to the broker. Nothing is
-written where nothing changed, so that asking about a resting order for a day adds nothing.
+Every function is one step inside a transaction of the caller; none makes a request. Nothing is written
+where nothing changed, so that polling a resting order for a day adds nothing.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
 
-# The columns of alpaca_orders in which an order can say something new.
+# The columns of alpaca_orders in which an order can change.
 _STATE = ("client_order_id", "status", "filled_quantity", "filled_avg_price", "replaces", "replaced_by")
 CLEARED_BY_ORDER = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "unknown_order_status")
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose order it is: an attempt and its decision."""
+    """The attempt and the decision that an order belongs to."""
 
     execution_id: str
     decision_id: str
 
 
 def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
-    """What alpaca_orders keeps of an order in columns, in stored form."""
+    """The columns of alpaca_orders that an order sets, in stored form."""
     average = responses.decimal_field(order, "filled_avg_price")
     return {
         "client_order_id": order["client_order_id"],
@@ -47,7 +47,7 @@ def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
-    """Whether an order says something that is not in the store."""
+    """Whether an order differs from the store, and is not older."""
     known = connection.execute(
         f"SELECT {', '.join(_STATE)}, json_extract(raw, '$.updated_at') FROM alpaca_orders"
         " WHERE broker_order_id = ?",
@@ -56,7 +56,7 @@ def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
     if known is None:
         return True
     then, now = clock.read_moment(known[-1]), clock.read_moment(order.get("updated_at"))
-    # Of two workers one may hear an older answer later.
+    # Of two workers one may receive an older response later.
     is_older = then is not None and now is not None and now < then
     return not is_older and tuple(known[:-1]) != tuple(state_of(order).values())
 
@@ -69,11 +69,11 @@ def apply_order(
     source: str,
     call_id: int | None = None,
 ) -> None:
-    """Bring the broker's view of an order into the store; nothing is written where nothing changed."""
+    """Record the broker's view of an order and its consequences; nothing where nothing changed."""
     status = responses.attempt_status(order)
     filled = responses.decimal_field(order, "filled_qty") or money.ZERO
     if _goes_back(tx, owner.execution_id, order, status, filled):
-        # A bust, or an order that lives again: kept as the broker says it, and for a person to see.
+        # A bust, or an order that lives again: recorded as the broker has it, and a person must look.
         if _note_order(tx, account, owner, order, source, call_id):
             text = f"{order['symbol']}: order {order['id']} went back to {order['status']}, filled {filled}"
             raise_alert(tx, "order_went_back", str(order["id"]), text, once=True)
@@ -90,7 +90,7 @@ def apply_order(
         "filled_avg_price": None if average is None else money.to_text(average),
         "submitted_at": clock.read_moment(order.get("submitted_at") or order.get("created_at")),
         "filled_at": clock.read_moment(order.get("filled_at")),
-        # Whatever was not known before, the order is known now.
+        # Whatever was unknown before, the order is known now.
         "error_message": None,
         "failure_code": None,
     }
@@ -105,7 +105,7 @@ def apply_order(
         _sum_fills(tx, owner.execution_id, order["id"])
     clear(tx, owner.decision_id, CLEARED_BY_ORDER)
     if str(order["status"]) not in responses.LIVE | responses.TERMINAL.keys():
-        text = f"{order['symbol']}: the broker says {order['status']!r}, a status we do not know"
+        text = f"{order['symbol']}: the broker's status {order['status']!r} is not known"
         raise_alert(tx, "unknown_order_status", owner.decision_id, text)
     transitions.update_decision(tx, owner.decision_id)
     tx.journal(f"order.{source}", owner.execution_id)
@@ -118,19 +118,21 @@ def note_foreign(
     source: str,
     call_id: int | None,
     *,
-    told: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Keep an order that is no decision's, such as one of several legs, and say so unless it was ``told``."""
+    """Record an order without a decision, such as one of several legs, with an alert unless ``quiet``."""
     if not _note_order(tx, account, None, order, source, call_id):
         return
-    if not told:
-        text = f"{order['symbol']}: order {order['id']} is no plain order, and is kept without a decision"
+    if not quiet:
+        text = (
+            f"{order['symbol']}: order {order['id']} is no simple order, and is recorded without a decision"
+        )
         raise_alert(tx, "order_not_adopted", str(order["id"]), text, once=True)
     tx.journal("order.kept", str(order["id"]))
 
 
 def apply_fills(tx: Transaction, account: AccountKey, activities: Sequence[Mapping[str, Any]]) -> int:
-    """Add the fills of orders that we know and that are not there yet; returns how many were new."""
+    """Record the fills of known orders that are not on record; returns how many were new."""
     added = 0
     for item in activities:
         order = tx.one(
@@ -146,7 +148,9 @@ def apply_fills(tx: Transaction, account: AccountKey, activities: Sequence[Mappi
         )
         if known is not None:
             if tuple(known) != (fill["broker_order_id"], fill["quantity"], fill["price"]):
-                text = f"the broker tells fill {item['id']} in two ways: now {item['qty']} at {item['price']}"
+                text = (
+                    f"fill {item['id']} has two contents at the broker: now {item['qty']} at {item['price']}"
+                )
                 raise_alert(tx, "fill_conflict", str(item["id"]), text, once=True)
                 tx.journal_rest("fill.conflict", str(item["id"]))
             continue
@@ -159,7 +163,7 @@ def apply_fills(tx: Transaction, account: AccountKey, activities: Sequence[Mappi
 
 
 def _sum_fills(tx: Transaction, execution_id: str, order_id: str) -> None:
-    """By the order, not the execution: its fills may have been there before we knew whose it is."""
+    """By the order, not the attempt: its fills may have come before its owner was known."""
     rows = tx.query("SELECT quantity FROM fills WHERE broker_order_id = ?", (order_id,))
     total = sum((money.parse(row[0]) for row in rows), money.ZERO)
     tx.unaudited(
@@ -169,13 +173,13 @@ def _sum_fills(tx: Transaction, execution_id: str, order_id: str) -> None:
 
 
 def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> Owner | None:
-    """The attempt that an order of the broker belongs to; None where it is nobody's here."""
+    """The attempt that an order of the broker belongs to; None where it has no owner here."""
     row = tx.one(
         "SELECT execution_id, decision_id FROM alpaca_orders WHERE broker_order_id = ? AND broker = ?"
         " AND environment = ? AND account = ? AND execution_id IS NOT NULL",
         (order["id"], *account),
     ) or tx.one(
-        # Of several attempts under one id the last one is the one that may have got there.
+        # Of several attempts under one id the last one is the one that may have reached the broker.
         "SELECT execution_id, decision_id FROM trade_executions WHERE client_order_id = ? AND broker = ?"
         " AND environment = ? AND account = ? AND alpaca_order_id IS NULL ORDER BY id DESC LIMIT 1",
         (order["client_order_id"], *account),
@@ -191,17 +195,17 @@ def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> 
     )
     if not decision or responses.mismatch(order, wire_order(decision[0])) is not None:
         return None
-    # Never sent, says the store, and yet it is there: a store that was restored from an older copy.
+    # Never submitted by this store, and yet there: the store was restored from an older copy.
     execution_id, _ = insert_attempt(tx, decision[0], order["client_order_id"], status="unknown")
-    text = f"{order['symbol']}: the broker has an order of this decision that the log never sent"
+    text = f"{order['symbol']}: the broker has an order of this decision that this store never submitted"
     raise_alert(tx, "landed_unrecorded", decision[0]["decision_id"], text)
     return Owner(execution_id, decision[0]["decision_id"])
 
 
 def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor: str) -> Owner | None:
-    """Record an order that is not ours, after the fact; None where it is no plain order.
+    """Adopt an order that others placed, after the fact; None where it is no simple order.
 
-    One that replaces an order which we know continues that decision. Any other becomes a decision of
+    One that replaces a known order continues that decision. Any other becomes a decision of
     strategy ``manual``.
     """
     replaced = tx.dicts(
@@ -218,7 +222,7 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
         return _continue(tx, replaced[0], order, terms)
     rationale = {
         "recorded_after_the_fact": True,
-        "why": "found at the broker: tradelog did not send it",
+        "why": "found at the broker: tradelog did not submit it",
         "broker_order": {key: value for key, value in order.items() if key != "legs"},
     }
     decision_id, _ = decisions.insert(
@@ -242,7 +246,7 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
     decision |= account.as_columns()
     execution_id, _ = insert_attempt(tx, decision, order["client_order_id"], status="accepted")
     if str(order["client_order_id"]).startswith("tl-"):
-        text = f"{order['symbol']}: an order with an id of tradelog that this store does not know"
+        text = f"{order['symbol']}: an order with a tradelog id that this store does not have"
         raise_alert(tx, "order_of_another_log", decision_id, text)
     tx.journal("order.adopted", decision_id)
     return Owner(execution_id, decision_id)
@@ -262,7 +266,7 @@ def _continue(
 
 
 def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The terms of a broker's order as columns of a decision; None for what is no plain order."""
+    """The terms of a broker's order as columns of a decision; None for one that is no simple order."""
     kind = order.get("type") or order.get("order_type")
     quantity, notional = responses.decimal_field(order, "qty"), responses.decimal_field(order, "notional")
     if order.get("side") not in ("buy", "sell") or not isinstance(kind, str) or not kind:
@@ -301,9 +305,9 @@ def _fill(
 def _goes_back(
     tx: Transaction, execution_id: str, order: Mapping[str, Any], status: str, filled: Decimal
 ) -> bool:
-    """Whether the broker takes back what we know: fills, or the end of an order.
+    """Whether the broker takes back a recorded fill or end of an order.
 
-    One that was replaced may live again: its replacement can be refused by the venue.
+    A replaced one may live again: the venue can refuse its replacement.
     """
     known = tx.one(
         "SELECT status, filled_quantity, alpaca_order_id FROM trade_executions WHERE execution_id = ?",
@@ -313,7 +317,7 @@ def _goes_back(
         return True
     has_ended = known[0] in responses.TERMINAL.values() and known[0] != "replaced"
     if known[2] is None and known[0] == "rejected":
-        # Refused by word of the broker, and there all the same: what is there counts.
+        # Refused by a response, and there all the same: the order counts.
         has_ended = False
     return filled < money.parse(known[1]) or (has_ended and status not in responses.TERMINAL.values())
 
@@ -330,7 +334,7 @@ def _note_order(
     source: str,
     call_id: int | None,
 ) -> bool:
-    """Store the broker's order where it says something new; True where it does."""
+    """Record the broker's order where it changed; True where it did."""
     state = state_of(order)
     known = tx.one(
         f"SELECT {', '.join(_STATE)}, execution_id FROM alpaca_orders WHERE broker_order_id = ?",

@@ -1,12 +1,12 @@
-"""Reconciliation: every order, fill and position of the broker against the log.
+"""Reconciliation: every order, fill, activity and position of the broker against the store.
 
-    orders since the last time, whatever their state → ours by client order id, or adopted
-    fills since the last time                        → of all of them
-    activities that are no fills                     → fees, splits, dividends, kept as told
-    positions                                        → the opening ones once, then breaks
+    orders since the last time, whatever their state → matched by client order id, or adopted
+    fills since the last time                        → recorded for known orders
+    activities that are no fills                     → fees, splits, dividends, recorded as listed
+    positions                                        → opening positions once, then breaks
 
-Each answer is brought in as it comes, in short transactions; what was read is read again a day back,
-since listings go by a submission time that moves. Doing it twice adds nothing.
+Each page is recorded as it comes, in short transactions; the last day is read again, since listings go by a
+submission time that moves. Reconciling twice adds nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ READS = 3
 
 @dataclass(slots=True)
 class Result:
-    """What a reconciliation saw and did; ``missing`` says what it could not see."""
+    """What a reconciliation read and did; ``missing`` says what it could not read."""
 
     orders: int = 0
     news: int = 0
@@ -55,11 +55,11 @@ class Reconciler:
         self._tracker = tracker
         self._result = Result()
         self._resume: str | None = None
-        # Orders that fills name and the broker does not know: asked about once a worker.
+        # Orders that fills name and the broker does not have: looked up once per worker process.
         self._without_order: set[str] = set()
 
     def run(self) -> Result:
-        """Compare all there is to compare; a part that cannot be seen now is left for the next time."""
+        """Compare everything; a part that cannot be read now is left for the next time."""
         self._result = Result()
         polled = self._tracker.fills_recorded
         self._reconcile()
@@ -68,7 +68,7 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         if not self._session.ensure_bound():
-            self._result.missing = "the broker does not answer"
+            self._result.missing = "the broker did not respond"
             return
         marks = self._marks()
         if not self._orders(marks["orders_until"]):
@@ -91,7 +91,7 @@ class Reconciler:
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
             if not self._session.may_request(keep_reserve=True):
-                self._result.missing = "the list of orders: the broker's rate limit, or the end of the work"
+                self._result.missing = "the list of orders: the rate limit, or the end of the worker"
                 return False
             exchange = self._session.broker.orders("all", after)
             page = exchange.json()
@@ -119,10 +119,10 @@ class Reconciler:
         return False
 
     def _too_many(self, edge: str) -> None:
-        """A page full of one single moment leads no further: what lies behind it cannot be listed."""
+        """Raise an alert: a page full of one single moment leads no further."""
         self._result.missing = f"more than {ORDERS_PAGE} orders submitted at {edge}"
         with self._writer.transaction() as tx:
-            text = f"{self._result.missing}: those after it are not seen"
+            text = f"{self._result.missing}: later ones cannot be listed"
             raise_alert(tx, "orders_unlisted", str(self._session.account), text, once=True)
             tx.journal_rest("orders.unlisted", edge)
 
@@ -151,7 +151,7 @@ class Reconciler:
         account = self._session.account
         owner = orders.owner_of(tx, account, order)
         if owner is not None and self._is_another(tx, owner, order):
-            orders.note_foreign(tx, account, order, "reconcile", call_id, told=True)
+            orders.note_foreign(tx, account, order, "reconcile", call_id, quiet=True)
             return
         if owner is None:
             owner = orders.adopt(tx, account, order, self._writer.actor)
@@ -163,7 +163,7 @@ class Reconciler:
             orders.apply_order(tx, account, owner, order, "reconcile", call_id)
 
     def _is_another(self, tx: Transaction, owner: Owner, order: dict[str, Any]) -> bool:
-        """Whether an order under one of our ids is not the order that we sent: never adopted, always told."""
+        """Whether an order under one of our ids differs from the submitted one: an alert, never adopted."""
         execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[
             0
         ]
@@ -189,7 +189,7 @@ class Reconciler:
                 and responses.parse_order(item) is None
             ):
                 with self._writer.transaction() as tx:
-                    text = f"order {item['id']} of the broker lacks what makes an order, and is not followed"
+                    text = f"order {item['id']} of the broker lacks required fields, and is not tracked"
                     raise_alert(tx, "order_unreadable", item["id"], text, once=True)
                     tx.journal_rest("order.unreadable", item["id"])
 
@@ -209,7 +209,7 @@ class Reconciler:
         ]
         if moments and is_complete:
             self._mark("fills_until", min(max(moments), clock.now_text()))
-        # Cut short, the next time goes on from here: the day before would be read over and over.
+        # Cut short, the next one continues from here: the day before would be read over and over.
         self._resume = None if is_complete or not moments else clock.later(max(moments), -1.0)
         return is_complete
 
@@ -233,7 +233,7 @@ class Reconciler:
         return is_complete
 
     def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> bool:
-        """Orders that only their fills tell of: asked for one by one; False where some are left."""
+        """Look up orders that are known from their fills only; False where some are left."""
         with self._writer.reading() as connection:
             unknown = sorted(
                 {
@@ -262,13 +262,13 @@ class Reconciler:
                 continue
             self._without_order.add(order_id)
             with self._writer.transaction() as tx:
-                text = f"fills of order {order_id}, which the broker does not know, are not recorded"
+                text = f"fills of order {order_id}, which the broker does not have, are not recorded"
                 raise_alert(tx, "fills_without_order", order_id, text, once=True)
                 tx.journal_rest("fills.without_order", order_id)
         return is_complete
 
     def _positions(self, *, is_open: bool) -> bool:
-        """Compare what is held, with no fill in between that would make a difference of its own."""
+        """Compare positions, with no fill in between that would be a difference of its own."""
         for _ in range(READS):
             if not self._session.may_request(keep_reserve=True):
                 return False
@@ -312,14 +312,14 @@ class Reconciler:
                 key: (row.symbol, row.filled, row.summed) for key, row in owed.items() if row.since < oldest
             }
             positions.update_breaks(tx, account, "fills", ripe, set(owed))
-            # Where fills are missing, the positions would only say it a second time.
+            # Where fills are missing, the positions would only repeat it.
             unsure = {row.symbol for row in owed.values()}
             if not is_open:
                 for row in owed.values():
                     missing = row.filled - row.summed
                     change = missing if row.side == "buy" else -missing
                     ours[row.symbol] = ours.get(row.symbol, money.ZERO) + change
-                # Another one may have opened them meanwhile.
+                # Another process may have recorded them meanwhile.
                 if self._marks_in(tx)["opened_at"] is None:
                     self._result.opened = positions.record_opening_positions(
                         tx, account, held, ours, self._writer.actor

@@ -1,7 +1,7 @@
-"""Following orders after the broker has them: their state, their fills, and who replaced them.
+"""Order tracking: polling open orders, fetching their fills, and following replacements.
 
-A question that fails changes nothing about an order; that it failed is kept. Answers that say nothing
-new are counted and not kept.
+A poll that fails changes nothing about an order; its exchange is kept. Responses without a change are
+counted and not kept.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
 from tradelog.operate.alerts import raise_alert
 
-# Up to so many orders are asked about one by one: an answer of its own is better evidence, and small.
+# Up to so many orders are polled one by one: a response of its own is better evidence, and small.
 FEW = 3
-# As many pages as one question can reasonably need.
+# As many pages as one listing can reasonably have.
 MAX_PAGES = 200
-# Fills of an order can be missing for long: it is asked less and less, at least once an hour.
+# Fills of an order can be missing for long: fetched less and less often, at least once an hour.
 MAX_FILLS_BACKOFF_SECONDS = 3600.0
 # The broker's clock may be behind ours by more than a call takes.
 CLOCK_SECONDS = 60.0
 A_DAY = 86_400.0
-# So many questions about the successor of an order, and then a person is asked.
+# So many look-ups of an order's replacement, and then a person must look.
 MAX_SUCCESSOR_LOOKUPS = 5
-# Before any order that Alpaca can know of.
+# Before any order that Alpaca can have.
 FIRST = "2010-01-01T00:00:00.000000Z"
 
 
@@ -46,19 +46,19 @@ class OrderTracker:
         self._writer = session.writer
         self._backoff = KeyedBackoff()
         self._fills_backoff = KeyedBackoff(MAX_FILLS_BACKOFF_SECONDS)
-        # Whether an order has changed since somebody last asked.
+        # Whether an order has changed since the last snapshot of the account.
         self.has_changes = False
         self.fills_recorded = 0
         self.news = 0
 
     def poll(self, decision_id: str | None = None) -> None:
-        """Ask about every order that may still change, of one decision or of all, and for missing fills."""
+        """Poll every order that may still change, of one decision or of all, and fetch missing fills."""
         self._poll_orders(self._open(decision_id))
         self._follow_successors(decision_id)
         self.fetch_missing_fills()
 
     def ask(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
-        """Ask for one order and bring its answer into the store; the order, None without one."""
+        """Poll one order and record its state; returns the order, None without one."""
         exchange = self._session.broker.order(order_id)
         verdict = responses.classify_lookup(exchange)
         if verdict.order is None or verdict.order["id"] != order_id:
@@ -73,14 +73,14 @@ class OrderTracker:
         return dict(verdict.order)
 
     def apply(self, owner: Owner, order: dict[str, Any], exchange: Exchange, source: str) -> None:
-        """Bring an answer about one order into the store, with its evidence where it says anything new."""
+        """Record a response about one order with its exchange, where it shows a change."""
         with self._writer.reading() as connection:
             is_news = orders.is_news(connection, order)
         self._session.observe(exchange, quiet=not is_news)
         if not is_news:
             return
         if order["status"] == "rejected" and order.get("replaces"):
-            # Refused by the venue, it replaced nothing: the old order is asked first whether it still stands.
+            # Refused by the venue, it replaced nothing: first poll whether the old order still stands.
             self._poll_predecessor(owner)
 
         def write() -> None:
@@ -94,14 +94,14 @@ class OrderTracker:
         self.news += 1
 
     def awaits_fills(self) -> bool:
-        """Whether fills of any order are still missing that could come soon."""
+        """Whether fills of any order are missing that could come soon."""
         return any(self._fills_backoff.failures(row[0]) < FEW for row in self._missing_fills())
 
     def fetch_missing_fills(self) -> None:
-        """The fills that orders still owe us: activities can come later than the order's status."""
+        """Fetch the missing fills of all orders: activities can come later than the order's status."""
         owed = [row for row in self._missing_fills() if self._fills_backoff.is_due(row[0])]
         fresh = [row for row in owed if self._fills_backoff.failures(row[0]) < FEW]
-        # One that has owed them for long has a window of its own, or all of it would be read for one.
+        # One that lacks them for long gets a window of its own, or everything since would be read for it.
         for group in ([fresh] if fresh else []) + [[row] for row in owed if row not in fresh]:
             if not self._session.may_request(keep_reserve=True):
                 return
@@ -129,14 +129,14 @@ class OrderTracker:
                 self._fills_backoff.succeeded(row[0])
 
     def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
-        """The FILL activities of a span as far as the broker shows them now, and whether that is all."""
+        """The FILL activities between two moments as far as listed, and whether that is all."""
         found, is_complete = self._all_pages(
             "fills", lambda token: self._session.broker.fills(since, token, until)
         )
         return [item for item in found if responses.is_fill(item)], is_complete
 
     def activities_since(self, since: str) -> tuple[list[Any], bool]:
-        """The activities that are no fills, as the broker tells them, and whether that is all of them."""
+        """The activities that are no fills, as far as they could be listed, and whether that is all."""
         return self._all_pages("activities", lambda token: self._session.broker.activities(since, token))
 
     def _all_pages(self, what: str, ask: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
@@ -201,7 +201,7 @@ class OrderTracker:
                 self.ask(item.owner, item.order_id)
 
     def _apply_listed(self, news: list[_Open], told: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
-        """Many orders changed at once: each page is kept once, and their events refer to it."""
+        """Record many changed orders: each page is kept once, and their events refer to it."""
         for exchange in {id(told[item.order_id][1]): told[item.order_id][1] for item in news}.values():
             mine = [item for item in news if told[item.order_id][1] is exchange]
 
@@ -244,7 +244,7 @@ class OrderTracker:
         return found
 
     def _follow_successors(self, decision_id: str | None) -> None:
-        """Orders that were replaced by one that we do not have yet: by somebody else, or unseen by us."""
+        """Look up the replacements of orders that are not on record: by others, or not seen yet."""
         with self._writer.reading() as connection:
             rows = connection.execute(
                 # In this order: few decisions are executing, and many executions were replaced.
@@ -283,7 +283,7 @@ class OrderTracker:
             self._session.observe(exchange, verdict)
 
     def _poll_replaced_order(self, owner: Owner, order_id: str) -> None:
-        """The venue refused what replaced it: the old order stands again, as soon as the broker says so."""
+        """Poll an order whose replacement the venue refused: it may stand again."""
         key = f"old {order_id}"
         if not self._session.may_request(keep_reserve=True) or not self._backoff.is_due(key):
             return
@@ -296,7 +296,7 @@ class OrderTracker:
             self._require_attention(owner.execution_id, order.get("replaced_by") if order else None)
 
     def _require_attention(self, execution_id: str, order_id: str | None) -> None:
-        """Replaced, and by what the broker does not tell."""
+        """Stop a decision whose order was replaced by one that the broker does not show."""
         named = order_id or "an order that it does not name"
         why = f"replaced at the broker by {named}, which it does not show"
         with self._writer.transaction() as tx:
@@ -329,7 +329,7 @@ class OrderTracker:
             self.ask(Owner(row[0], owner.decision_id), row[1])
 
     def _missing_fills(self) -> list[Any]:
-        """(execution, attempt's start, order last seen, broker's order id) of those that owe us fills."""
+        """(attempt, its start, order last updated, broker's order id) of those with missing fills."""
         with self._writer.reading() as connection:
             return connection.execute(
                 "SELECT e.execution_id, min(e.started_at, coalesce(e.submitted_at, e.started_at)),"
@@ -342,11 +342,11 @@ class OrderTracker:
 
 
 def next_page_after(read: Sequence[dict[str, Any]]) -> str | None:
-    """Where the next page starts, from the newest submission of this one: its millisecond once more.
+    """Where the next page starts: the newest submission of this one, less a millisecond.
 
     ``after`` is exclusive, and orders of one moment may lie on both sides of an edge.
     """
-    # A time that nobody can mean must not lead past everything else.
+    # An absurd time must not lead past everything else.
     latest = clock.later(clock.now_text(), CLOCK_SECONDS)
     moments = [
         moment
