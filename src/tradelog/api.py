@@ -1,4 +1,4 @@
-"""The library's door: what a bot uses to keep a record without being rewritten."""
+"""The public API: what a program uses to keep a record."""
 
 from __future__ import annotations
 

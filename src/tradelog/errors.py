@@ -1,7 +1,7 @@
 """Every error tradelog raises on purpose, with its exit code.
 
     TradelogError                       1   something failed
-    ├── UsageError                      2   what was asked makes no sense
+    ├── UsageError                      2   the command or its arguments make no sense
     │   └── InvalidDecision             2   a field of a decision; nothing was recorded
     ├── NotFound                        3   nothing there by that name
     ├── ConfigError                     4   tradelog.toml or the environment
@@ -14,8 +14,8 @@
     │   ├── StoreUnwritable             5   full disk, read-only file, I/O error
     │   ├── UpgradeFailed               5
     │   └── EvidenceBroken              5   rows or entries are not what was written
-    ├── RunInProgress                   1   a fetch of the same task is alive
-    ├── SourceError                     1   an answer of a source that must not be trusted
+    ├── RunInProgress                   1   a fetch of the same task is running
+    ├── SourceError                     1   a response of a source that cannot be trusted
     │   ├── NotAuthorised               4
     │   ├── PlanTooSmall                4
     │   ├── Throttled                   1   with the wait that the source named
@@ -24,7 +24,7 @@
     │   ├── SchemaMismatch              1   no known form, or a required field missing from all rows
     │   ├── EmptyAnswer                 1   nothing where rows are normal
     │   └── ShrunkenAnswer              1   far fewer rows than last time
-    ├── BrokerRefusesUs                 4   keys refused, or not the account that this store knows
+    ├── BrokerRefusesUs                 4   keys refused, or not the account that the store is bound to
     └── NeedsAttention                  6   done, but a person must look at something
 
 The message is one line: what failed and why. ``hint`` is the next command or step.
@@ -105,7 +105,7 @@ class RunInProgress(TradelogError):
 
 
 class SourceError(TradelogError):
-    """An answer of a source that must not be trusted; it ends the run as failed."""
+    """A response of a source that cannot be trusted; it ends the run as failed."""
 
 
 class NotAuthorised(SourceError):
@@ -117,7 +117,7 @@ class PlanTooSmall(SourceError):
 
 
 class Throttled(SourceError):
-    """``wait_seconds`` is what the source asked for, None where it named nothing."""
+    """``wait_seconds`` is what the source requested, None without one."""
 
     def __init__(self, message: str, *, wait_seconds: float | None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -125,9 +125,9 @@ class Throttled(SourceError):
 
 
 class VendorFault(SourceError):
-    """``passing`` is whether asking again may help: no answer at all, or one of 5xx.
+    """``passing`` is whether a retry may help: no response at all, or one of 5xx.
 
-    ``wait_seconds`` is what the source asked for, None where it named nothing.
+    ``wait_seconds`` is what the source requested, None without one.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from tradelog.domain import clock, money
 from tradelog.errors import ConfigError
 
 SESSIONS = 20
-# A close this much older than the day asked for is no price of that day.
+# A close this much older than a day is no price of that day.
 STALE_AFTER = timedelta(days=7)
 
 

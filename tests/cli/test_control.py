@@ -286,7 +286,7 @@ def test_an_approval_as_a_command(cli: Cli, home: Path, writer: Writer) -> None:
     assert cli("decline", recorded[1], "--why", "no").code == 0
     assert "approved already" in one_line(cli("approve", recorded[0]))
     assert "declined already" in one_line(cli("approve", recorded[1]))
-    assert "is too little" in one_line(cli("approve", "d"))
+    assert "is too short" in one_line(cli("approve", "d"))
     assert cli("approve", "dec_0000000000000000").code == 3
     cli("run-worker", "--once")
     assert statuses(cli) == {recorded[0]: "executed", recorded[1]: "declined"}

@@ -66,7 +66,9 @@ def test_a_day_with_the_simulated_broker(cli: Cli, home: Path) -> None:
 
 def test_a_request_is_found_by_its_own_id(cli: Cli, home: Path, writer: Writer) -> None:
     decision_id = decide(cli, "buy", "1", "AAPL")
-    assert cli("cancel", decision_id).out == f"{decision_id} cancelled, the broker never had it; 0 filled\n"
+    assert (
+        cli("cancel", decision_id).out == f"{decision_id} cancelled, it never reached the broker; 0 filled\n"
+    )
     request_id = scalar(writer, "SELECT request_id FROM order_requests")
     assert json.loads(cli("show", request_id, "--json").out)["decision"]["decision_id"] == decision_id
 
@@ -76,9 +78,9 @@ def test_a_request_is_found_by_its_own_id(cli: Cli, home: Path, writer: Writer) 
     [
         (["cancel", "dec_zzzz"], 3, "no id is, or begins with"),
         (["cancel"], 2, ""),
-        (["cancel", ""], 2, "too little of an id"),
-        (["cancel", "dec_"], 2, "too little of an id"),
-        (["resolve", "", "--accept", "--why", "x"], 2, "too little of an id"),
+        (["cancel", ""], 2, "too short for an id"),
+        (["cancel", "dec_"], 2, "too short for an id"),
+        (["resolve", "", "--accept", "--why", "x"], 2, "too short for an id"),
         (["resolve", "ID", "--accept", "--why", "x"], 2, "is no break"),
         (["replace", "dec_zzzz", "--limit", "1"], 3, "no id is, or begins with"),
         (["replace", "ID"], 2, "nothing to change"),
@@ -86,10 +88,10 @@ def test_a_request_is_found_by_its_own_id(cli: Cli, home: Path, writer: Writer) 
         (["replace", "ID", "--quantity", "-1"], 2, "not above zero"),
         (["replace", "ID", "--tif", "week"], 2, "--tif"),
         (["replace", "ID", "--limit", "1"], 2, "no order at the broker"),
-        (["resolve", "ID"], 2, "is known"),
+        (["resolve", "ID"], 2, "has no attempt with an unknown outcome"),
         (["resolve", "ID", "--not-placed"], 2, "reason"),
         (["resolve", "ID", "--not-placed", "--seen", "--why", "x"], 2, "one of"),
-        (["resolve", "--seen", "--why", "x"], 2, "which one"),
+        (["resolve", "--seen", "--why", "x"], 2, "the id is missing"),
         (["resolve", "ID", "--seen", "--why", "x"], 2, "does not wait"),
         (["resolve", "brk_zzzz", "--accept", "--why", "x"], 3, "no id is, or begins with"),
         (["alerts", "--ack", "x"], 2, "no number"),
@@ -121,7 +123,7 @@ def test_a_cancel_that_the_broker_does_not_confirm_is_6(cli: Cli, alpaca: Path, 
     decision_id = resting(cli, **ENVIRONMENT)
     ended = cli("cancel", decision_id, **ENVIRONMENT)
     assert ended.code == 6
-    assert "has not said how it ends" in one_line(ended)
+    assert "its end not confirmed" in one_line(ended)
     told = json.loads(cli("status", "--json").out)
     assert [row["status"] for row in told["requests"]] == ["sent"]
     assert [row["broker_status"] for row in told["open_orders"]] == ["pending_cancel"]
@@ -158,7 +160,7 @@ def test_unknowns_are_listed_asked_about_and_found(
     decision_id = unknown(cli, fake)
     status = cli("status")
     assert status.code == 6
-    assert "1 sent with no known outcome" in one_line(status)
+    assert "1 submission with no known outcome" in one_line(status)
     listed = json.loads(cli("resolve", "--json").out)["unknown"]
     assert [(row["decision_id"], row["status"]) for row in listed] == [(decision_id, "unknown")]
     assert int(listed[0]["lookups"]) >= 1
@@ -169,7 +171,7 @@ def test_unknowns_are_listed_asked_about_and_found(
     found = cli("resolve", decision_id, "--json", **ENVIRONMENT)
     assert found.code == 0, found.err
     assert json.loads(found.out)["status"] == "executed"
-    assert cli("resolve").out == "every outcome is known, and nothing differs from the broker\n"
+    assert cli("resolve").out == "no unknown outcomes, no breaks\n"
     assert cli("status").code == 0
     assert len(fake.posts()) == 1
 
@@ -223,7 +225,7 @@ def test_an_alert_is_listed_until_it_is_acknowledged(cli: Cli, home: Path) -> No
     assert cli("run-worker", "--once").code == 0
     status = cli("status")
     assert status.code == 6
-    assert "nobody has acknowledged" in one_line(status)
+    assert "open alert" in one_line(status)
     listed = json.loads(cli("alerts", "--json").out)["alerts"]
     assert [row["kind"] for row in listed] == ["trade_failed"]
     assert cli("alerts", "--ack", str(listed[0]["alert_id"])).out == "1 acknowledged\n"
@@ -246,7 +248,7 @@ def test_status_tells_of_a_worker_that_died(cli: Cli, home: Path, writer: Writer
         tx.unaudited("UPDATE workers SET stopped_at = NULL, pid = 999999")
     ended = cli("status")
     assert ended.code == 6
-    assert "ended without a word" in one_line(ended)
+    assert "ended unexpectedly" in one_line(ended)
 
 
 def test_status_tells_of_open_orders_that_nobody_compares(cli: Cli, home: Path, writer: Writer) -> None:
@@ -257,4 +259,4 @@ def test_status_tells_of_open_orders_that_nobody_compares(cli: Cli, home: Path, 
         tx.unaudited("UPDATE reconcile_marks SET completed_at = '2020-01-01T00:00:00.000000Z'")
     ended = cli("status")
     assert ended.code == 6
-    assert "was not compared" in one_line(ended)
+    assert "the last reconciliation was" in one_line(ended)

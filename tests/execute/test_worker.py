@@ -466,7 +466,7 @@ def test_once_does_not_wait_for_orders_of_an_earlier_day(
     ended = cli("run-worker", "--once", **ENVIRONMENT)
     assert ended.code == 0, ended.err
     assert state(writer, later)[0] == "executed"
-    assert "1 sent, 1 ended, 1 still open" in ended.err
+    assert "1 submitted, 1 ended, 1 still open" in ended.err
 
 
 def refusal(message: str = "insufficient buying power") -> Fault:

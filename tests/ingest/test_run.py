@@ -249,7 +249,7 @@ def counted(self):
     if left < 0:
         os._exit(9)
     return begin(self)
-staging.CHUNK_ROWS = staging.LEAST_ROWS = 20
+staging.CHUNK_ROWS = staging.MIN_ROWS = 20
 log = tradelog.open_log()
 Writer.transaction = counted
 with log.ingestion_run("data_fetch:x", "x", complete=True) as run:

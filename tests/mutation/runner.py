@@ -58,11 +58,11 @@ PRELOADED = (
     "alembic",
 )
 # A test that takes longer is no test of one line.
-MOST_SECONDS = 3.0
+MAX_SECONDS = 3.0
 # A mutant that runs this much longer than its tests take goes in circles.
 PATIENCE = 4.0
 # Of 100 mutants that are not equivalent, so many must be killed.
-LEAST_SHARE = 95
+MIN_SHARE = 95
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -130,7 +130,7 @@ class Runner:
         share = 100 * killed / (killed + survived) if killed + survived else 100.0
         seconds = time.monotonic() - began
         print(f"{killed} of {killed + survived} killed ({share:.1f} %) in {seconds:.0f} s")
-        self.exit_code = int(share < LEAST_SHARE or stale > 0)
+        self.exit_code = int(share < MIN_SHARE or stale > 0)
         return True
 
     def _start(
@@ -187,7 +187,7 @@ class Runner:
         return {
             name: Covered(item["seconds"], {key: set(lines) for key, lines in item["lines"].items()})
             for name, item in told.items()
-            if not item["failed"] and item["seconds"] < MOST_SECONDS
+            if not item["failed"] and item["seconds"] < MAX_SECONDS
         }
 
     def _choose(

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """The ``tradelog`` program. Exit codes are in `tradelog.errors`; 130 is an interrupt."""
-    # As for Ctrl-C: a run that is stopped says so in its row.
+    # As for Ctrl-C: a run that is stopped ends as `aborted`.
     signal.signal(signal.SIGTERM, _interrupted)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

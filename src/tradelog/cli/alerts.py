@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from tradelog.cli.broker import open_for_writing
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import as_json, line, table
-from tradelog.cli.speaking import writing
 from tradelog.cli.status import ALERTS
 from tradelog.errors import NotFound, UsageError
+from tradelog.operate.alerts import acknowledge
 
 
 def command(
@@ -19,7 +20,7 @@ def command(
     ] = None,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the alerts that nobody has acknowledged, oldest first; --ack acknowledges."""
+    """List the open alerts, oldest first; --ack acknowledges."""
     from tradelog.report import status as report
 
     config = load_config()
@@ -40,18 +41,11 @@ def _acknowledge(ack: str, output_json: bool) -> None:
     config = load_config()
     if ack != "all" and not (ack.isascii() and ack.isdecimal() and len(ack) < 18):
         raise UsageError(f"--ack {ack!r} is no number of an alert", hint="tradelog alerts lists them")
-    with writing(config) as writer, writer.transaction() as tx:
-        rows = tx.query(
-            "SELECT alert_id FROM alerts WHERE acknowledged_at IS NULL AND (? = 'all' OR alert_id = ?)",
-            (ack, 0 if ack == "all" else int(ack)),
-        )
-        for (alert_id,) in rows:
-            tx.update("alerts", alert_id, {"acknowledged_at": tx.now, "acknowledged_by": writer.actor})
-        if rows:
-            tx.journal("alerts.acknowledged", ack)
-    if not rows and ack != "all":
+    with open_for_writing(config) as writer, writer.transaction() as tx:
+        acknowledged = acknowledge(tx, None if ack == "all" else int(ack), by=writer.actor)
+    if not acknowledged and ack != "all":
         raise NotFound(f"no open alert has the number {ack}", hint="tradelog alerts lists them")
     if output_json:
-        as_json({"acknowledged": [row[0] for row in rows]})
+        as_json({"acknowledged": acknowledged})
     else:
-        line(f"{len(rows)} acknowledged")
+        line(f"{len(acknowledged)} acknowledged")

@@ -20,42 +20,42 @@ COMMANDS = {
     "init": ("init", "Write a commented tradelog.toml."),
     "demo": ("demo", "Run the whole chain on bundled data in a fresh store."),
     "fetch": ("fetch", "Fetch disclosures under an ingestion run."),
-    "run-strategy": ("run_strategy", "Run a strategy and record what it decides."),
-    "decide": ("decide", "Record decisions, by hand or of a program."),
-    "run-worker": ("run_worker", "Send what was decided, and follow it to its end."),
-    "approve": ("approve", "Let a decision be sent that waits for a person."),
-    "decline": ("decline", "End a decision that waits for a person."),
-    "halt": ("halt", "Stop all sending at once, of a strategy, or of a symbol."),
-    "resume": ("resume", "Let orders go out again."),
-    "limits": ("limits", "Show the limits with today's use, or lift one for a while."),
-    "cancel": ("cancel", "Take a decision back, sent or not."),
-    "replace": ("replace", "Give an order at the broker other terms."),
-    "resolve": ("resolve", "Settle what has no known outcome: ask, or take your word."),
-    "reconcile": ("reconcile", "Compare all orders, fills and positions with the broker."),
-    "status": ("status", "Show how things stand; exits 6 when something needs a person."),
+    "run-strategy": ("run_strategy", "Run a strategy and record its decisions."),
+    "decide": ("decide", "Record decisions, by hand or from a program."),
+    "run-worker": ("run_worker", "Submit decisions to the broker, and track their orders."),
+    "approve": ("approve", "Approve a decision that waits for a person."),
+    "decline": ("decline", "Decline a decision that waits for a person."),
+    "halt": ("halt", "Halt submission: of everything, a strategy or a symbol."),
+    "resume": ("resume", "Resume submission after a halt."),
+    "limits": ("limits", "Show the limits with today's usage, or lift one for a while."),
+    "cancel": ("cancel", "Cancel a decision, submitted or not."),
+    "replace": ("replace", "Replace an order at the broker by one with other terms."),
+    "resolve": ("resolve", "Resolve an unknown outcome or a break."),
+    "reconcile": ("reconcile", "Compare orders, fills and positions with the broker's books."),
+    "status": ("status", "Show queue, open orders and alerts; exits 6 if a person must look."),
     "positions": ("positions", "Show what is held, with open orders and breaks."),
     "alerts": ("alerts", "List alerts, and acknowledge them."),
     "report": ("report", "Show all activity in a symbol: data, decisions, trades."),
-    "trades": ("trades", "List what really executed, with price and reason."),
+    "trades": ("trades", "List executions, with price and reason."),
     "decisions": ("decisions", "List decisions, or signals not taken."),
-    "strategies": ("strategies", "Compare strategies: outcomes, slippage, times, quality of signals."),
-    "lots": ("lots", "List what was sold, lot by lot, first in first out."),
+    "strategies": ("strategies", "Compare strategies: outcomes, slippage, latency, signal quality."),
+    "lots": ("lots", "List closed lots, first in first out."),
     "digest": ("digest", "Show a day in one page."),
     "failures": ("failures", "Count what was not executed, by stage and reason."),
-    "known": ("known", "Show what was known of a symbol at a moment."),
+    "known": ("known", "Show what was known about a symbol at a moment."),
     "runs": ("runs", "List the ingestion runs."),
-    "show": ("show", "Show a run, a decision or a signal in full."),
-    "verify": ("verify", "Check that nothing was changed since it was written."),
-    "replay": ("replay", "Run the strategy of a decision once more on what it had."),
-    "export": ("export", "Write evidence for others: a bundle that checks itself."),
+    "show": ("show", "Show a decision, run, signal, request or break in full."),
+    "verify": ("verify", "Verify that no record was changed since it was written."),
+    "replay": ("replay", "Replay a decision: its strategy on the same data."),
+    "export": ("export", "Write a bundle of evidence that verifies itself."),
     "sources": ("sources", "List the sources: origin, terms, key needed, last run."),
-    "people": ("people", "Show which member each name is, and which fit nobody."),
-    "upgrade": ("upgrade", "Bring the store to this tradelog's schema."),
+    "people": ("people", "Show which member each name resolves to."),
+    "upgrade": ("upgrade", "Upgrade the store to this version's schema."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """Knows its commands by name, and imports one when it is run or asked for its own help."""
+    """A group that imports a command's module when the command runs or shows its help."""
 
     def list_commands(self, ctx: _click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -83,7 +83,7 @@ def _load(name: str) -> _click.Command:
     return loaded  # type: ignore[no-any-return]
 
 
-# As every program has it; typer knows --help alone by itself.
+# typer has --help alone by default.
 HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
@@ -139,7 +139,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort) as error:
         return _report(error, "interrupted", None, 130)
     except BrokenPipeError:
-        # The reader of our output has gone, which is its right; what came after it was not done.
+        # The reader of our output has gone; what would have come after it was not done.
         _give_up_output()
         return 1
     except OSError as error:
@@ -150,7 +150,7 @@ def run(arguments: Sequence[str]) -> int:
             error, f"{what}{error.strerror or error}", "check the path, free space, permissions", 1
         )
     except Exception as error:
-        hint = "this is a fault of tradelog; run it again with --debug and report what it says"
+        hint = "this is a bug in tradelog; run it again with --debug and report the output"
         return _report(error, f"{type(error).__name__}: {error}", hint, 1)
     if code == 130:  # how typer ends what a signal interrupted
         return _report(None, "interrupted", None, 130)
@@ -172,7 +172,7 @@ def _options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _usage(error: ClickException) -> tuple[str, str | None]:
-    """What was wrong with a command line, and where its options are listed."""
+    """The message of a wrong command line, and the command that lists its options."""
     message = error.format_message().strip().rstrip(".")
     context = getattr(error, "ctx", None)
     path = "tradelog" if context is None else context.command_path
@@ -180,7 +180,7 @@ def _usage(error: ClickException) -> tuple[str, str | None]:
 
 
 def _give_up_output() -> None:
-    """What is still to be printed cannot be: Python's own end must not try it once more."""
+    """Send what is left of the output to nowhere: Python must not try to print it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -6,22 +6,22 @@ from typing import Annotated
 
 import typer
 
+from tradelog.cli.broker import decision_of, non_empty, open_for_writing
 from tradelog.cli.context import load_config
 from tradelog.cli.render import line
-from tradelog.cli.speaking import decision_of, named, writing
 
 
 def command(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision that waits for approval.")],
     by: Annotated[str | None, typer.Option(help="Who approves it; you, if left out.")] = None,
-    why: Annotated[str | None, typer.Option(help="The reason; kept with the approval.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; recorded with the approval.")] = None,
 ) -> None:
-    """Let a decision be sent that waits for a person."""
+    """Approve a decision that waits for a person."""
     from tradelog.execute.risk import controls
 
     config = load_config()
-    with writing(config) as writer:
+    with open_for_writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
-            controls.approve(tx, config, decision_id, named(by) or writer.actor, why)
+            controls.approve(tx, config, decision_id, non_empty(by) or writer.actor, why)
     line(f"{decision_id} approved; tradelog run-worker sends it")

@@ -21,7 +21,7 @@ def command(
         str | None, typer.Argument(help="How many shares; leave out with --notional.")
     ] = None,
     symbol: Annotated[str | None, typer.Argument(help="The symbol, such as AAPL.")] = None,
-    why: Annotated[str | None, typer.Option(help="The reason; kept with the decision.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; recorded with the decision.")] = None,
     notional: Annotated[str | None, typer.Option(help="Dollars instead of shares.")] = None,
     order_type: Annotated[
         str | None,
@@ -36,13 +36,13 @@ def command(
     extended_hours: Annotated[
         bool, typer.Option("--extended-hours", help="Also outside the session.")
     ] = False,
-    expires: Annotated[str | None, typer.Option(help="Send it by this time or not at all.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Submit it by this time or not at all.")] = None,
     source: Annotated[
         str | None, typer.Option("--input", metavar="FILE", help="Decisions as NDJSON; - reads stdin.")
     ] = None,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Record a decision by hand, or decisions of a program as NDJSON.
+    """Record a decision by hand, or decisions from a program as NDJSON.
 
     tradelog decide buy 10 AAPL --why "..."
     """
@@ -89,21 +89,23 @@ def command(
     finally:
         writer.close()
     waits = config.control(decision.strategy).approval
-    _tell(recorded.decision_id, recorded.client_order_id, output_json, waits=waits)
+    _print(recorded.decision_id, recorded.client_order_id, output_json, waits=waits)
 
 
-def _tell(decision_id: str, client_order_id: str, output_json: bool, *, waits: bool) -> None:
-    """Answer with the id. Raises TradelogError where that cannot be printed."""
+def _print(decision_id: str, client_order_id: str, output_json: bool, *, waits: bool) -> None:
+    """Print the id. Raises TradelogError where that cannot be printed."""
     try:
         if output_json:
             as_json({"decision_id": decision_id, "client_order_id": client_order_id})
         else:
-            then = f"it waits for tradelog approve {decision_id}" if waits else "tradelog run-worker sends it"
+            then = (
+                f"it waits for tradelog approve {decision_id}" if waits else "tradelog run-worker submits it"
+            )
             line(f"{decision_id} recorded; {then}")
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, AttributeError) as error:
-        # Whoever takes this for a failure and tries again has ordered twice.
+        # A caller that takes this for a failure and tries again would order twice.
         raise TradelogError(
             f"{decision_id} IS recorded, but this could not be printed: {error}",
             hint="do not decide it again",
@@ -111,7 +113,7 @@ def _tell(decision_id: str, client_order_id: str, output_json: bool, *, waits: b
 
 
 def _from_lines(source: str) -> int:
-    """Record each line on its own, answer each with its id or its error; 1 where one failed."""
+    """Record each line on its own, print its id or its error; returns 1 where one failed."""
     from tradelog.decide import record
     from tradelog.store.opening import open_writer
 

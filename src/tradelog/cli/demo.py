@@ -72,7 +72,7 @@ def _step(config: Path, *arguments: str) -> None:
     line()
     line("$ tradelog " + " ".join(arguments))
     sys.stdout.flush()
-    # Our own program and our own words: nothing of it comes from outside.
+    # Our own program and arguments: nothing of it comes from outside.
     ended = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "tradelog", *arguments],
         env={**os.environ, "TRADELOG_CONFIG": str(config)},
@@ -84,10 +84,11 @@ def _step(config: Path, *arguments: str) -> None:
 
 def _decision(config: Path) -> str:
     """The decision that the report has just shown."""
+    from tradelog.report import trail
     from tradelog.store.reader import Reader
 
     with Reader(load_config(config).store_path) as reader:
-        return str(reader.value("SELECT decision_id FROM trade_decisions WHERE symbol = ?", (SYMBOL,)))
+        return trail.first_of_symbol(reader, SYMBOL)
 
 
 def _examples() -> Path:

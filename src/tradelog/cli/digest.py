@@ -21,14 +21,14 @@ UNKNOWN = (
     Column("symbol", "symbol"),
     Column("status", "status", style="status"),
     Column("begun", "since"),
-    Column("message", "what was said", flex=True),
+    Column("message", "reason", flex=True),
 )
 BREAKS = (
     Column("break_id", "break", style="id"),
     Column("kind", "of"),
     Column("symbol", "symbol"),
-    Column("expected", "log says", right=True),
-    Column("actual", "broker says", right=True),
+    Column("expected", "expected", right=True),
+    Column("actual", "at the broker", right=True),
     Column("found", "found"),
     Column("closed", "closed"),
     Column("closed_why", "why", flex=True),

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tradelog.cli import render
+from tradelog.cli.broker import require_id
 from tradelog.cli.context import covered, load_config, open_reader
-from tradelog.cli.speaking import insist_on_id
 from tradelog.domain.text import counted
 from tradelog.errors import UsageError
 
@@ -17,7 +17,7 @@ USAGE = "tradelog export bundle dec_4kz -o trade.zip, or --symbol AAPL --year 20
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="bundle: evidence that anybody can check alone.")],
+    what: Annotated[str, typer.Argument(help="bundle: evidence that verifies itself.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Decisions.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file to write.")] = None,
     symbol: Annotated[str | None, typer.Option(help="All of a symbol, instead of ids.")] = None,
@@ -36,7 +36,7 @@ def command(
     from tradelog.report import trail
 
     if what != "bundle":
-        raise UsageError(f"{what!r} is nothing to export", hint=USAGE)
+        raise UsageError(f"{what!r} cannot be exported", hint=USAGE)
     if output is None:
         raise UsageError("-o FILE.zip is missing", hint=USAGE)
     if bool(ids) == (symbol is not None):
@@ -55,7 +55,7 @@ def command(
         else:
             decisions = []
             for text in ids or ():
-                insist_on_id(text)
+                require_id(text)
                 kind, found = reader.resolve(text, ("dec", "exe"))
                 decisions.append(found if kind == "dec" else str(trail.decision_of(reader, kind, found)))
             decisions = list(dict.fromkeys(decisions))

@@ -13,13 +13,13 @@ from tradelog.report import failures as report
 from tradelog.report import subjects
 
 COLUMNS = (
-    Column("stage", "said no"),
+    Column("stage", "stage"),
     Column("reason", "reason"),
     Column("count", "times", right=True),
     Column("last", "last"),
     Column("trend", "by month", flex=True),
     Column("example", "newest", style="id"),
-    Column("message", "which says", flex=True),
+    Column("message", "example", flex=True),
 )
 
 # On a terminal the trend is a picture.
@@ -37,9 +37,9 @@ def command(
     output_json: options.Json = False,
     output_csv: options.Csv = False,
 ) -> None:
-    """Count what was not executed this year, by who said no and why.
+    """Count what was not executed this year, by stage and reason.
 
-    Who: limits, the broker, the venue, the time, a person.
+    Stages: risk, broker, venue, expired, person, unknown.
     """
     options.one_form(output_json, output_csv)
     config = load_config()
@@ -64,7 +64,7 @@ def command(
     if found:
         if is_terminal() and len(months) > 1:
             note(f"a bar a month, {months[0]} to {months[-1]}")
-        note("tradelog show ID tells all of one; --json lists more of each")
+        note("tradelog show ID shows one in full; --json lists more of each")
 
 
 def describe(found: list[dict[str, Any]], zone: str) -> list[str]:

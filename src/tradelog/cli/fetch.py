@@ -32,12 +32,12 @@ WHAT = tuple(DEFAULT_SOURCES)
 
 def command(
     what: Annotated[str, typer.Argument(help="What to fetch: congress, insider or committees.")],
-    file: Annotated[Path | None, typer.Option(help="Read this file instead of asking the source.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read this file instead of the source.")] = None,
     since: Annotated[str | None, typer.Option(metavar="DAY", help="First day, YYYY-MM-DD.")] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, inclusive.")] = None,
     symbol: Annotated[str | None, typer.Option(help="One ticker only.")] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Everything that the source has, not what is new.")
+        bool, typer.Option("--history", help="Everything that the source has, not only what is new.")
     ] = False,
     complete: Annotated[
         bool, typer.Option("--complete", help="The file lists everything: what it lacks is marked gone.")
@@ -48,14 +48,14 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and count; write nothing, log nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing when all went well.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Fetch disclosures under an ingestion run: tradelog fetch congress."""
     if what not in WHAT:
-        raise UsageError(f"nothing to fetch is named {what!r}", hint=f"known: {', '.join(WHAT)}")
+        raise UsageError(f"{what!r} cannot be fetched", hint=f"known: {', '.join(WHAT)}")
     if complete and file is None:
-        raise UsageError("--complete goes with --file", hint="what a source lists is known of each source")
+        raise UsageError("--complete goes with --file", hint="each source declares what it lists")
     asked = {
         "since": None if since is None else clock.parse_day(since),
         "until": None if until is None else clock.parse_day(until),
@@ -98,13 +98,13 @@ def command(
 
 
 def _report(runs: list[IngestionRun], *, quiet: bool, output_json: bool) -> None:
-    """What was brought: one run as it is, several as a list of them."""
+    """Print the counts of runs; as JSON one run as it is, several as a list."""
     if output_json:
         found = [_summary(run) for run in runs]
         as_json(found[0] if len(found) == 1 else {"runs": found})
     elif not quiet:
         for run in runs:
-            _tell(run)
+            _print(run)
 
 
 def _run(writer: Writer, what: str, feed: str, params: dict[str, Any], **how: bool) -> IngestionRun:
@@ -123,11 +123,11 @@ def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
     if what not in source.commands:
         able = ", ".join(item.name for item in sources.installed() if what in item.commands)
         raise ConfigError(
-            f"[sources.{what}] use = {name!r}: that source does not bring {what}", hint=f"known: {able}"
+            f"[sources.{what}] use = {name!r}: that source does not offer {what}", hint=f"known: {able}"
         )
     for option in given:
         if option not in source.options.get(what, ()):
-            raise UsageError(f"--{option} is nothing that {name} can be asked for {what}")
+            raise UsageError(f"{name} has no --{option} for {what}")
     return source
 
 
@@ -162,12 +162,12 @@ def _check_bounds(since: Any, until: Any) -> None:
 
 
 def _readable(path: Path) -> str:
-    """A path as text; bytes that are none are replaced."""
+    """A path as text; bytes that are not UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _written(request: Request) -> dict[str, Any]:
-    """What was asked for, without what was not."""
+    """The parameters of a request that are set."""
     names = ("since", "until", "symbol", "history", "goes_on")
     given = {name: getattr(request, name) for name in names}
     return {
@@ -233,7 +233,7 @@ def _summary(run: IngestionRun) -> dict[str, Any]:
     }
 
 
-def _tell(run: IngestionRun) -> None:
+def _print(run: IngestionRun) -> None:
     counts = run.counts
     gone = f", {counts.gone} gone" if counts.gone else ""
     head = "dry run, nothing written" if run.dry else f"{run.run_id} completed"

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tradelog.cli.broker import broker_session, non_empty, open_for_writing, require_reason, step_until
 from tradelog.cli.context import load_config
 from tradelog.cli.render import Column, as_json, line, note, table
-from tradelog.cli.speaking import filled, insist_on_why, named, request, speaking, until, writing
 from tradelog.config.schema import Config
 from tradelog.domain import symbols
+from tradelog.domain.status import ControlScope, DecisionStatus
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, UsageError
+from tradelog.report import open_orders
 from tradelog.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -26,54 +28,37 @@ COLUMNS = (
     Column("strategy_name", "strategy", flex=True),
     Column("filled_quantity", "filled", right=True),
     Column("result", "is", style="status"),
-    Column("message", "last word", flex=True),
+    Column("message", "message", flex=True),
 )
-_OPEN = """
-SELECT decision_id, side, symbol, strategy_name FROM trade_decisions
-WHERE broker = :broker AND environment = :environment AND account = :account AND status = 'executing'
-  AND (:scope = 'all' OR (:scope = 'strategy' AND strategy_name = :subject)
-       OR (:scope = 'symbol' AND replace(symbol, '/', '') = replace(:subject, '/', '')))
-ORDER BY id
-"""
-_ELSEWHERE = """
-SELECT count(*) FROM trade_executions WHERE status IN ('sending', 'unknown', 'accepted', 'partially_filled')
-AND NOT (broker = ? AND environment = ? AND account = ?)
-"""
 
 
 def command(
     strategy: Annotated[str | None, typer.Option(help="Only this strategy.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
-    why: Annotated[str | None, typer.Option(help="The reason; kept.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; recorded.")] = None,
     cancel_open: Annotated[
-        bool, typer.Option("--cancel-open", help="Cancel what is open at the broker, too.")
+        bool, typer.Option("--cancel-open", help="Also cancel the orders that are open at the broker.")
     ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Stop all sending at once, in every account of the store, until tradelog resume.
+    """Halt submission in every account of the store, until tradelog resume.
 
-    A worker that runs heeds it before its next request, one that starts later as well. Cancels still go
-    out. Exits 6 where an open order is not known to be gone.
+    A running worker stops before its next request, and one that starts later submits nothing. Cancels are
+    still sent. Exits 6 where an open order is not confirmed to be gone.
     """
     from tradelog.execute.risk import controls
 
     scope, subject = scope_of(strategy, symbol)
-    reason = insist_on_why(why)
+    reason = require_reason(why)
     config = load_config()
-    with writing(config) as writer:
+    with open_for_writing(config) as writer:
         with writer.transaction() as tx:
             is_new = controls.halt(tx, scope, subject, writer.actor, reason)
-        what = "nothing is sent" if scope == "all" else "nothing of it is sent"
-        note(f"{told(scope, subject)} {'is halted' if is_new else 'was halted already'}: {what}")
-        if scope == "strategy" and not _is_known(config, writer, subject):
-            note(
-                f"no decision, and no table of tradelog.toml, has the strategy {subject!r}: is that its name?"
-            )
-        rows = _await_answers(config, writer, scope, subject)
+        _note_halted(config, writer, scope, subject, is_new=is_new)
+        rows = _await_responses(config, writer, scope, subject)
         if cancel_open and rows:
             rows = _cancel(config, writer, rows, reason)
-        with writer.reading() as connection:
-            elsewhere = connection.execute(_ELSEWHERE, config.account).fetchone()[0]
+        elsewhere = open_orders.count_in_other_accounts(writer.rows, config.account)
     if elsewhere:
         note(f"open orders of other accounts: {elsewhere}; tradelog halt with their tradelog.toml cancels")
     if output_json:
@@ -82,11 +67,24 @@ def command(
         table(COLUMNS, rows)
     else:
         line("no order is open at the broker")
-    left = [row for row in rows if row["result"] not in ("cancelled", "executed", "failed")]
-    if left and cancel_open:
+    _check_left([row for row in rows if row["result"] in ("open", "not confirmed")], is_canceled=cancel_open)
+
+
+def _note_halted(config: Config, writer: Writer, scope: str, subject: str, *, is_new: bool) -> None:
+    what = "nothing is submitted" if scope == ControlScope.ALL else "nothing of it is submitted"
+    note(f"{scope_label(scope, subject)} {'is halted' if is_new else 'was halted already'}: {what}")
+    is_known = subject in config.controls or open_orders.has_decided(writer.rows, subject)
+    if scope == ControlScope.STRATEGY and not is_known:
+        note(f"no decision, and no table of tradelog.toml, has the strategy {subject!r}: is that its name?")
+
+
+def _check_left(left: list[dict[str, Any]], *, is_canceled: bool) -> None:
+    """Raise NeedsAttention where cancels are not confirmed; otherwise name how to cancel."""
+    if left and is_canceled:
         listed = ", ".join(row["decision_id"] for row in left)
         raise NeedsAttention(
-            f"{len(left)} not known to be gone: {listed}", hint="a worker follows them; tradelog status"
+            f"{counted(len(left), 'order')} not confirmed to be gone: {listed}",
+            hint="a worker tracks them; tradelog status",
         )
     if left:
         note(
@@ -95,91 +93,76 @@ def command(
         )
 
 
-def _is_known(config: Config, writer: Writer, strategy: str) -> bool:
-    decided = "SELECT 1 FROM trade_decisions WHERE strategy_name = ? LIMIT 1"
-    return strategy in config.controls or bool(writer.rows(decided, (strategy,)))
-
-
 def scope_of(strategy: str | None, symbol: str | None) -> tuple[str, str]:
-    """(scope, subject) of what was asked for. Raises UsageError for both at once."""
+    """(scope, subject) of the options. Raises UsageError for both at once."""
     if strategy is not None and symbol is not None:
         raise UsageError("give --strategy or --symbol, not both", hint="halt one after the other")
     if strategy is not None:
-        name = named(strategy)
+        name = non_empty(strategy)
         if name is None:
             raise UsageError("--strategy is empty")
-        return "strategy", name
+        return ControlScope.STRATEGY.value, name
     if symbol is not None:
         try:
-            return "symbol", symbols.parse(symbol)
+            return ControlScope.SYMBOL.value, symbols.parse(symbol)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    return "all", ""
+    return ControlScope.ALL.value, ""
 
 
-def told(scope: str, subject: str) -> str:
-    """What a halt is of, in words."""
-    return "everything" if scope == "all" else f"{scope} {subject}"
+def scope_label(scope: str, subject: str) -> str:
+    """What a halt covers, for people."""
+    return "everything" if scope == ControlScope.ALL else f"{scope} {subject}"
 
 
-def _open(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:
-    names = config.account.as_columns()
-    return writer.rows(_OPEN, {**names, "scope": scope, "subject": subject})
-
-
-def _await_answers(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:
+def _await_responses(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:
     """The open orders, once every request has been answered that was on its way when the halt came."""
     worker = config.worker
     end = time.monotonic() + float(worker.connect_timeout_seconds + worker.read_timeout_seconds)
-    names = (*config.account,)
-    sending = (
-        "SELECT 1 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id"
-        " WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status = 'sending'"
-        " AND d.lease_until > ? LIMIT 1"
-    )
-    from tradelog.domain import clock
-
-    while writer.rows(sending, (*names, clock.now_text())) and time.monotonic() < end:
+    while open_orders.is_sending(writer.rows, config.account) and time.monotonic() < end:
         time.sleep(0.05)
-    rows = _open(config, writer, scope, subject)
+    rows = open_orders.executing(writer.rows, config.account, scope, subject)
     for row in rows:
-        row |= {"filled_quantity": filled(writer, row["decision_id"]), "result": "open", "message": None}
+        filled = open_orders.filled_quantity(writer.rows, row["decision_id"])
+        row |= {"filled_quantity": filled, "result": "open", "message": None}
     return rows
 
 
 def _cancel(config: Config, writer: Writer, rows: list[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
-    """Ask for each to be cancelled, in one commit, then carry that out; what became of each."""
+    """Request the cancel of each, in one commit, then process them; returns the rows with the results."""
     from tradelog.execute.amend import order_requests
 
-    asked = {}
+    requests = {}
     with writer.transaction() as tx:
         for row in rows:
-            status = tx.one("SELECT status FROM trade_decisions WHERE decision_id = ?", (row["decision_id"],))
-            if status[0] == "executing":
-                asked[row["decision_id"]] = order_requests.request_cancel(
-                    tx, row["decision_id"], f"halt: {reason}", writer.actor
+            decision_id = row["decision_id"]
+            if open_orders.status_of(tx.dicts, decision_id) == DecisionStatus.EXECUTING:
+                requests[decision_id] = order_requests.request_cancel(
+                    tx, decision_id, f"halt: {reason}", writer.actor
                 )
-    with speaking(config, writer, "halt") as worker:
+    with broker_session(config, writer, "halt") as worker:
         seconds = float(config.worker.once_seconds)
         end = time.monotonic() + seconds
-        until(worker, lambda: _step(worker, writer, asked, end), seconds)
+        step_until(worker, lambda: _step(worker, writer, requests, end), seconds)
     for row in rows:
-        row["filled_quantity"] = filled(writer, row["decision_id"])
-        state = writer.rows(
-            "SELECT status FROM trade_decisions WHERE decision_id = ?", (row["decision_id"],)
-        )[0]["status"]
-        row["result"] = "not confirmed" if state == "executing" else state
-        if row["decision_id"] in asked:
-            row["message"] = request(writer, asked[row["decision_id"]])["message"]
+        decision_id = row["decision_id"]
+        row["filled_quantity"] = open_orders.filled_quantity(writer.rows, decision_id)
+        status = open_orders.status_of(writer.rows, decision_id)
+        row["result"] = "not confirmed" if status == DecisionStatus.EXECUTING else status
+        if decision_id in requests:
+            row["message"] = open_orders.request(writer.rows, requests[decision_id])["message"]
     return rows
 
 
-def _step(worker: Worker, writer: Writer, asked: dict[str, str], end: float) -> bool:
-    for decision_id, request_id in asked.items():
+def _step(worker: Worker, writer: Writer, requests: dict[str, str], end: float) -> bool:
+    def has_ended(request_id: str) -> bool:
+        return open_orders.request(writer.rows, request_id)["ended_at"] is not None
+
+    for decision_id, request_id in requests.items():
         if time.monotonic() >= end or not worker.session.may_request():
             return False
-        if request(writer, request_id)["ended_at"] is None:
+        if not has_ended(request_id):
             worker.cancel_replace.process(decision_id)
             worker.tracker.poll(decision_id)
     worker.submitter.resolve_unknowns()
-    return all(request(writer, request_id)["ended_at"] is not None for request_id in asked.values())
+    return all(has_ended(request_id) for request_id in requests.values())

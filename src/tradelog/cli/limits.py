@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tradelog.cli.broker import non_empty, open_for_writing, require_reason
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, heading, line, note, table
-from tradelog.cli.speaking import insist_on_why, named, writing
 from tradelog.config.risk import RiskConfig
 from tradelog.config.schema import Config
 from tradelog.domain import clock
@@ -50,12 +50,12 @@ USAGE = 'tradelog limits set max_order_notional 50000 --until "2026-12-24 16:00"
 
 
 def command(
-    action: Annotated[str | None, typer.Argument(help="set: let a limit have another value.")] = None,
+    action: Annotated[str | None, typer.Argument(help="set: lift a limit to another value.")] = None,
     name: Annotated[str | None, typer.Argument(help="The limit, as in tradelog.toml.")] = None,
     value: Annotated[str | None, typer.Argument(help="The value, off, or configured to put it back.")] = None,
     until: Annotated[str | None, typer.Option(help="Until when; market time unless it names a zone.")] = None,
-    why: Annotated[str | None, typer.Option(help="The reason; kept.")] = None,
-    by: Annotated[str | None, typer.Option(help="Who says so; you, if left out.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; recorded.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who decides; you, by default.")] = None,
     history: Annotated[
         bool, typer.Option("--history", help="What was halted, resumed, lifted, changed, approved; by whom.")
     ] = False,
@@ -68,21 +68,21 @@ def command(
     """
     config = load_config()
     if action is None and history:
-        _tell_history(config, show_all, output_json)
+        _print_history(config, show_all, output_json)
         return
     if action is None:
         _show(config, output_json)
         return
     if action != "set" or name is None or value is None:
         raise UsageError("to lift a limit: set NAME VALUE", hint=USAGE)
-    _lift(config, name, value, until, insist_on_why(why), named(by))
+    _lift(config, name, value, until, require_reason(why), non_empty(by))
 
 
 def _lift(config: Config, name: str, value: str, until: str | None, reason: str, by: str | None) -> None:
     from tradelog.execute.risk import controls
     from tradelog.store import control_state
 
-    with writing(config) as writer, writer.transaction() as tx:
+    with open_for_writing(config) as writer, writer.transaction() as tx:
         controls.check_liftable(name)
         moment = None if until is None else clock.to_text(clock.parse_moment(until, clock.MARKET_ZONE))
         wanted: Any = None
@@ -108,7 +108,7 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
     line(f"{name}: {old} → {new}{'' if wanted is None else until_when}")
 
 
-def _tell_history(config: Config, show_all: bool, output_json: bool) -> None:
+def _print_history(config: Config, show_all: bool, output_json: bool) -> None:
     from tradelog.report import limits as report
 
     with open_reader(config) as reader:

@@ -30,7 +30,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 def rows(limit: int | None, show_all: bool, *, is_for_programs: bool) -> int:
     """How many rows a list may have; -1 is all.
 
-    JSON and CSV are complete unless ``--limit`` is given. Raises UsageError where both were asked for.
+    JSON and CSV are complete unless ``--limit`` is given. Raises UsageError where both are given.
     """
     if show_all and limit is not None:
         raise UsageError("--limit or --all, not both")
@@ -40,6 +40,6 @@ def rows(limit: int | None, show_all: bool, *, is_for_programs: bool) -> int:
 
 
 def one_form(output_json: bool, output_csv: bool) -> None:
-    """Raise UsageError where two forms were asked for."""
+    """Raise UsageError where two output forms are given."""
     if output_json and output_csv:
         raise UsageError("--json or --csv, not both")

@@ -1,4 +1,4 @@
-"""What is longer than the screen goes to a pager."""
+"""Paging of output that is longer than the screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tradelog.cli.render import is_terminal
 
 
 class _Screen(io.StringIO):
-    """What would go to the terminal, kept until it is known how long it is."""
+    """A buffer in place of the terminal, until the length of the output is known."""
 
     encoding = "utf-8"
 

@@ -24,10 +24,12 @@ def command(
     text: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Part of a name, or a BioGuide id.")
     ] = None,
-    unresolved: Annotated[bool, typer.Option("--unresolved", help="Only names that nobody fits.")] = False,
+    unresolved: Annotated[
+        bool, typer.Option("--unresolved", help="Only names that resolve to no member.")
+    ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show which member each name is, in all its spellings, and which names fit nobody."""
+    """Show which member each name resolves to, in all its spellings, and which names are unresolved."""
     from tradelog.report import people as report
 
     with open_reader(load_config()) as reader:
@@ -43,6 +45,6 @@ def command(
     table(COLUMNS, found)
     open_ = sum(row["person"] is None for row in found)
     note(
-        f"{counted(len(found), 'name')}, {open_} of them nobody's;"
-        " tradelog fetch committees brings the members"
+        f"{counted(len(found), 'name')}, {open_} of them unresolved;"
+        " tradelog fetch committees fetches the members"
     )

@@ -21,7 +21,7 @@ COLUMNS = (
     Column("sold", "sold", right=True),
     Column("split", "by split", right=True),
     Column("expected", "held", right=True),
-    Column("broker", "broker says", right=True),
+    Column("broker", "at the broker", right=True),
     Column("buying", "buying", right=True),
     Column("selling", "selling", right=True),
 )
@@ -48,10 +48,10 @@ def command(
             line("nothing is held, and no order is open")
         zone = config.report.timezone
         if found["broker_as_of"] is None:
-            note("the broker was never asked; tradelog reconcile does it")
+            note("never reconciled; tradelog reconcile compares with the broker")
         else:
             asked = found["reconciled_at"] or found["broker_as_of"]
-            note(f"the broker was asked {clock.local(asked, zone)} ({zone}); tradelog reconcile asks again")
+            note(f"reconciled {clock.local(asked, zone)} ({zone}); tradelog reconcile compares again")
         if found["breaks"]:
             heading("Breaks")
             table(BREAKS, [{**row, "age": age(row["found_at"])} for row in found["breaks"]])

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from tradelog.cli.broker import broker_session, open_for_writing
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import as_json, line, table
 from tradelog.cli.resolve import BREAKS
-from tradelog.cli.speaking import speaking, writing
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
 
@@ -24,7 +24,7 @@ def command(
     from tradelog.report import status as report
 
     config = load_config()
-    with writing(config) as writer, speaking(config, writer, "reconcile") as worker:
+    with open_for_writing(config) as writer, broker_session(config, writer, "reconcile") as worker:
         result = worker.reconcile()
     with open_reader(config) as reader:
         breaks = report.breaks(reader, config.account)
@@ -45,7 +45,7 @@ def command(
         name, environment, account = config.account
         line(f"account {account} ({name}, {environment})")
         line(
-            f"{counted(result.orders, 'order')} looked at: {result.news} with news,"
+            f"{counted(result.orders, 'order')} read: {result.news} changed,"
             f" {len(result.adopted)} adopted; {counted(result.fills, 'fill')} added,"
             f" other activities: {result.activities}"
         )
@@ -55,7 +55,8 @@ def command(
             table(BREAKS, [{**row, "age": report.age(row["found_at"])} for row in breaks])
     if result.missing is not None:
         raise TradelogError(
-            f"not complete: {result.missing} could not be read", hint="run it again; what was read is kept"
+            f"not complete: {result.missing} could not be read",
+            hint="run it again; what was read is recorded",
         )
     if breaks:
         raise NeedsAttention(

@@ -1,8 +1,8 @@
-"""Every table and every line that people see.
+"""Tables and lines of output.
 
 On a terminal: aligned and coloured, as wide as it is; rows that are wider become lines of names and values.
-Piped: plain and tab-separated. Nothing is ever cut.
-Text from outside is shown, never obeyed: control characters are made visible, and markup is text.
+Piped: plain and tab-separated. Nothing is truncated. Text from outside is escaped: control characters and
+markup have no effect.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STYLES = {
 class Column:
     """``key`` names the value in a row; numbers are aligned to the right.
 
-    Where a table is wider than the terminal its ``picture`` columns go first, then ``flex`` ones are folded.
+    Where a table is wider than the terminal its ``picture`` columns go first, then ``flex`` ones are wrapped.
     """
 
     key: str
@@ -114,7 +114,7 @@ def _blocks(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: in
 
 
 def _flowing(parts: Sequence[str], width: int) -> str:
-    """Parts in lines of a width, further lines indented; a part is broken between its words alone."""
+    """Parts in lines of a width, further lines indented; a part is wrapped between words."""
     from rich.cells import cell_len
 
     lines = [""]
@@ -174,7 +174,7 @@ def bar(share: Decimal | None, width: int = 8) -> str:
 
 
 def duration(milliseconds: int | None) -> str:
-    """``460ms``, ``1.2s``, ``3.0m``, ``17h``: two digits say enough."""
+    """``460ms``, ``1.2s``, ``3.0m``, ``17h``: two significant digits."""
     if milliseconds is None:
         return "—"
     if milliseconds < 1000:
@@ -187,7 +187,7 @@ def duration(milliseconds: int | None) -> str:
 
 
 def dollars(amount: Decimal | str | None) -> str:
-    """On a terminal to the cent, with thousands told apart, and further digits where there are any; ``—`` for
+    """On a terminal to the cent, with thousands separators, and further digits where there are any; ``—`` for
     None. Elsewhere plain digits."""
     if amount is None:
         return "—"
@@ -204,7 +204,7 @@ def cents(amount: Decimal | None) -> str:
     return f"{amount.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,f}"
 
 
-# A folded column is at least so wide, and as wide as its longest word where that is not out of all measure.
+# A wrapped column is at least so wide, and as wide as its longest word within reason.
 FLEX_LEAST = 12
 WORD_MOST = 40
 
@@ -225,7 +225,7 @@ def _fit(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) 
     least, most = {}, {}
     for number, column in enumerate(columns):
         texts = [column.title, *(row[number] for row in cells)]
-        # A column that is empty in every row says nothing.
+        # A column that is empty in every row is left out.
         if cells and not any(texts[1:]):
             continue
         most[number] = least[number] = max(map(cell_len, texts))
@@ -261,7 +261,7 @@ def heading(text: str) -> None:
 
 
 def pairs(items: Sequence[tuple[str, Any]]) -> None:
-    """Name and value, one a line; on a terminal without those that are empty."""
+    """Names and values, one per line; on a terminal without empty ones."""
     if not is_terminal():
         for name, value in items:
             print(f"{name}\t{escape_controls(value)}")
@@ -273,13 +273,13 @@ def pairs(items: Sequence[tuple[str, Any]]) -> None:
 
 
 def line(text: str = "") -> None:
-    """A line of data; on a terminal that is narrower it is broken between words."""
+    """Print a line of data; wrapped between words on a narrower terminal."""
     shown = escape_controls(text)
     print(_wrapped(shown) if is_terminal() else shown)
 
 
 def note(text: str) -> None:
-    """A line of talk, on stderr."""
+    """Print a note on stderr."""
     shown = escape_controls(text)
     print(_wrapped(shown) if is_terminal(sys.stderr) else shown, file=sys.stderr)
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tradelog.cli.cancel import tell
+from tradelog.cli.broker import decision_of, open_for_writing, process_request
+from tradelog.cli.cancel import print_request
 from tradelog.cli.context import load_config
-from tradelog.cli.speaking import carry_out, decision_of, filled, writing
 from tradelog.domain import money
 from tradelog.domain.order import TimeInForce
 from tradelog.errors import UsageError
+from tradelog.report import open_orders
 
 
 def command(
@@ -24,10 +25,10 @@ def command(
     limit: Annotated[str | None, typer.Option(help="Limit price.")] = None,
     stop: Annotated[str | None, typer.Option(help="Stop price.")] = None,
     tif: Annotated[str | None, typer.Option(help="Time in force: day, gtc, opg, cls, ioc, fok.")] = None,
-    why: Annotated[str | None, typer.Option(help="The reason; kept with the request.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason; recorded with the request.")] = None,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Give the order of a decision other terms, as a new order that replaces the old one.
+    """Replace the order of a decision by one with other terms.
 
     After a partial fill the new order gets what is left. Exits as cancel does.
     """
@@ -44,13 +45,13 @@ def command(
     if not any(value is not None for value in terms.values()):
         raise UsageError("nothing to change", hint="give --quantity, --limit, --stop or --tif")
     config = load_config()
-    with writing(config) as writer:
+    with open_for_writing(config) as writer:
         decision_id = decision_of(config, wanted)
         with writer.transaction() as tx:
             request_id = order_requests.request_replace(tx, decision_id, terms, why, writer.actor)
-        found = carry_out(config, writer, "replace", decision_id, request_id)
-        found["filled_quantity"] = filled(writer, decision_id)
-    tell(found, output_json)
+        request = process_request(config, writer, "replace", decision_id, request_id)
+        request["filled_quantity"] = open_orders.filled_quantity(writer.rows, decision_id)
+    print_request(request, output_json)
 
 
 def _number(name: str, text: str | None) -> Decimal | None:

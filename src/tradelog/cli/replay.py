@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from tradelog.cli import render
+from tradelog.cli.broker import require_id
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
-from tradelog.cli.speaking import insist_on_id
 
 COLUMNS = (
     Column("what", "what"),
@@ -22,32 +22,32 @@ CODES = {"same": 0, "different": 1, "not replayable": 3}
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision or a signal; a beginning of it.")],
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="A decision or a signal; a unique prefix will do.")
+    ],
     with_current_code: Annotated[
-        bool, typer.Option("--with-current-code", help="Today's code on what was known then.")
+        bool, typer.Option("--with-current-code", help="Today's code on the data of then.")
     ] = False,
     as_of_now: Annotated[
-        bool, typer.Option("--as-of-now", help="The same day with what is known today of its filings.")
+        bool, typer.Option("--as-of-now", help="The same day with what is known today about its filings.")
     ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the strategy of a decision once more on just what it had. Writes nothing.
+    """Replay a decision: run its strategy on exactly the data that it had. Writes nothing.
 
-    Exits 0 when it says the same, 1 when not, 3 when it cannot be replayed.
+    Exits 0 when the result is the same, 1 when it is not, 3 when it cannot be replayed.
     """
     from tradelog.evidence import replay
     from tradelog.report import trail
 
     config = load_config()
-    insist_on_id(wanted)
+    require_id(wanted)
     with open_reader(config) as reader:
         kind, found_id = reader.resolve(wanted, ("dec", "sig", "exe"))
         signal_id: str | None = found_id
         if kind != "sig":
             decision_id = found_id if kind == "dec" else trail.decision_of(reader, kind, found_id)
-            signal_id = reader.value(
-                "SELECT signal_id FROM trade_decisions WHERE decision_id = ?", (decision_id,)
-            )
+            signal_id = trail.signal_of(reader, str(decision_id))
         if signal_id is None:
             found = replay.without_code(reader, str(decision_id))
         else:
@@ -57,22 +57,22 @@ def command(
     if output_json:
         render.as_json({"replay": asdict(found)})
     else:
-        _tell(found)
+        _print(found)
     raise typer.Exit(CODES[found.verdict])
 
 
-def _tell(found: Any) -> None:
+def _print(found: Any) -> None:
     between = ": " if found.verdict == "not replayable" else ", "
     why = f"{between}{found.why}" if found.why else ""
     render.line(f"{found.subject} of {found.strategy}: {found.verdict}{why}")
     rows = [
-        {"what": item.what, "then": _said(item.then), "now": _said(item.now)} for item in found.differences
+        {"what": item.what, "then": _text(item.then), "now": _text(item.now)} for item in found.differences
     ]
     if rows:
         render.table(COLUMNS, rows)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "—"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

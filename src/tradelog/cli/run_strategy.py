@@ -16,14 +16,16 @@ def command(
     name: Annotated[str, typer.Argument(help="The strategy: congress.")],
     as_of: Annotated[
         str | None,
-        typer.Option("--as-of", metavar="DATE", help="End the window at this day, and let backfill count."),
+        typer.Option(
+            "--as-of", metavar="DATE", help="End the window at this day, and include backfilled data."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would decide; write nothing.")
+        bool, typer.Option("--dry-run", help="Print what it would decide; write nothing.")
     ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run a strategy on what is known, and record its decisions."""
+    """Run a strategy on the current data, and record its decisions."""
     from tradelog import prices
     from tradelog.decide.run import run_strategy
 
@@ -77,7 +79,7 @@ def command(
 
 
 COLUMNS = (
-    Column("verdict", "verdict"),
+    Column("verdict", "outcome"),
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("size", "size", right=True),
@@ -97,7 +99,7 @@ def _row(outcome: Any) -> dict[str, Any]:
     elif signal.quantity is not None:
         size = money.to_text(signal.quantity)
     return {
-        "verdict": outcome.verdict,
+        "verdict": outcome.outcome,
         "side": signal.side,
         "symbol": signal.symbol,
         "size": size,

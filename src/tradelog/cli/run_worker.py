@@ -14,17 +14,20 @@ from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config.risk import as_text, with_lifts
 from tradelog.config.schema import Config
 from tradelog.domain import clock
+from tradelog.domain.status import AttemptStatus, DecisionStatus
 from tradelog.domain.text import counted
 from tradelog.errors import NeedsAttention, TradelogError
+from tradelog.report.drain import Drain, drain
 from tradelog.store import control_state
+from tradelog.store.reader import Row
 from tradelog.store.writer import Writer
 
 
 def command(
-    once: Annotated[bool, typer.Option("--once", help="Drain what is due, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Drain the outbox, then end.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="With --once: print JSON.")] = False,
 ) -> None:
-    """Send what was decided to the broker, and follow it to its end."""
+    """Submit decisions to the broker, and track their orders to the end."""
     from tradelog.execute.brokers import connect
     from tradelog.execute.worker import Worker
     from tradelog.store.opening import open_writer
@@ -45,14 +48,10 @@ def command(
         signal.signal(signal.SIGTERM, stop)
         name, environment, account = config.account
         note(f"worker {worker.worker_id}: broker {name}, environment {environment}, account {account}")
-        _tell_limits(config, writer)
+        _note_limits(config, writer)
         worker.start()
-        number = writer.rows(
-            "SELECT account_number FROM broker_accounts WHERE broker = ? AND environment = ? AND account = ?",
-            config.account,
-        )
-        if number:
-            note(f"the broker's account: {number[0]['account_number']}")
+        if worker.session.account_number is not None:
+            note(f"the broker's account: {worker.session.account_number}")
         try:
             worker.run_once() if once else worker.run()
         finally:
@@ -60,13 +59,13 @@ def command(
     finally:
         writer.close()
     if once and not worker.has_reconciled:
-        note("the broker was not compared with the log: it did not answer for all of it; tradelog reconcile")
+        note("the reconciliation is incomplete: the broker did not respond to all of it; tradelog reconcile")
     if once:
-        _tell(config, worker.summary.sent, worker.pretrade.ended, output_json)
+        _print_drain(config, worker.summary.sent, worker.pretrade.ended, output_json)
 
 
-def _tell_limits(config: Config, writer: Writer) -> None:
-    """Which limits hold, and what is halted: whoever starts a worker should see what will stop it."""
+def _note_limits(config: Config, writer: Writer) -> None:
+    """Print which limits hold and what is halted: what may stop orders of this worker."""
     rows, account = writer.rows, config.account
     lifted = control_state.lifts(rows, account, clock.now_text())
     current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
@@ -82,33 +81,6 @@ def _tell_limits(config: Config, writer: Writer) -> None:
         note(f"halted: {what}, by {row['actor']}: {row['reason']}")
 
 
-_SENT = """
-SELECT d.decision_id, d.symbol, d.side, d.status, d.failure_code, d.failure_message, d.needs_attention,
-       e.status AS execution, e.error_message, e.filled_quantity, e.filled_avg_price
-FROM trade_decisions d LEFT JOIN trade_executions e ON e.decision_id = d.decision_id
-  AND e.attempt_number = (
-    SELECT max(x.attempt_number) FROM trade_executions x WHERE x.decision_id = d.decision_id)
-WHERE (d.decision_id IN (SELECT value FROM json_each(?)) OR d.status = 'executing')
-  AND d.broker = ? AND d.environment = ? AND d.account = ?
-ORDER BY d.id
-"""
-
-# Never sent at all, though their time has come.
-_WAITING = """
-SELECT d.strategy_name, d.symbol, d.approval FROM trade_decisions d
-WHERE d.broker = ? AND d.environment = ? AND d.account = ? AND d.status = 'pending'
-  AND d.needs_attention IS NULL AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= ?)
-  AND NOT EXISTS (
-    SELECT 1 FROM trade_executions e WHERE e.symbol = d.symbol AND e.status IN ('sending', 'unknown')
-      AND e.broker = d.broker AND e.environment = d.environment AND e.account = d.account)
-  AND NOT EXISTS (SELECT 1 FROM trade_executions e WHERE e.decision_id = d.decision_id)
-"""
-
-_HELD = """
-SELECT count(*) FROM trade_decisions WHERE broker = ? AND environment = ? AND account = ?
-AND status = 'pending' AND held_until > ?
-"""
-
 COLUMNS = (
     Column("decision_id", "decision", style="id"),
     Column("side", "side"),
@@ -121,55 +93,55 @@ COLUMNS = (
 )
 
 
-def _tell(config: Config, sent: set[str], ended: set[str], output_json: bool) -> None:
-    import json
-
+def _print_drain(config: Config, submitted: set[str], ended: set[str], output_json: bool) -> None:
     with open_reader(config) as reader:
-        rows = reader.rows(_SENT, (json.dumps(sorted(sent | ended)), *config.account))
-        unsent = reader.rows(_WAITING, (*config.account, clock.now_text()))
-        halts = control_state.halts(reader.rows, config.account)
-        held = reader.value(_HELD, (*config.account, clock.now_text()))
-    halted = [row for row in unsent if halts.covers(row["strategy_name"], row["symbol"])]
-    unapproved = [
-        row
-        for row in unsent
-        if row not in halted and row["approval"] is None and config.control(row["strategy_name"]).approval
-    ]
-    waiting = len(unsent) - len(halted) - len(unapproved)
-    still_open = [row for row in rows if row["status"] == "executing"]
+        left = drain(reader, config, submitted | ended)
+    rows = left.decisions
+    still_open = [row for row in rows if row["status"] == DecisionStatus.EXECUTING]
+    unsent = len(ended - submitted)
     if output_json:
-        as_json({"sent": len(sent), "open": len(still_open), "unsent": len(ended - sent), "decisions": rows})
+        as_json({"sent": len(submitted), "open": len(still_open), "unsent": unsent, "decisions": rows})
     elif not rows:
         line("nothing was due")
     else:
         table(COLUMNS, rows)
-        done = sum(row["status"] not in ("executing", "pending") for row in rows)
-        never = f", {len(ended - sent)} of them never sent" if ended - sent else ""
-        note(f"{len(sent)} sent, {done} ended{never}, {len(still_open)} still open")
-    if held:
-        note(f"waiting for the market to open: {counted(held, 'decision')}")
-    if halted:
-        note(f"halted: {counted(len(halted), 'decision')}; tradelog limits shows by whom")
-    if unapproved:
+        done = sum(DecisionStatus(row["status"]).is_terminal for row in rows)
+        never = f", {unsent} of them never submitted" if unsent else ""
+        note(f"{len(submitted)} submitted, {done} ended{never}, {len(still_open)} still open")
+    _note_waiting(left)
+    _check_left(left, still_open)
+
+
+def _note_waiting(left: Drain) -> None:
+    if left.held:
+        note(f"waiting for the market to open: {counted(left.held, 'decision')}")
+    if left.halted:
+        note(f"halted: {counted(left.halted, 'decision')}; tradelog limits shows by whom")
+    if left.unapproved:
         note(
-            f"waiting for tradelog approve: {counted(len(unapproved), 'decision')};"
+            f"waiting for tradelog approve: {counted(left.unapproved, 'decision')};"
             " tradelog decisions --waiting"
         )
-    if waiting:
+
+
+def _check_left(left: Drain, still_open: list[Row]) -> None:
+    """Raise TradelogError or NeedsAttention where something did not reach a known end."""
+    if left.waiting:
         raise TradelogError(
-            f"{counted(waiting, 'due decision')} not sent: the broker did not answer, or the time was up",
+            f"{counted(left.waiting, 'due decision')} not submitted:"
+            " the broker did not respond, or the time was up",
             hint="they stay pending; run the worker again, or give it more [worker] once_seconds",
         )
-    returned = [row for row in rows if row["status"] == "pending"]
+    returned = [row for row in left.decisions if row["status"] == DecisionStatus.PENDING]
     if returned:
         raise TradelogError(
-            f"{len(returned)} could not be sent and stay pending: {returned[0]['error_message']}",
-            hint="they are sent by the next run; nothing is lost",
+            f"{counted(len(returned), 'decision')} not submitted: {returned[0]['error_message']}",
+            hint="they stay pending; the next run submits them",
         )
-    doubtful = [row for row in still_open if row["execution"] in ("unknown", "sending")]
-    if doubtful:
-        listed = ", ".join(row["decision_id"] for row in doubtful)
+    unknown = [row for row in still_open if AttemptStatus(row["execution"]).is_unsettled]
+    if unknown:
+        listed = ", ".join(row["decision_id"] for row in unknown)
         raise NeedsAttention(
-            f"{len(doubtful)} sent with no known outcome: {listed}",
-            hint="run the worker again: it asks the broker; tradelog show ID tells what was said",
+            f"{counted(len(unknown), 'submission')} with no known outcome: {listed}",
+            hint="run the worker again: it looks them up; tradelog show ID lists every exchange",
         )

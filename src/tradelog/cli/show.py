@@ -14,7 +14,7 @@ from tradelog.domain import clock
 from tradelog.report import runs, trail
 
 # An EDGAR run makes a thousand of them.
-MOST_CALLS = 20
+MAX_CALLS = 20
 CALLS = (
     Column("at", "at"),
     Column("answer", "answer"),
@@ -139,13 +139,13 @@ def _calls(calls: list[dict[str, Any]], zone: str) -> None:
         return
     render.line()
     render.heading("Requests and files")
-    for call in calls[:MOST_CALLS]:
+    for call in calls[:MAX_CALLS]:
         call["at"] = clock.local(call["timestamp"], zone)
         call["answer"] = call.get("error") or call.get("status")
         call["size"] = call.get("bytes", call.get("size"))
-    render.table(CALLS, calls[:MOST_CALLS])
-    if len(calls) > MOST_CALLS:
-        render.note(f"  the first {MOST_CALLS} of {len(calls)}; --json shows all, with what each said")
+    render.table(CALLS, calls[:MAX_CALLS])
+    if len(calls) > MAX_CALLS:
+        render.note(f"  the first {MAX_CALLS} of {len(calls)}; --json shows all, with their bodies")
 
 
 def _decision(found: dict[str, Any], zone: str) -> None:
@@ -187,7 +187,7 @@ def _decision(found: dict[str, Any], zone: str) -> None:
         _execution(execution, zone)
     if not found["executions"]:
         render.line()
-        render.line("Nothing was sent for it yet.")
+        render.line("Nothing was submitted yet.")
 
 
 def _filled(order: dict[str, Any]) -> str | None:
@@ -198,10 +198,10 @@ def _filled(order: dict[str, Any]) -> str | None:
 
 
 def _asked(found: dict[str, Any], zone: str) -> None:
-    """What people asked for after the decision, and what came of it."""
+    """The cancels and replaces of a decision, and how they ended."""
     if found["requests"] or found["control_events"]:
         render.line()
-        render.heading("Asked for afterwards")
+        render.heading("Requests")
     for row in found["requests"]:
         terms = ", ".join(f"{name} {value}" for name, value in row["terms"].items())
         why = f" because {row['reason']}" if row["reason"] else ""
@@ -216,7 +216,7 @@ def _asked(found: dict[str, Any], zone: str) -> None:
 
 
 def _checked(found: dict[str, Any], zone: str) -> None:
-    """What the limits said right before it was sent, or was not."""
+    """The pre-trade checks right before submission."""
     for row in found["risk_checks"]:
         render.line()
         code = f" as {row['code']}" if row["code"] else ""

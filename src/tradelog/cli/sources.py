@@ -13,7 +13,7 @@ from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.errors import StoreMissing
 
-# On a terminal one block a source: no line is wide enough for an origin and its terms side by side.
+# On a terminal one block per source: no line is wide enough for origin and terms side by side.
 COLUMNS = (
     Column("name", "source"),
     Column("serves", "serves"),
@@ -57,7 +57,7 @@ def command(output_json: Annotated[bool, typer.Option("--json", help="Print JSON
             pairs([(column.title, row[column.key]) for column in COLUMNS[1:]])
     else:
         table(COLUMNS, found)
-    note("which source a command asks: [sources.COMMAND] use in tradelog.toml; any form of file: --file PATH")
+    note("which source a command uses: [sources.COMMAND] use in tradelog.toml; any file format: --file PATH")
 
 
 def _last_run(config: Config, feeds: list[str]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tradelog.cli.context import load_config, open_reader
-from tradelog.cli.halt import told
+from tradelog.cli.halt import scope_label
 from tradelog.cli.limits import APPROVAL
 from tradelog.cli.render import Column, as_json, heading, line, pairs, table
 from tradelog.cli.resolve import BREAKS, UNKNOWN
@@ -28,12 +28,12 @@ OPEN = (
 )
 REQUESTS = (
     Column("request_id", "request", style="id"),
-    Column("kind", "asked for"),
+    Column("kind", "request"),
     Column("decision_id", "decision", style="id"),
     Column("status", "status", style="status"),
     Column("age", "since", right=True),
     Column("tries", "tries", right=True),
-    Column("message", "last word", flex=True),
+    Column("message", "message", flex=True),
 )
 ALERTS = (
     Column("alert_id", "alert", right=True),
@@ -59,23 +59,23 @@ def command(
     if output_json:
         as_json(found)
     else:
-        _tell(found, config.report.timezone)
+        _print(found, config.report.timezone)
     if found["attention"]:
         raise NeedsAttention(
             "; ".join(found["attention"]),
-            hint="tradelog resolve settles outcomes and breaks, tradelog approve and decline what waits for"
-            " approval; tradelog alerts --ack all acknowledges",
+            hint="tradelog resolve for outcomes and breaks, tradelog approve or decline for approvals;"
+            " tradelog alerts --ack all acknowledges",
         )
 
 
 def _beat(worker: dict[str, Any]) -> str:
-    said = f"process {worker['pid']} on {worker['host']}, heard {worker['silent_seconds']} s ago"
+    said = f"process {worker['pid']} on {worker['host']}, last heartbeat {worker['silent_seconds']} s ago"
     if worker["clock_offset_ms"] is not None:
         said += f", clock {worker['clock_offset_ms'] / 1000:+.1f} s from the broker's"
     return said
 
 
-def _tell(found: dict[str, Any], zone: str) -> None:
+def _print(found: dict[str, Any], zone: str) -> None:
     from tradelog.report.status import age
 
     account = found["account"]
@@ -85,8 +85,8 @@ def _tell(found: dict[str, Any], zone: str) -> None:
     alive = [row for row in workers if row["alive"]]
     beat = [_beat(row) for row in alive]
     last = workers[0] if workers else None
-    nobody = f"none; the last one was heard {age(last['heartbeat_at'])} ago" if last else "none yet"
-    halted = ", ".join(told(row["scope"], row["subject"]) for row in found["halts"])
+    nobody = f"none; the last heartbeat was {age(last['heartbeat_at'])} ago" if last else "none yet"
+    halted = ", ".join(scope_label(row["scope"], row["subject"]) for row in found["halts"])
     pairs(
         [
             ("halted", halted or None),
@@ -99,10 +99,10 @@ def _tell(found: dict[str, Any], zone: str) -> None:
     )
     for title, columns, key, since in (
         ("Waiting for approval", APPROVAL, "approval", "created_at"),
-        ("No known outcome", UNKNOWN, "unknown", "since"),
-        ("Waiting for a person", UNKNOWN, "needs_attention", None),
+        ("Unknown outcome", UNKNOWN, "unknown", "since"),
+        ("Needs attention", UNKNOWN, "needs_attention", None),
         ("Open orders", OPEN, "open_orders", "since"),
-        ("Under way", REQUESTS, "requests", "since"),
+        ("Requests", REQUESTS, "requests", "since"),
         ("Breaks", BREAKS, "breaks", "found_at"),
         ("Alerts", ALERTS, "alerts", "created_at"),
     ):

@@ -85,9 +85,7 @@ CSV = tuple(
 
 def command(
     strategy: options.Strategy = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="What each trigger, member or source brought.")
-    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Profit by trigger, member or source.")] = None,
     year: options.Year = None,
     first: options.First = None,
     last: options.Last = None,
@@ -97,9 +95,9 @@ def command(
     output_json: options.Json = False,
     output_csv: options.Csv = False,
 ) -> None:
-    """Compare strategies, this year: what became of their decisions, and how good their signals were.
+    """Compare strategies, this year: outcomes of their decisions, and the quality of their signals.
 
-    With --by, what the data brought that drove them: realised profit by trigger, member or source.
+    With --by: realised profit by the trigger, member or source of their data.
     """
     options.one_form(output_json, output_csv)
     most = options.rows(limit, show_all, is_for_programs=output_json or output_csv)
@@ -164,7 +162,7 @@ def _tables(rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(columns: tuple[Column, ...]) -> tuple[Column, ...]:
-    """A bar is for the eye."""
+    """A bar in characters."""
     return columns if render.is_terminal() else _without_bar(columns)
 
 

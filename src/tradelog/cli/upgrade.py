@@ -7,7 +7,7 @@ from tradelog.cli.render import line
 
 
 def command() -> None:
-    """Bring the store to this tradelog's schema, after a checked copy of it.
+    """Upgrade the store to this version's schema, after a verified copy of it.
 
     Every command that writes does this by itself; reading commands never change a store.
     """
@@ -21,5 +21,5 @@ def command() -> None:
     copy = upgrade(path)
     line(
         f"{path} is at schema {engine.SCHEMA}"
-        + ("" if copy is None else f"; the older one is kept at {copy}")
+        + ("" if copy is None else f"; the copy of the older one is {copy}")
     )

@@ -31,11 +31,14 @@ def command(
     ] = None,
     since_head: Annotated[
         Path | None,
-        typer.Option("--since-head", metavar="FILE", help="Heads kept elsewhere must still be in the chain."),
+        typer.Option(
+            "--since-head", metavar="FILE", help="Check that heads kept elsewhere are still in the chain."
+        ),
     ] = None,
     chain: Annotated[bool, typer.Option("--chain", help="Only the chain itself; not the rows.")] = False,
     broker: Annotated[
-        bool, typer.Option("--broker", help="Also ask the broker: its orders carry our decisions' hashes.")
+        bool,
+        typer.Option("--broker", help="Also check the broker's orders, which carry our decisions' hashes."),
     ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -46,7 +49,9 @@ def command(
     if to is not None and not head:
         raise UsageError("--to goes with --head", hint='tradelog verify --head --to "/mnt/elsewhere/heads"')
     if head and (chain or broker or since_head):
-        raise UsageError("--head prints the head and checks nothing", hint="run the two commands in turn")
+        raise UsageError(
+            "--head prints the head and checks nothing", hint="run the two commands one after the other"
+        )
     config = load_config()
     with open_reader(config) as reader:
         if head:
@@ -72,7 +77,7 @@ def command(
             }
         )
     else:
-        _tell(verified, findings, len(kept), asked if broker else None, chain)
+        _print(verified, findings, len(kept), asked if broker else None, chain)
     if findings:
         raise EvidenceBroken(
             f"{counted(len(findings), 'finding')}: this store is not what was written",
@@ -89,7 +94,7 @@ def _head(found: Any, output_json: bool) -> None:
         render.line(found.line())
 
 
-def _tell(verified: Any, findings: list[Any], kept: int, asked: int | None, chain: bool) -> None:
+def _print(verified: Any, findings: list[Any], kept: int, asked: int | None, chain: bool) -> None:
     head = verified.head
     items: list[tuple[str, Any]] = [("entries", verified.entries)]
     if not chain:

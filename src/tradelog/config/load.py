@@ -188,7 +188,7 @@ def _check_words(command: str, where: str) -> None:
 
 
 def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str], base: Path) -> None:
-    """A key that nobody reads is a gate that somebody thinks is there. Raises ConfigError."""
+    """Raise ConfigError for a key that has no effect: its owner would rely on it."""
     limits = {item.name for item in fields(RiskConfig)} - ours
     wrong = next((key for key in table if key in limits), None)
     if wrong is not None:
@@ -248,12 +248,12 @@ def _check_live(config: Config, given: Mapping[str, Any]) -> None:
     if config.broker.account_number is None:
         raise ConfigError(
             "live trading needs [broker] account_number",
-            hint="write the number that the broker shows for the account that you mean",
+            hint="write the number that the broker shows for this account",
         )
     if "max_order_notional" not in given or config.risk.max_order_notional is None:
         raise ConfigError(
             "live trading needs [risk] max_order_notional written out",
-            hint="the most dollars that one order may be worth",
+            hint="the maximum value of one order, in dollars",
         )
 
 

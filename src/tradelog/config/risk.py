@@ -12,14 +12,14 @@ from tradelog.config.values import coerce, one_of
 from tradelog.domain import money
 from tradelog.errors import ConfigError
 
-# Dollars of one order, where nobody says otherwise: it catches a zero too many.
+# Dollars of one order, by default: it catches a zero too many.
 MAX_ORDER_NOTIONAL = Decimal(1_000_000)
 MARKET_HOURS = ("queue", "wait", "refuse")
 
 
 @dataclass(frozen=True, slots=True)
 class RiskConfig:
-    """Limits that hold right before sending. None is off; what is on by default cannot surprise.
+    """Limits that hold right before submission. None is off; what is on by default cannot surprise.
 
     Amounts are dollars, ``duplicate_window_seconds`` and the ages seconds. A day is the market's.
     """
@@ -76,27 +76,27 @@ def as_toml(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A limit in words."""
+    """A limit for people."""
     written = as_toml(value)
     if isinstance(written, bool):
         return "on" if written else "off"
     return ", ".join(written) or "none" if isinstance(written, list) else str(written)
 
 
-# More than ten years of seconds is no age that anybody means.
-_MOST_SECONDS = 315_360_000
+# More than ten years of seconds is a mistake.
+_MAX_SECONDS = 315_360_000
 _DURATIONS = ("duplicate_window_seconds", "max_snapshot_seconds", "max_age_seconds", "throttle_minutes")
 
 
 def check_duration(value: Decimal | None, where: str) -> None:
-    if value is not None and value > _MOST_SECONDS:
+    if value is not None and value > _MAX_SECONDS:
         raise ConfigError(
             f"{where} is more than ten years", hint='"off" is no limit, where there may be none'
         )
 
 
 def check_risk(risk: RiskConfig) -> None:
-    """Raises ConfigError for a limit that cannot be meant."""
+    """Raise ConfigError for a limit that makes no sense."""
     one_of(risk.market_hours, MARKET_HOURS, "[risk] market_hours")
     for name in ("max_snapshot_seconds", "throttle_minutes"):
         if not getattr(risk, name):

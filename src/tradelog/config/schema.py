@@ -24,7 +24,7 @@ class StoreConfig:
 class BrokerConfig:
     """``base_url`` is https, or http on loopback for tests. ``cash`` starts a simulated account.
 
-    ``data_url`` is where quotes are asked for: by default Alpaca's, or ``base_url`` where that is loopback.
+    ``data_url`` is the host of quotes: by default Alpaca's, or ``base_url`` where that is loopback.
     """
 
     name: str = "simulated"
@@ -86,7 +86,7 @@ class QuiverConfig:
 
 @dataclass(frozen=True, slots=True)
 class EdgarConfig:
-    """``contact`` is what the SEC asks for in the User-Agent: a name and a mail address."""
+    """``contact`` is what the SEC requires in the User-Agent: a name and a mail address."""
 
     contact: str | None = None
     base_url: str = "https://www.sec.gov"

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from TOML tables: types are checked, and a name that nobody reads is an error."""
+"""Frozen dataclasses from TOML tables: types are checked, and an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tradelog.domain import money, symbols
 from tradelog.errors import ConfigError
 
 T = TypeVar("T")
-# Words in the names of keys that somebody means to be secret.
+# Parts of the names of keys that hold secrets.
 _SECRET = ("api_key", "apikey", "key_id", "secret", "password", "token")
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a path"}
 

@@ -1,7 +1,7 @@
 """Which record versions a decision may cite, and which runs brought them.
 
 A decision cites versions of completed runs only, seen before it was made: what a strategy could
-not have known can never become its reason.
+not have known can never become an input.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tradelog.store.writer import Transaction, Writer
 
 MANUAL = "manual"
 
-# What a line of `tradelog decide --input` may hold.
+# The keys of a line of `tradelog decide --input`.
 KEYS = (
     *("strategy", "symbol", "side", "quantity", "notional", "order_type", "limit_price", "stop_price"),
     *("trail_price", "trail_percent", "time_in_force", "extended_hours", "expires_at", "rationale", "inputs"),
@@ -85,7 +85,7 @@ def record(writer: Writer, account: AccountKey, decision: Decision) -> Recorded:
 def record_in(tx: Transaction, account: AccountKey, decision: Decision, *, actor: str) -> Recorded:
     """Record a decision within a transaction that may hold its signal as well."""
     runs = lineage.check(tx, decision.inputs)
-    # Ours to say, whoever decides: the runs of exactly the versions that are linked below.
+    # Set here, whoever decides: the runs of exactly the versions that are linked below.
     rationale = _encode({**decision.rationale, "data_lineage": {"ingestion_runs": runs}})
     intent = {
         "signal_id": decision.signal_id,

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,26 @@ from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
 
 
+class SignalOutcome(StrEnum):
+    DECIDED = "decided"
+    ALREADY_DECIDED = "already decided"
+    NOT_TAKEN = "not taken"
+    WOULD_DECIDE = "would decide"  # of a dry run
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a signal: ``decided``, ``already decided``, ``not taken``, or ``would decide``."""
+    """What became of a signal."""
 
     signal: Signal
-    verdict: str
+    outcome: SignalOutcome
     decision_id: str | None = None
     market: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyRunResult:
-    """``newest`` is the day of the newest disclosure on record, told where a run of today had no signal."""
+    """``newest`` is the day of the newest disclosure on record, given where a run of today had no signal."""
 
     strategy_run_id: str | None
     as_of: date
@@ -100,12 +108,12 @@ def run_strategy(
 
 
 def evaluate(strategy: Strategy, seen: Context) -> list[Signal]:
-    """What a strategy says of a context; a signal that no order can be made of is not taken."""
+    """The signals of a strategy for a context; one that no order can be made of is not taken."""
     return [_orderable(signal) for signal in strategy.evaluate(seen)]
 
 
 def _orderable(signal: Signal) -> Signal:
-    """The signal, not taken where no order can be made of it: a ticker of a filing is anybody's text."""
+    """The signal, not taken where no order can be made of it: a ticker in a filing is free text."""
     if not signal.taken:
         return signal
     try:
@@ -134,10 +142,10 @@ def code_hash(strategy: Strategy) -> str:
 
 def _preview(signal: Signal, known: set[tuple[str, str, date]], market: dict[str, Any]) -> Outcome:
     if not signal.taken:
-        return Outcome(signal, "not taken", None, market)
+        return Outcome(signal, SignalOutcome.NOT_TAKEN, None, market)
     if (signal.symbol, signal.side, signal.episode) in known:
-        return Outcome(signal, "already decided", None, market)
-    return Outcome(signal, "would decide", None, market)
+        return Outcome(signal, SignalOutcome.ALREADY_DECIDED, None, market)
+    return Outcome(signal, SignalOutcome.WOULD_DECIDE, None, market)
 
 
 def _insert_run(tx: Transaction, run: Run) -> str:
@@ -175,10 +183,15 @@ def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: S
         ),
     )
     if known is not None:
-        return Outcome(signal, "already decided" if signal.taken else "not taken", known[1], market)
+        return Outcome(
+            signal,
+            SignalOutcome.ALREADY_DECIDED if signal.taken else SignalOutcome.NOT_TAKEN,
+            known[1],
+            market,
+        )
     signal_id = _insert_signal(tx, run, run_id, signal)
     if not signal.taken:
-        return Outcome(signal, "not taken", None, market)
+        return Outcome(signal, SignalOutcome.NOT_TAKEN, None, market)
     decided = record.record_in(
         tx,
         run.account,
@@ -193,11 +206,11 @@ def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: S
         ),
         actor=actor,
     )
-    return Outcome(signal, "decided", decided.decision_id, market)
+    return Outcome(signal, SignalOutcome.DECIDED, decided.decision_id, market)
 
 
 def detail(signal: Signal) -> dict[str, Any]:
-    """What is written down of a signal, taken or not."""
+    """What is recorded of a signal, taken or not."""
     return {**signal.rationale, "inputs": signal.inputs}
 
 
@@ -224,7 +237,7 @@ def _insert_signal(tx: Transaction, run: Run, run_id: str, signal: Signal) -> st
 
 
 def rationale_of(run: Run, run_id: str, signal: Signal) -> dict[str, Any]:
-    """Why, in full: what the strategy says, with the market and the portfolio that it said it of."""
+    """The full rationale: the strategy's own, with the market and portfolio context."""
     portfolio = run.context.portfolio
     position = portfolio.position(signal.symbol)
     return {

@@ -1,1 +1,1 @@
-"""What the words of tradelog mean: values, states and their transitions. No I/O; only errors are imported."""
+"""The values and states that all rooms share, and what they mean. No I/O; imports errors only."""

@@ -1,4 +1,4 @@
-"""The only door to time.
+"""Time: the only module that reads a clock.
 
 Inside, every moment is an aware UTC datetime, and in the store ISO-8601 text of fixed
 width with microseconds and ``Z``, so that text order is time order. People read the market's
@@ -54,7 +54,7 @@ def later(moment: str, seconds: float) -> str:
 
 
 def read_moment(text: object) -> str | None:
-    """Somebody else's time as store text; None where it cannot be read, or meant."""
+    """A time from outside as store text; None where it cannot be read or is absurd."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -69,7 +69,7 @@ def now_text() -> str:
 
 
 def running_seconds() -> float:
-    """Seconds on a clock that nobody sets, and that goes on while the machine sleeps where it can."""
+    """Elapsed seconds on a clock that is never set, and that counts sleep where the system has one."""
     # CLOCK_BOOTTIME is Linux's; elsewhere the monotonic clock stands still during sleep.
     return time_module.clock_gettime(getattr(time_module, "CLOCK_BOOTTIME", time_module.CLOCK_MONOTONIC))
 
@@ -108,7 +108,7 @@ def local(text: str | None, zone_name: str) -> str:
 
 
 def parse_day(text: str) -> date:
-    """Raises UsageError unless it is ``YYYY-MM-DD``, and of a year that can be meant."""
+    """A date. Raises UsageError unless it is ``YYYY-MM-DD`` in a sensible year."""
     try:
         found = date.fromisoformat(text.strip())
     except ValueError as error:
@@ -126,9 +126,9 @@ def parse_past_day(text: str, zone_name: str = MARKET_ZONE) -> date:
 
 
 def check_year(year: int) -> None:
-    """Raise UsageError for a year that nobody can mean; at the ends of the calendar zones overflow."""
+    """Raise UsageError for an absurd year; at the ends of the calendar zones overflow."""
     if year not in YEARS:
-        raise UsageError(f"{year} is no year of this record", hint=f"{YEARS.start} to {YEARS.stop - 1}")
+        raise UsageError(f"{year} is out of range", hint=f"{YEARS.start} to {YEARS.stop - 1}")
 
 
 def parse_moment(text: str, zone_name: str) -> datetime:

@@ -1,4 +1,4 @@
-"""The only door to identifiers: typed and random, ``dec_`` and 16 Crockford base32 characters."""
+"""Identifiers: typed and random, ``dec_`` and 16 Crockford base32 characters."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The only door to decimal numbers: exact, finite, and written without an exponent."""
+"""Decimal numbers: exact, finite, and written without an exponent."""
 
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
-# Powers of ten. A number beyond would have more digits than anybody can hold, written out.
+# Powers of ten. A number beyond has more digits than money or shares can have.
 LARGEST = 18
 # Alpaca takes quantities to nine decimal places (recorded on paper, 2026-10).
 QUANTITY_PLACES = Decimal("0.000000001")

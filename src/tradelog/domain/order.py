@@ -52,7 +52,7 @@ AUCTIONS = (TimeInForce.OPG, TimeInForce.CLS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTerms:
-    """What an order is for. Exactly one of ``quantity`` (shares) and ``notional`` (dollars) is set.
+    """The terms of an order. Exactly one of ``quantity`` (shares) and ``notional`` (dollars) is set.
 
     ``trail_price`` (dollars) or ``trail_percent`` is how far a trailing stop stays behind the price. An order
     that somebody else placed may have an ``order_type`` or ``time_in_force`` that this version does not know.
@@ -137,7 +137,7 @@ def _symbol(value: Any) -> str:
 def _choice(values: Mapping[str, Any], name: str, kind: type[Choice], default: Choice | None) -> Choice:
     value = values.get(name)
     if isinstance(value, Enum):
-        # Such as alpaca-py's OrderSide.BUY: its value is the broker's own word.
+        # Such as alpaca-py's OrderSide.BUY: its value is Alpaca's text.
         value = value.value
     if value is None and default is not None:
         return default

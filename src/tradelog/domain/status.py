@@ -53,7 +53,7 @@ class AttemptStatus(StrEnum):
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether nobody knows if the broker has the order."""
+        """Whether it is unknown if the broker has the order."""
         return self in (AttemptStatus.SENDING, AttemptStatus.UNKNOWN)
 
     @property
@@ -63,7 +63,7 @@ class AttemptStatus(StrEnum):
 
     @property
     def has_no_order(self) -> bool:
-        """Whether the attempt ended without an order: it says nothing about its decision."""
+        """Whether the attempt ended without an order: it does not count for its decision."""
         return self in (AttemptStatus.NOT_SENT, AttemptStatus.NOT_ACCEPTED)
 
 
@@ -73,11 +73,11 @@ class RequestKind(StrEnum):
 
 
 class RequestStatus(StrEnum):
-    """A cancel or a replace that somebody requested."""
+    """A requested cancel or replace."""
 
     PENDING = "pending"
     SENDING = "sending"
-    SENT = "sent"  # the broker has it; the order says how it ends
+    SENT = "sent"  # the broker has it; the order shows how it ends
     DONE = "done"
     REFUSED = "refused"
     OVERTAKEN = "overtaken"  # the order had ended before
@@ -92,7 +92,7 @@ class RequestStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """An ingestion run. ``abandoned`` is what others find: its process ended without a word."""
+    """An ingestion run. ``abandoned`` is set by others: its process died before it could end the run."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -161,7 +161,7 @@ DECISION_TRANSITIONS: Mapping[DecisionStatus, frozenset[DecisionStatus]] = {
     _D.PENDING: frozenset((_D.EXECUTING, _D.EXECUTED, _D.FAILED, _D.CANCELLED)),
     # Back to `pending`: the broker provably has nothing, and it is tried again later.
     _D.EXECUTING: frozenset((_D.PENDING, _D.EXECUTED, _D.FAILED, _D.CANCELLED)),
-    # From an end: the broker shows an order, or a fill, that nobody could know of.
+    # From an end: the broker shows an order, or a fill, that could not be known before.
     _D.EXECUTED: frozenset((_D.EXECUTING, _D.FAILED, _D.CANCELLED)),
     _D.FAILED: frozenset((_D.EXECUTING, _D.EXECUTED, _D.CANCELLED)),
     _D.CANCELLED: frozenset((_D.EXECUTING, _D.EXECUTED, _D.FAILED)),
@@ -184,7 +184,7 @@ ATTEMPT_TRANSITIONS: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {
     _A.EXPIRED: _ENDED_AT_BROKER - {_A.EXPIRED},
     # Lives again where the venue refuses its replacement.
     _A.REPLACED: _AT_BROKER - {_A.REPLACED},
-    # Refused or without an order, says a response, and there all the same.
+    # Refused or without an order, by a response, and there all the same.
     _A.REJECTED: _AT_BROKER - {_A.REJECTED},
     _A.NOT_SENT: _AT_BROKER,
     _A.NOT_ACCEPTED: _AT_BROKER,

@@ -48,7 +48,8 @@ class BrokerSession:
         self.paused_until = 0.0
         self.stopping = threading.Event()
         self._role = role
-        self._is_bound = False
+        # As the broker answered it; None until the account is bound.
+        self.account_number: str | None = None
         self._quiet_calls = 0
         self._rate_limit = RateLimit()
         self._backoff = JitteredBackoff()
@@ -86,12 +87,11 @@ class BrokerSession:
 
         Raises BrokerRefusesUs where it answers for another one.
         """
-        if not self._is_bound:
+        if self.account_number is None:
             # A command compares no clocks: reconciling twice adds nothing.
             worker_id = self.worker_id if self._role == "worker" else None
-            number = bind_account(self.writer, self.broker, self.config, worker_id)
-            self._is_bound = number is not None
-        return self._is_bound
+            self.account_number = bind_account(self.writer, self.broker, self.config, worker_id)
+        return self.account_number is not None
 
     def may_request(self, *, keep_reserve: bool = False) -> bool:
         """Whether a request may be made now. ``keep_reserve`` leaves the last of the rate limit to orders."""

@@ -1,1 +1,1 @@
-"""Ingestion: every fetch is a run, and every run says what it brought."""
+"""Ingestion: every fetch is a run that records what it read and how it ended."""

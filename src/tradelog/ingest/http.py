@@ -1,4 +1,4 @@
-"""Asking a source over HTTP, and telling apart the reasons not to trust its answer."""
+"""HTTP requests to sources, and the reasons not to trust a response."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ KEPT = ("date", "age", "etag", "last-modified", "content-type", "retry-after", "
 _VALIDATORS = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
 ATTEMPTS = 3
 TOTAL_SECONDS = 600.0
-MOST_BYTES = 1 << 30
-# A source may ask for a longer wait than a person or a crontab has: then the run ends, and says so.
+MAX_BYTES = 1 << 30
+# A source may request a longer wait than a person or a crontab has: then the run fails with it.
 LONGEST_WAIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``text`` is None where the source says that nothing has changed (304)."""
+    """``text`` is None where nothing has changed (304)."""
 
     url: str
     status: int
@@ -49,7 +49,7 @@ class Answer:
 class Client:
     """GETs of one run. Each attempt is logged in it, without secrets.
 
-    Retries what may pass: no answer, 5xx, and 429 with a short wait. ``pace_seconds`` is the least time
+    Retries what may pass: no response, 5xx, and 429 with a short wait. ``pace_seconds`` is the least time
     from one request to the next. ``explain`` may know better what a refusal of this source means.
     Redirects are not followed: one can lead keys elsewhere.
     """
@@ -141,7 +141,7 @@ class Client:
         if status == 200:
             return Answer(url, status, body, facts["headers"])
         if status == 304 and since:
-            # What the source did not repeat still holds: the next run asks by it again.
+            # A validator that the source did not repeat still holds: the next run sends it again.
             facts["headers"] = {_VALIDATORS[name]: value for name, value in since.items()} | facts["headers"]
             self._run.api_calls[-1] |= {"headers": facts["headers"], "reader": version("tradelog")}
             return Answer(url, status, None, facts["headers"])
@@ -159,7 +159,7 @@ class Client:
         with self._http.stream("GET", url, params=params, headers=since) as response:
             for block in response.iter_bytes():
                 content += block
-                if time.monotonic() - began > TOTAL_SECONDS or len(content) > MOST_BYTES:
+                if time.monotonic() - began > TOTAL_SECONDS or len(content) > MAX_BYTES:
                     raise httpx.ReadTimeout(f"after {len(content)} bytes the answer still went on")
         return response, bytes(content)
 
@@ -184,11 +184,11 @@ class Client:
                 f"{url}: {said}", hint="this data set needs a larger plan, or use --file PATH"
             )
         wait = retry_after(response.headers.get("retry-after"))
-        text = "" if wait is None else f"; it asks to wait {wait:g} s"
+        text = "" if wait is None else f"; it requests a wait of {wait:g} s"
         if status == 429:
             return Throttled(f"{url} is throttling us{text}", wait_seconds=wait, hint="try again after that")
         if status == 304:
-            return VendorFault(f"{url} says that nothing has changed, though that was not asked (HTTP 304)")
+            return VendorFault(f"{url} answers HTTP 304 to a request without a condition")
         if 300 <= status < 400:
             return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
         return VendorFault(
@@ -200,12 +200,10 @@ class Client:
 
 
 def no_html(answer: Answer, wanted: str) -> str:
-    """The text of an answer; raises UnexpectedType where it is a page instead of ``wanted``."""
+    """The text of a response; raises UnexpectedType where it is a page instead of ``wanted``."""
     text = answer.text or ""
     if text.lstrip("\ufeff \r\n\t")[:15].lower().startswith(("<!doctype html", "<html")):
-        raise UnexpectedType(
-            f"{answer.url} answered with HTML where {wanted} is normal", hint="try again later"
-        )
+        raise UnexpectedType(f"{answer.url} answered with HTML instead of {wanted}", hint="try again later")
     return text
 
 
@@ -226,7 +224,7 @@ def rows(answer: Answer) -> str:
 
 
 def validators(call: Mapping[str, Any]) -> dict[str, str]:
-    """The headers that ask whether an answer, as logged in a run, has changed since."""
+    """The headers of a conditional request, from the validators that a run logged."""
     headers = call.get("headers") or {}
     if call.get("reader") != version("tradelog"):
         return {}
@@ -254,7 +252,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """What the source asked for, else a second or two with jitter."""
+    """The wait that the source requested, else a second or two with jitter."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Throttled | VendorFault) and error.wait_seconds is not None:
         return error.wait_seconds

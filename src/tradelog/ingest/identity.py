@@ -1,4 +1,4 @@
-"""What a source's row is: its identity, its content, and what it says.
+"""What a source's row is: its identity and its content.
 
 No source has a row id that its forms share, identical rows are often real, and vendors rewrite
 the past in place. So a record is known by identity fields plus an occurrence number among equals,
@@ -20,7 +20,7 @@ class Record(NamedTuple):
 
     ``identity`` and ``content`` are the texts that decide which record it is and whether it
     changed; fields that move daily or know the future belong in neither. ``payload`` is the row as
-    given. ``event_date`` is ISO or None; ``filed_at`` store text (UTC); ``flags`` say what is odd.
+    given. ``event_date`` is ISO or None; ``filed_at`` store text (UTC); ``flags`` name what is odd.
     ``document`` is the source's id of the filing; ``reference`` and ``amends`` tie an amendment to what
     it amends; ``person`` is the id of a person that the source itself gives.
     """
@@ -61,14 +61,14 @@ def digest(parts: Sequence[str]) -> bytes:
 
 
 def whole(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can bring and no store can keep."""
+    """The text without halves of surrogate pairs, which JSON can hold and no store can."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def pack(ids: Iterable[int]) -> str:
-    """A set of ids as text, neighbours folded: ``1-100,105``."""
+    """A set of ids as text, in ranges: ``1-100,105``."""
     spans: list[list[int]] = []
     for number in sorted(ids):
         if spans and number == spans[-1][1] + 1:

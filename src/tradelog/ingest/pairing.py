@@ -81,7 +81,7 @@ class Counts:
 def pair(rows: list[Row], known: list[Known], backfill_before: str, counts: Counts) -> Iterator[Write]:
     """Pair the rows of one identity with its records, in three rounds.
 
-    First what is equal; then what is equal but was gone or said less; what is left in order, records
+    First what is equal; then what is equal but was gone or had fewer fields; what is left in order, records
     that are listed before those that are gone.
     """
     occurrence = max((item.occurrence for item in known), default=0)
@@ -127,14 +127,14 @@ def _changed(row: Row, known: Known, backfill_before: str) -> Write:
 
 
 def _is_backfill(row: Row, backfill_before: str) -> int:
-    """What was filed long before anybody looked is history, not news."""
+    """Whether a filing is older than the first fetch: history, not news."""
     return int(row.filed_at is None or row.filed_at < backfill_before)
 
 
 def adds(row: Row, known: Known) -> bool:
-    """Whether a row of the same content says more: one form of a feed has what another lacks.
+    """Whether a row of the same content has more fields: one form of a feed has what another lacks.
 
-    Never the other way round, so that two forms taken in turn settle on the richer one.
+    Never the other way round, so that two forms taken in turn end with the richer one.
     """
     is_earlier = row.filed_at is not None and (known.filed_at is None or row.filed_at < known.filed_at)
     is_named = row.person is not None and known.person is None

@@ -1,8 +1,8 @@
-"""Who a member's name is: one BioGuide id for all its spellings, or openly nobody.
+"""Name resolution: one BioGuide id for all spellings of a member's name, or openly none.
 
 The names are matched against the politicians of congress-legislators. A last name alone proves
-nothing: every given name, initial or nickname must fit, and one person only may be left. What was
-found, or why nobody was, is a row of ``name_resolutions`` under the run that found it.
+nothing: every given name, initial or nickname must fit, and one person only may be left. The
+result, or why there is none, is a row of ``name_resolutions`` under the run that made it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ WHERE r.feed = ? AND r.kind = ?
 
 @dataclass(frozen=True, slots=True)
 class Politician:
-    """Names folded; ``given`` are the first name, the middle names and the nickname, word by word.
+    """Names normalised; ``given`` are the first name, the middle names and the nickname, word by word.
 
     ``leads`` are those of them with which the name may begin.
 
@@ -163,7 +163,7 @@ def _write(writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]
 
 
 def read(connection: sqlite3.Connection, run: int) -> list[Politician]:
-    """All politicians that can have filed a disclosure, by what completed runs and this one say."""
+    """All politicians that can have filed a disclosure, by completed runs and this one."""
     rows = connection.execute(_POLITICIANS, (run, FEED, KIND))
     found = (_politician(row[0], row[1], json.loads(row[2])) for row in rows)
     return [item for item in found if item is not None]
@@ -201,7 +201,7 @@ def match(name: str, politicians: Mapping[str, list[Politician]], chamber: str |
 
 
 def _forms(name: str) -> list[list[str]]:
-    """The folded words of each form of a name: as it is, and as brackets in it say.
+    """The normalised words of each form of a name: as it is, and as its brackets have it.
 
     "The Honorable Rafael E Cruz (Cruz, Ted)" and "Rafael Edward (Ted) Cruz" are both Ted Cruz as well.
     """
@@ -215,7 +215,7 @@ def _forms(name: str) -> list[list[str]]:
 
 
 def _words(name: str) -> list[str]:
-    """The folded words of a name, the given names first: "Last, First" is turned round."""
+    """The normalised words of a name, the given names first: "Last, First" is reversed."""
     last, _, first = _TITLES.sub(" ", name).strip(" ,").partition(",")
     behind = normalise_name(first).split()
     if behind and not set(behind) <= _SUFFIXES:
@@ -226,7 +226,7 @@ def _words(name: str) -> list[str]:
 def _fits(words: list[str], suffix: str, politician: Politician) -> bool:
     """Every given word fits, the first one where a name begins, one of them being more than an initial.
 
-    Jr. and III tell fathers and sons apart: a suffix fits only who has it.
+    Jr. and III distinguish fathers and sons: a suffix fits only a member who has it.
     """
     size = len(politician.last)
     given = words[:-size]
@@ -268,7 +268,7 @@ def _politician(version_id: int, person: str, row: dict[str, Any]) -> Politician
     else:
         name = {key.removesuffix("_name"): value for key, value in row.items()}
         served = [row] if str(row.get("birthday") or "") >= BORN_SINCE else []
-        # The table has the last term only: which chambers came before it does not say.
+        # The table has the last term only, without earlier chambers.
         chambers = frozenset({"rep", "sen"})
         middle, full = row.get("middle_name"), row.get("full_name")
     last = tuple(normalise_name(str(name.get("last") or "")).split())

@@ -5,7 +5,7 @@
         run.add(record)
 
 The row is committed before the body runs, that is before the first byte is read. Whatever ends
-it, the row says completed, failed, aborted (a signal) or, found dead by the next writer, abandoned.
+it, the row ends as completed, failed, aborted (a signal) or, found dead by the next writer, abandoned.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ from tradelog.store.process import boot_id
 from tradelog.store.reader import effective_status
 from tradelog.store.writer import Writer
 
-# A filing older than this when first looked for is history that we imported, not news.
+# A filing older than this at its first fetch is imported history, not news.
 BACKFILL_GRACE = timedelta(days=7)
 HEARTBEAT_SECONDS = 30.0
-# How long a source is asked again for what it listed and did not give.
+# How long a source is queried again for what it listed and did not deliver.
 OWED_FOR = timedelta(days=30)
 # The kind whose rows name members of Congress.
 MEMBERS = "congress_trade"
 # A full listing that lost more than this share of its rows is rather broken than true.
-MOST_SHRINK = 0.1
+MAX_SHRINK = 0.1
 
 
 class IngestionRun:
     """One fetch under ``task_name`` from the feed ``data_source``.
 
-    ``params`` is what was asked for, without secrets. ``empty_is_normal`` lets a run complete that
-    brought nothing. ``complete`` says that the source lists everything it has of each kind that comes
-    (`lists_all` says so of one kind): what it no longer lists is marked gone, and an answer with far
+    ``params`` is what was requested, without secrets. ``empty_is_normal`` lets a run complete without
+    rows. ``complete`` declares that the source lists everything it has of each kind that comes
+    (`lists_all` declares it of one kind): what it no longer lists is marked gone, and an answer with far
     fewer rows than it listed before fails as shrunken unless ``allow_shrink``. ``dry`` reads and counts
-    alike, and writes nothing. Entering raises RunInProgress while a run of the same task is alive.
+    the same, and writes nothing. Entering raises RunInProgress while a run of the same task is alive.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class IngestionRun:
         self.data_source = data_source
         self.params = dict(params or {})
         self.empty_is_normal = empty_is_normal
-        # Where each row is an answer of its own, even all of them may fail, and are asked for again.
+        # Where each row is a response of its own, even all of them may fail, and are requested again.
         self.bad_is_normal = False
         self.complete = complete
         self.allow_shrink = allow_shrink
@@ -148,11 +148,11 @@ class IngestionRun:
         self.beat()
 
     def beat(self) -> None:
-        """Tell other processes, now and then, that this run is alive."""
+        """Record now and then that this run is alive."""
         if self.dry or time.monotonic() - self._last_beat < HEARTBEAT_SECONDS:
             return
         self._last_beat = time.monotonic()
-        # Somebody who holds the lock for long is no reason to give up a fetch; the next beat comes.
+        # A lock held for long is no reason to give up a fetch; the next heartbeat comes.
         with contextlib.suppress(StoreLocked), self._writer.transaction() as tx:
             tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, self._id))
 
@@ -162,7 +162,7 @@ class IngestionRun:
         self.beat()
 
     def recognised(self, data_source: str) -> None:
-        """Name the feed, where only its content tells: a file is one of its forms."""
+        """Set the feed, where only its content shows it: a file is one of its forms."""
         self.data_source = data_source
 
     @property
@@ -179,11 +179,11 @@ class IngestionRun:
         return self._previous("data_source = ?", self.data_source)
 
     def last_asking(self, endpoint: str) -> Previous | None:
-        """The last completed run of this feed that asked an endpoint."""
+        """The last completed run of this feed that queried an endpoint."""
         return self._previous("data_source = ? AND instr(api_calls, ?) > 0", self.data_source, endpoint)
 
     def last_unbounded(self, endpoint: str) -> Previous | None:
-        """The last completed run of this feed that asked such an endpoint for all that is new."""
+        """The last completed run of this feed that queried an endpoint for all that is new."""
         condition = (
             "data_source = ? AND instr(api_calls, ?) > 0"
             " AND coalesce(json_extract(params, '$.since'), json_extract(params, '$.until'),"
@@ -213,11 +213,11 @@ class IngestionRun:
         return Previous(row[0], row[1], row[2], calls, row[4], dates, row[7], json.loads(row[8]))
 
     def confirm(self, kind: str, versions: Iterable[int]) -> None:
-        """The source says of these versions that they stand, without sending them again."""
+        """Record that the source confirmed these versions without sending them again."""
         self._confirmed.setdefault(kind, array("q")).extend(versions)
 
     def confirm_all(self, kind: str) -> None:
-        """The source says that nothing has changed of a kind that it lists completely."""
+        """Record that the source confirmed a completely listed kind as unchanged."""
         self.confirm(kind, self._staging.listed(self.data_source, kind))
 
     def confirm_run(self, previous: Previous) -> None:
@@ -341,7 +341,7 @@ class IngestionRun:
             first = staging.bad[0]
             raise SchemaMismatch(
                 f"none of {len(staging.bad)} rows could be read; row {first.position}: {first.reason}",
-                hint="check that this is the file or the source you meant",
+                hint="check that this is the right file or source",
             )
         if not self.empty_is_normal and not staging.bad:
             raise EmptyAnswer(
@@ -358,7 +358,7 @@ class IngestionRun:
                 hint="try again later; nothing was changed",
             )
         listed = len(self._staging.listed(self.data_source, kind))
-        if staged < listed * (1 - MOST_SHRINK) and not self.allow_shrink:
+        if staged < listed * (1 - MAX_SHRINK) and not self.allow_shrink:
             raise ShrunkenAnswer(
                 f"{self.data_source} listed {listed} {kind.replace('_', ' ')} records, and now only {staged}",
                 hint="look at the source; accept it with --allow-shrink, and the rest is marked gone",
@@ -374,7 +374,7 @@ class IngestionRun:
             "rows_read": self._staging.staged if hasattr(self, "_staging") else 0,
         }
         try:
-            # Taken before the lock: nobody else writes rows of this run.
+            # Read before the lock: no other process writes rows of this run.
             with self._writer.reading() as connection:
                 records = run_digest.of_run(connection, self._id)
             with self._writer.transaction() as tx:
@@ -393,7 +393,7 @@ class IngestionRun:
                 event = "run.aborted" if stopped else "run.failed"
                 tx.journal(event, self.run_id, records=records.keep(tx, self._id))
         except (StoreError, sqlite3.Error) as second:
-            # The first error is the one to hear of; the next writer will store the run as abandoned.
+            # The first error is the one to report; the next writer will record the run as abandoned.
             error.add_note(f"and the run's end could not be written: {second}")
 
     def _history_ends(self) -> str:
@@ -405,7 +405,7 @@ class IngestionRun:
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """A completed run, as far as the next one of its feed wants to know. ``dates`` are ISO or None."""
+    """A completed run, as far as the next one of its feed needs it. ``dates`` are ISO or None."""
 
     id: int
     run_id: str
@@ -441,7 +441,7 @@ def _bury(writer: Writer, run: dict[str, Any]) -> None:
             {
                 "status": "abandoned",
                 "failed_at": tx.now,
-                "error_message": f"process {run['pid']} on {run['host']} died without a word",
+                "error_message": f"process {run['pid']} on {run['host']} died before it could end the run",
                 "error_details": json.dumps({"class": "Abandoned", "last_heartbeat": run["heartbeat_at"]}),
             },
             where="status = 'running'",

@@ -26,7 +26,7 @@ from tradelog.store.writer import Transaction, Writer
 # A chunk may hold the write lock for 0.2 s. How many rows that is depends on how far the indexes have
 # grown beyond the cache: each chunk is sized by what the last one took.
 CHUNK_ROWS = 4000
-LEAST_ROWS = 250
+MIN_ROWS = 250
 CHUNK_SECONDS = 0.08
 STAGE_ROWS = 1000
 _numbers = itertools.count(1)
@@ -47,7 +47,7 @@ _LISTED = f"""
     SELECT v.version_id, v.record_id FROM source_records r
     JOIN record_versions v ON v.version_id = ({_NEWEST})
     WHERE r.feed = :feed AND r.kind = :kind AND v.gone = 0"""
-# A gone version repeats what was last said, without the payload: the source said nothing now.
+# A gone version repeats the last one without the payload: the source sent nothing now.
 _REPEATED = ", ".join(name for name in _CARRIED if name not in ("position", "payload"))
 
 
@@ -199,7 +199,7 @@ class Staging:
         return [row[0] for row in found]
 
     def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], found: RunDigest) -> None:
-        """A version that says gone for each of these, which the source no longer lists."""
+        """Add a version marked gone for each of these, which the source no longer lists."""
         for start in range(0, len(versions), CHUNK_ROWS):
             with writer.transaction() as tx:
                 _beat(tx, run)
@@ -258,7 +258,7 @@ class Staging:
     def _size(self, seconds: float) -> None:
         """Size the next chunk so that it takes about as long as it should."""
         wanted = self._chunk_rows * CHUNK_SECONDS / max(seconds, 0.001)
-        self._chunk_rows = max(LEAST_ROWS, min(CHUNK_ROWS, int(wanted), 2 * self._chunk_rows))
+        self._chunk_rows = max(MIN_ROWS, min(CHUNK_ROWS, int(wanted), 2 * self._chunk_rows))
 
     def _chunks(self) -> Iterator[list[tuple[str, bytes, list[Row]]]]:
         """Whole groups of one identity, about as many rows at a time as one transaction may write.
@@ -367,7 +367,7 @@ _number = lru_cache(maxsize=8192)(money.to_text)
 
 
 def _beat(tx: Transaction, run: int) -> None:
-    """A live run says so, or another process would take it for abandoned."""
+    """Keep the run's heartbeat, or another process would take it for abandoned."""
     tx.unaudited("UPDATE data_ingestion_runs SET heartbeat_at = ? WHERE id = ?", (tx.now, run))
 
 

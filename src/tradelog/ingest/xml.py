@@ -11,7 +11,7 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
 def parse(text: str, where: object) -> ElementTree.Element:
-    """The root element. Raises UnexpectedType where the text is no XML, or brings definitions along."""
+    """The root element. Raises UnexpectedType where the text is no XML, or defines entities."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise UnexpectedType(f"{where} defines entities or is a page; neither is read")
     try:

@@ -58,6 +58,19 @@ def clear(
     return len(rows)
 
 
+def acknowledge(tx: Transaction, alert_id: int | None, *, by: str) -> list[int]:
+    """Acknowledge one open alert, or all for None; returns their numbers. Journals where there were any."""
+    rows = tx.query(
+        "SELECT alert_id FROM alerts WHERE acknowledged_at IS NULL AND alert_id = coalesce(?, alert_id)",
+        (alert_id,),
+    )
+    for (number,) in rows:
+        tx.update("alerts", number, {"acknowledged_at": tx.now, "acknowledged_by": by})
+    if rows:
+        tx.journal("alerts.acknowledged", "all" if alert_id is None else str(alert_id))
+    return [number for (number,) in rows]
+
+
 class Messenger:
     """Delivers new alerts to the command: JSON on its input, TRADELOG_ALERT_* in its environment."""
 

@@ -103,7 +103,7 @@ def _asked(account: AccountKey, wanted: Wanted) -> dict[str, Any]:
 
 
 def _more(wanted: Wanted, *names: str) -> str:
-    """The conditions that were asked for alone: one that may be empty keeps SQLite from its index."""
+    """Only the conditions that are given: one that may be empty keeps SQLite from its index."""
     given = {"symbol": wanted.symbol, "strategy_name": wanted.strategy, "status": wanted.status}
     return "".join(f" AND {name} = :{name}" for name in names if given[name] is not None)
 

@@ -1,4 +1,4 @@
-"""What drove the decisions, and what each brought: by trigger, by member of Congress, by source."""
+"""Realised profit of decisions by what drove them: trigger, member of Congress, or source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tradelog.store import figures
 from tradelog.store.reader import Reader
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
-# One text for all that was triggered alike: a consensus by its rule, without its day and its members; else
-# what whoever decided calls it, or says of it.
+# One text per trigger: a consensus by its rule, without its day and its members; else the trigger or the
+# reason that the decision names.
 _TRIGGER = """
 coalesce(decision_rationale ->> '$.trigger',
          (decision_rationale ->> '$.consensus_detected.required') || ' members within '
@@ -25,7 +25,7 @@ _DECISIONS = f"""
 SELECT id, decision_id, status, {_TRIGGER} AS trigger
 FROM trade_decisions WHERE id >= :first AND id < :end AND {_OURS} AND adopted = 0
 """
-# A symbol tells a disclosure from the profile that its member was told apart by.
+# A symbol distinguishes a disclosure from the profile that identifies its member.
 _INPUTS = """
 SELECT DISTINCT i.decision AS id, {named} AS name FROM decision_inputs i
 JOIN record_versions v ON v.version_id = i.version_id JOIN data_ingestion_runs r ON r.id = v.run
@@ -44,8 +44,8 @@ def drivers(
 ) -> list[dict[str, Any]]:
     """One entry a trigger, member or source of the decisions of a period, most profitable first.
 
-    ``realised`` is what lots that these decisions opened have brought so far, whenever they were closed,
-    in dollars, before fees; ``closed`` is how many of the decisions had such lots, ``profitable`` how many of
+    ``realised`` is the profit of lots that these decisions opened, whenever they were closed, in dollars,
+    before fees; ``closed`` is how many of the decisions had such lots, ``profitable`` how many of
     those ended above zero. A decision that rests on several members or sources counts for each; ``name`` is
     None for those that rest on none.
     """
@@ -89,7 +89,7 @@ def _add(
 
 
 def _realised(reader: Reader, account: AccountKey) -> dict[str, Decimal]:
-    """What the lots that each decision opened have brought, as far as they are closed and known."""
+    """The realised profit of the lots that each decision opened, as far as they are closed and priced."""
     found: dict[str, Decimal] = {}
     with localcontext() as exact:
         exact.prec = fifo.DIGITS

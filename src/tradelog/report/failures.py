@@ -1,4 +1,4 @@
-"""What was not executed, and why: by the stage that said no, and by its reason."""
+"""Failures: what was not executed, by stage and by reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tradelog.report.period import Period
 from tradelog.store.reader import Reader, Row
 
 EXAMPLES = 3
-# Who said no: our own limits and controls before anything was sent, the broker's answer, the venue after
-# the broker had accepted it, the time, a person.
+# Where it ended: at our limits and controls before submission, at the broker, at the venue after the
+# broker had accepted it, by expiry, by a person.
 STAGES = ("risk", "broker", "venue", "expired", "person", "unknown")
 _BY_CODE = {
     "rejected_by_venue": "venue",
@@ -21,8 +21,8 @@ _BY_CODE = {
     "expired_unsent": "expired",
     "declined": "person",
 }
-# As the index of failures has it, or SQLite does not use it. What somebody else sent and was refused is
-# no failure of ours.
+# As the index of failures has it, or SQLite does not use it. An adopted order
+# that was refused is no failure of ours.
 _FAILED = """
 failed_at IS NOT NULL AND adopted = 0
 AND (status = 'failed' OR failure_code IN ('expired_unsent', 'declined'))

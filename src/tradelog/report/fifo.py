@@ -19,10 +19,10 @@ DIGITS = 80
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A fill: ``quantity`` is negative for a sale; ``key`` is whatever the caller tells fills apart by.
+    """A fill: ``quantity`` is negative for a sale; ``key`` identifies the fill to the caller.
 
-    Shares that came or went without a fill have no ``price`` and no ``key``, and where nobody knows when, no
-    ``at``.
+    Shares that came or went without a fill have no ``price`` and no ``key``, and where the time is
+    unknown, no ``at``.
     """
 
     at: str | None
@@ -41,12 +41,12 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Shares of one fill that are still there; negative where they are owed. ``worth`` is what the fill came
-    to in dollars, always positive; None where it is not known."""
+    """Shares of one fill that are still held; negative for a short position. ``value`` is the fill's dollars,
+    always positive; None where it is not known."""
 
     at: str | None
     quantity: Decimal
-    worth: Decimal | None
+    value: Decimal | None
     key: str | None
 
 
@@ -94,15 +94,15 @@ def match(events: Iterable[Trade | Split]) -> tuple[list[Closed], list[Lot]]:
 
 def _trade(lots: deque[Lot], trade: Trade) -> Iterator[Closed]:
     left = abs(trade.quantity)
-    worth = None if trade.price is None else left * trade.price
+    value = None if trade.price is None else left * trade.price
     while left and lots and (lots[0].quantity > 0) != (trade.quantity > 0):
         lot = lots.popleft()
         taken = min(left, abs(lot.quantity))
-        of_lot, rest = _parts(lot.worth, taken, abs(lot.quantity))
-        of_trade, worth = _parts(worth, taken, left)
+        of_lot, rest = _parts(lot.value, taken, abs(lot.quantity))
+        of_trade, value = _parts(value, taken, left)
         if taken < abs(lot.quantity):
             remaining = abs(lot.quantity) - taken
-            lots.appendleft(replace(lot, quantity=remaining.copy_sign(lot.quantity), worth=rest))
+            lots.appendleft(replace(lot, quantity=remaining.copy_sign(lot.quantity), value=rest))
         left -= taken
         is_short = lot.quantity < 0
         yield Closed(
@@ -116,21 +116,21 @@ def _trade(lots: deque[Lot], trade: Trade) -> Iterator[Closed]:
             is_short=is_short,
         )
     if left:
-        lots.append(Lot(trade.at, left.copy_sign(trade.quantity), worth, trade.key))
+        lots.append(Lot(trade.at, left.copy_sign(trade.quantity), value, trade.key))
 
 
-def _parts(worth: Decimal | None, taken: Decimal, of: Decimal) -> tuple[Decimal | None, Decimal | None]:
-    """(what the shares taken are worth, what the rest is), which add up to all of it."""
-    if worth is None:
+def _parts(value: Decimal | None, taken: Decimal, of: Decimal) -> tuple[Decimal | None, Decimal | None]:
+    """(value of the shares taken, value of the rest), which add up to the whole."""
+    if value is None:
         return None, None
-    part = worth if taken == of else money.average(worth * taken, of)
-    return part, worth - part
+    part = value if taken == of else money.average(value * taken, of)
+    return part, value - part
 
 
 def _split(lots: deque[Lot], change: Decimal) -> None:
     """Each lot gets its part of the change, in steps that Alpaca counts shares in; the last one the rest."""
     held = sum((lot.quantity for lot in lots), money.ZERO)
-    # One that leaves nothing, or turns what is held around, is none; the shares are then told as a break.
+    # One that leaves nothing, or reverses the position, is none; the shares then show as a break.
     if not lots or not held or (held + change) * held <= 0:
         return
     left = held + change

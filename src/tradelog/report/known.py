@@ -80,7 +80,9 @@ def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, 
     chosen = _KNOWN.format(newest=_AS_FILED if as_filed else _BY_US)
     rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", asked)
     if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", asked):
-        raise NotFound(f"nothing is known of {asked['symbol']}", hint="tradelog runs lists what was fetched")
+        raise NotFound(
+            f"nothing is known about {asked['symbol']}", hint="tradelog runs lists what was fetched"
+        )
     # Once a filing: it may have a thousand lines.
     links = {document: _links(reader, document, asked) for document in {row["document"] for row in rows}}
     for row in rows:

@@ -93,7 +93,7 @@ def limits(reader: Reader, config: Config) -> dict[str, Any]:
 
 
 def history(reader: Reader, account: AccountKey, *, limit: int = 50) -> tuple[list[Row], int]:
-    """(what people, and tradelog itself, have said about sending, newest first, how many in all)."""
+    """(control events, newest first, how many in all)."""
     where = (
         "kind NOT LIKE 'resolve.%' AND (coalesce(account, '') = '' OR (broker = ? AND environment = ?"
         " AND account = ?))"
@@ -141,7 +141,7 @@ def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]
         largest, total = max(largest, value), total + value
         by_symbol[row["symbol"]] = by_symbol.get(row["symbol"], money.ZERO) + value
         name = row["strategy_name"]
-        # A strategy's count begins anew when somebody resumes it.
+        # A strategy's count starts over when it is resumed.
         if name != "manual" and row["started_at"] > max(window, resumed.get(name, "")):
             by_strategy[name] = by_strategy.get(name, 0) + 1
     most = max(by_symbol, key=lambda name: by_symbol[name], default=None)
@@ -157,7 +157,7 @@ def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]
 
 
 def _exposure(reader: Reader, account: AccountKey) -> str | None:
-    """What the positions are worth by the broker's last word; None where that does not say."""
+    """The positions' market value by the broker's last snapshot; None where it has none."""
     row = reader.one(
         "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"
         " AND kind = 'position' AND subject = '' ORDER BY snapshot_id DESC LIMIT 1",

@@ -91,7 +91,7 @@ def closed_by_symbol(
     asked = _asked(account, period)
     asked |= {"symbol": symbol, "folded": None if symbol is None else position_symbol(symbol)}
     for row in reader.rows(_ENTRIES + named, asked):
-        # What was held when the log began came before all that the log knows of.
+        # Opening positions come before every fill on record.
         at = None if row["kind"] == "opening" else row["recorded_at"]
         trade = fifo.Trade(at, money.parse(row["quantity"]), None, None)
         add(row["symbol"], at or "", 2, str(row["entry_id"]), trade)

@@ -1,4 +1,4 @@
-"""Which member a name is: the newest word on each spelling."""
+"""Which member each name resolves to: the newest resolution of each spelling."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _year(number: int) -> tuple[date, date]:
 
 
 def of(year: int | None, first: date | None, last: date | None, zone: str) -> Period:
-    """A period from what was asked for; raises UsageError where it cannot be one."""
+    """A period from a year or from its first and last day. Raises UsageError."""
     if year is not None:
         if first is not None or last is not None:
             raise UsageError("give --year or --from/--to, not both")

@@ -1,4 +1,4 @@
-"""What is held: opening position, adjustments and fills, against the broker's word, with open orders."""
+"""Positions: opening position, adjustments and fills, beside the broker's figures and open orders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AND kind = 'SPLIT' AND symbol IS NOT NULL AND quantity IS NOT NULL AND coalesce(
 
 
 def positions(reader: Reader, account: AccountKey) -> dict[str, Any]:
-    """Rows by symbol of what is or was held with an open order, the broker's word and its age, breaks."""
+    """Rows by symbol of what is held or has an open order, with the broker's figure, its age, and breaks."""
     parts: dict[str, dict[str, Decimal]] = {}
 
     def add(symbol: str, name: str, quantity: Decimal) -> None:
@@ -67,7 +67,7 @@ def _is_shown(row: dict[str, Any]) -> bool:
 
 
 def _told(reader: Reader, account: AccountKey) -> tuple[dict[str, Decimal], str | None]:
-    """The broker's positions as last kept, and when that was; they are kept whenever shares changed."""
+    """The broker's positions of the last snapshot, and its time; one is taken whenever shares changed."""
     row = reader.one(
         "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"
         " AND kind = 'position' AND subject = '' ORDER BY snapshot_id DESC LIMIT 1",
@@ -79,7 +79,7 @@ def _told(reader: Reader, account: AccountKey) -> tuple[dict[str, Decimal], str 
     for item in json.loads(row["value"]):
         try:
             quantity = money.parse(item["qty"])
-        except (ValueError, KeyError, TypeError):  # an answer that an older tradelog kept unread
+        except (ValueError, KeyError, TypeError):  # a response that an older tradelog stored unread
             continue
         held[item["symbol"]] = -abs(quantity) if item.get("side") == "short" else quantity
     return held, str(row["as_of"])

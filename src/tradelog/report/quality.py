@@ -16,7 +16,7 @@ from tradelog.prices import STALE_AFTER, Bar, Prices
 from tradelog.report.period import Period
 from tradelog.store.reader import Reader
 
-# Sessions after the decision that a move is told for.
+# Sessions after the decision for which a move is reported.
 AFTER = (1, 5, 20)
 
 _OURS = "symbol = :symbol AND broker = :broker AND environment = :environment AND account = :account"
@@ -42,7 +42,7 @@ def quality(
     the share of them that went ``right``.
 
     A move is from the last close up to the day of the signal to that of so many sessions later, by the price
-    file; where either is not in it, the signal is in no count. Only symbols of the file are looked at.
+    file; where either is not in it, the signal is in no count. Only symbols of the file count.
     """
     asked: dict[str, Any] = account.as_columns()
     asked |= {"since": period.since, "before": period.before, "strategy": strategy}

@@ -1,4 +1,4 @@
-"""The ingestion runs: what each one brought, and how it ended."""
+"""The ingestion runs: counts, and how each ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tradelog.store.reader import Reader, Row, effective_status
 
 NEWEST = 50
 RECORDS = 50
-# What a run that says it is running may be.
+# What a run of status ``running`` may be.
 UNSURE = ("running", "abandoned")
 
 _WHERE = "started_at >= :since AND started_at < :before"
@@ -46,7 +46,7 @@ def runs(reader: Reader, wanted: Wanted, *, limit: int = NEWEST) -> tuple[list[R
         if value is not None:
             asked[name], more = value, f"{more} AND {name} = :{name}"
     if wanted.status in UNSURE:
-        # Which of these a run is, its process says; they are few.
+        # Which of these a run is depends on its process; they are few.
         rows = reader.rows(
             f"{_RUNS}{more} AND status IN ('running', 'abandoned'){_NEWEST_FIRST}", {**asked, "limit": -1}
         )

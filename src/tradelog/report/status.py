@@ -8,14 +8,15 @@ from typing import Any
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
+from tradelog.domain.text import counted
 from tradelog.report import limits
 from tradelog.store import control_state
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader, Row
 
-# A worker that has said nothing for so long is not counted on.
+# A worker without a heartbeat for so long counts as dead.
 SILENT_SECONDS = 60.0
-# What is due for so long, with nobody working, is told.
+# Decisions that are due for so long, without a worker, need attention.
 IDLE_SECONDS = 600.0
 OVERDUE_SECONDS = 86_400.0
 # A send that takes longer than this is none that a worker is just making.
@@ -65,7 +66,7 @@ WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 
 
 def status(reader: Reader, config: Config) -> dict[str, Any]:
-    """Everything by name; ``attention`` lists in words what needs a person, and is empty otherwise."""
+    """The state of the account; ``attention`` lists what needs a person, and is empty otherwise."""
     account = config.account
     asked = {**account.as_columns(), "now": clock.now_text()}
     marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", asked) or {}
@@ -98,7 +99,7 @@ def breaks(reader: Reader, account: AccountKey) -> list[Row]:
 
 
 def open_alerts(reader: Reader) -> list[Row]:
-    """What nobody has acknowledged yet, oldest first."""
+    """The open alerts, oldest first."""
     return reader.rows(
         "SELECT alert_id, kind, subject, message, created_at, told_at, tell_error"
         " FROM alerts INDEXED BY uq_alerts_open"
@@ -131,35 +132,35 @@ def _worker(row: Row) -> Row:
 
 
 def _attention(found: dict[str, Any]) -> list[str]:
-    said = []
+    problems = []
     moment = clock.later(clock.now_text(), -SENDING_SECONDS)
     lost = [row for row in found["unknown"] if row["status"] == "unknown" or row["since"] < moment]
     if lost:
-        said.append(f"{len(lost)} sent with no known outcome")
-    for key, words in (
-        ("needs_attention", "waiting for a person"),
-        ("approval", "waiting for approval"),
-        ("breaks", "breaks between the broker and the log"),
-        ("alerts", "alerts that nobody has acknowledged"),
+        problems.append(f"{counted(len(lost), 'submission')} with no known outcome")
+    for key, noun, more in (
+        ("needs_attention", "decision", " waiting for a person"),
+        ("approval", "decision", " waiting for approval"),
+        ("breaks", "break", " with the broker's books"),
+        ("alerts", "open alert", ""),
     ):
         if found[key]:
-            said.append(f"{len(found[key])} {words}")
+            problems.append(f"{counted(len(found[key]), noun)}{more}")
     workers = [row for row in found["workers"] if row["alive"]]
     last = found["workers"][0] if found["workers"] else None
     if last is not None and not workers and last["stopped_at"] is None:
-        said.append(f"worker {last['worker_id']} ended without a word, and none runs")
+        problems.append(f"worker {last['worker_id']} ended unexpectedly, and none runs")
     silent = [row for row in workers if row["silent_seconds"] > SILENT_SECONDS]
-    said += [f"worker {row['worker_id']} silent for {row['silent_seconds']} s" for row in silent]
+    problems += [
+        f"worker {row['worker_id']} has had no heartbeat for {row['silent_seconds']} s" for row in silent
+    ]
     reconciled = found["reconciled_at"]
     if found["open_orders"] and reconciled is not None:
         since = (clock.now() - clock.from_text(reconciled)).total_seconds()
         if since > OVERDUE_SECONDS:
-            said.append(
-                f"orders are open, and the broker was not compared with the log for {age(reconciled)}"
-            )
+            problems.append(f"orders are open, and the last reconciliation was {age(reconciled)} ago")
     oldest = found["queue"]["oldest_due"]
     if oldest is not None and not workers:
         waiting = (clock.now() - clock.from_text(oldest)).total_seconds()
         if waiting > IDLE_SECONDS:
-            said.append(f"decisions due for {age(oldest)}, and no worker runs")
-    return said
+            problems.append(f"decisions due for {age(oldest)}, and no worker runs")
+    return problems

@@ -22,10 +22,10 @@ def strategies(
     """One entry a strategy, by its name; counts are of what was decided, or signalled, in the period.
 
     ``success_rate`` is executed ÷ decisions, ``fill_rate`` the mean part filled of the orders that the broker
-    had and that are over, None where there is none. ``slippage`` is what the fills came to beyond the
-    decisions' prices, to our disadvantage, in dollars; ``slippage_bps`` the same in basis points of it, over
-    the ``priced`` decisions. ``times`` gives milliseconds by step, to two digits. What was recorded after the
-    fact was not decided here, and is counted in ``adopted`` alone.
+    had and that are over, None where there is none. ``slippage`` is the difference of the fills
+    from the decisions' prices, to our disadvantage, in dollars; ``slippage_bps`` the same in basis points of
+    it, over the ``priced`` decisions. ``times`` gives milliseconds by step, to two digits. Adopted orders
+    are counted in ``adopted`` alone.
     """
     found = figures.of(reader.rows, account, period.since, period.before)
     return [_entry(name, found[name]) for name in sorted(found) if strategy is None or name == strategy]

@@ -1,4 +1,4 @@
-"""Whether anything is on record under a name: asked only where a list would be empty."""
+"""Whether anything is on record under a name: checked only where a list would be empty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNION ALL SELECT 1 FROM position_entries WHERE symbol = :symbol LIMIT 1
 
 
 def check(reader: Reader, config: Config, *, strategy: str | None = None, symbol: str | None = None) -> None:
-    """Raise NotFound where nothing at all is on record of what was asked for."""
+    """Raise NotFound for a strategy or a symbol that nothing is on record of."""
     if strategy is not None:
         check_strategy(reader, strategy, {*PARAMETERS, *config.strategies})
     if symbol is not None:

@@ -74,7 +74,7 @@ LEFT JOIN trade_executions e ON e.execution_id = f.execution_id
 LEFT JOIN trade_decisions d ON d.decision_id = e.decision_id
 WHERE {_FILLED} ORDER BY f.transaction_time DESC, f.fill_id DESC LIMIT :limit
 """
-# Whole numbers SQLite adds up exactly, and says so by the type of the sum; of others it makes floats.
+# SQLite adds whole numbers exactly, and shows it by the type of the sum; of others it makes floats.
 _SHARES = f"""
 SELECT count(*) AS trades, sum(quantity) FILTER (WHERE side = 'buy') AS bought,
        sum(quantity) FILTER (WHERE side <> 'buy') AS sold
@@ -102,7 +102,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class SymbolReport:
-    """``data`` was first seen by us in the period; ``seen_outside`` tells of trades in it, and was not.
+    """``data`` was first seen by us in the period; ``seen_outside`` is of trades in it, and was not.
 
     A trade is a fill, with the status that its order has come to and the quantity that was ordered.
     """

@@ -47,7 +47,7 @@ def trades(
     """
     asked = account.as_columns()
     asked |= {"since": period.since, "before": period.before}
-    # Written out only where asked for: a condition that may be empty keeps SQLite from its index.
+    # Only where given: a condition that may be empty keeps SQLite from its index.
     more = ""
     if symbol is not None:
         asked["symbol"], more = symbol, " AND f.symbol = :symbol"
@@ -70,6 +70,6 @@ def _trade(row: Row) -> Row:
 
 
 def why(rationale: dict[str, Any]) -> str | None:
-    """The reason in one line: what triggered a strategy, or what a person said."""
+    """The reason in one line: what triggered a strategy, or what a person gave."""
     found = rationale.get("trigger_event") or rationale.get("why")
     return found if isinstance(found, str) else None

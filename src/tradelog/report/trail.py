@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tradelog.domain import money
+from tradelog.domain.account import AccountKey
 from tradelog.store.reader import Reader, Row
 
 _INPUTS = """
@@ -66,7 +67,7 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
 
 
 def _as_one(decision: Row, executions: list[Row]) -> dict[str, Any]:
-    """All orders of a decision as the one that they are: a chain of replacements, and what it filled."""
+    """All orders of a decision as one: the chain of replacements, and what it filled."""
     filled, paid = money.ZERO, money.ZERO
     for row in executions:
         quantity = money.parse(row["filled_quantity"])
@@ -83,7 +84,7 @@ def _as_one(decision: Row, executions: list[Row]) -> dict[str, Any]:
 
 
 def break_(reader: Reader, break_id: str) -> dict[str, Any]:
-    """A break between the broker and the log, with what a person said about it."""
+    """A break with the control events about it."""
     row = reader.one("SELECT * FROM breaks WHERE break_id = ?", (break_id,))
     assert row is not None
     events = reader.rows("SELECT * FROM control_events WHERE subject = ? ORDER BY event_id", (break_id,))
@@ -99,6 +100,40 @@ def decision_of(reader: Reader, kind: str, found_id: str) -> str | None:
     }[kind]
     value = reader.value(f"SELECT decision_id FROM {table} WHERE {column} = ?", (found_id,))
     return None if value is None else str(value)
+
+
+def account_of(reader: Reader, decision_id: str) -> AccountKey:
+    """The account of a decision that exists."""
+    row = reader.one(
+        "SELECT broker, environment, account FROM trade_decisions WHERE decision_id = ?", (decision_id,)
+    )
+    assert row is not None
+    return AccountKey(**row)
+
+
+def signal_of(reader: Reader, decision_id: str) -> str | None:
+    """The signal of a decision; None for one that was made by hand or by a program."""
+    value = reader.value("SELECT signal_id FROM trade_decisions WHERE decision_id = ?", (decision_id,))
+    return None if value is None else str(value)
+
+
+def first_of_symbol(reader: Reader, symbol: str) -> str:
+    """The first decision on a symbol that has one."""
+    sql = "SELECT decision_id FROM trade_decisions WHERE symbol = ? ORDER BY id LIMIT 1"
+    return str(reader.value(sql, (symbol,)))
+
+
+def last_attempt(reader: Reader, decision_id: str) -> Row:
+    """How a decision that has an attempt stands, with its last attempt."""
+    row = reader.one(
+        "SELECT d.decision_id, d.symbol, d.status, d.failure_code, d.failure_message, d.needs_attention,"
+        " e.status AS execution, e.filled_quantity, e.error_message FROM trade_decisions d"
+        " JOIN trade_executions e ON e.decision_id = d.decision_id WHERE d.decision_id = ?"
+        " ORDER BY e.id DESC LIMIT 1",
+        (decision_id,),
+    )
+    assert row is not None
+    return row
 
 
 def signal(reader: Reader, signal_id: str) -> dict[str, Any]:
@@ -134,7 +169,7 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
         (execution_id, row["alpaca_order_id"]),
     )
     for call in calls:
-        # A page of many orders is evidence of each, and not to be shown with each.
+        # A page of many orders is evidence of each, but is not repeated with each.
         call["shared"] = call["execution_id"] is None
         if call["shared"]:
             call["response_body"] = None

@@ -1,4 +1,4 @@
-"""What a strategy sees and what it says: a pure function from a recorded context to signals."""
+"""A strategy: a pure function from a recorded context to signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 class Disclosure:
     """A record version as a strategy may see it. ``filed`` is the market's day of the filing.
 
-    ``person`` is the member's BioGuide id, None where the name is resolved to nobody; ``resolved_by``
+    ``person`` is the member's BioGuide id, None where the name is unresolved; ``resolved_by``
     the version of the politician's profile that it was found in, None where the source itself gave it.
     """
 
@@ -68,9 +68,9 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """``episode`` tells two signals of a symbol and side apart: the day from which this one counts.
+    """``episode`` distinguishes two signals of a symbol and side: the day from which this one counts.
 
-    One that is not taken says why in ``reason``.
+    ``reason`` says why one is not taken.
     """
 
     symbol: str
@@ -88,7 +88,7 @@ class Signal:
 
 
 class Strategy(Protocol):
-    """``kind`` and ``sides`` say which records it wants; ``Parameters`` is a frozen dataclass."""
+    """``kind`` and ``sides`` select its records; ``Parameters`` is a frozen dataclass."""
 
     name: ClassVar[str]
     version: ClassVar[str]

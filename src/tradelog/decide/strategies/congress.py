@@ -142,13 +142,13 @@ class CongressionalTradingStrategy:
 
 
 def _inputs(found: Iterable[Disclosure]) -> tuple[int, ...]:
-    """The disclosures, and the profiles by which their members were told apart."""
+    """The versions of the disclosures, and of the profiles that identify their members."""
     used = {item.version_id for item in found} | {item.resolved_by for item in found if item.resolved_by}
     return tuple(sorted(used))
 
 
 def _members(found: Iterable[Disclosure]) -> dict[str, str]:
-    """BioGuide id, or folded name where there is none -> name as given, one entry a person."""
+    """BioGuide id, or normalised name where there is none -> name as given, one entry per person."""
     return {item.person or normalise_name(item.member): item.member for item in found}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradelog.errors import NotFound, TradelogError, UsageError
+from tradelog.execute.account import positions
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
 from tradelog.execute.outbox.responses import Classification
 from tradelog.execute.risk.controls import record_event
@@ -110,6 +111,17 @@ def acknowledge(writer: Writer, decision_id: str, reason: str) -> None:
         tx.update("trade_decisions", decision_id, {"needs_attention": None, "next_attempt_at": None})
         clear(tx, decision_id, ("needs_attention",), by=writer.actor)
         tx.journal("decision.resolved", decision_id)
+
+
+def accept_break(writer: Writer, break_id: str, reason: str) -> dict[str, Any]:
+    """Accept a break for a person's reason; returns its row as it was. Raises UsageError for a closed one."""
+    with writer.transaction() as tx:
+        row = tx.dicts("SELECT * FROM breaks WHERE break_id = ?", (break_id,))[0]
+        if row["closed_at"] is not None:
+            raise UsageError(f"{break_id} is closed already: {row['closed_why']}")
+        record_event(tx, "break.accepted", break_id, writer.actor, reason, row["expected"], row["actual"])
+        positions.accept_break(tx, break_id, reason, writer.actor)
+    return row
 
 
 def _unsettled(tx: Transaction, decision_id: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""One module a source: what its rows look like, and how to ask it.
+"""One module per source: the forms of its rows, and how it is fetched.
 
-A fetch command reads files of every form that is known of its records, and asks the one source that
-is configured for it. Sources are plugins: entry points of the group ``tradelog.sources``.
+A fetch command reads files of every known form of its records, and queries the one source that is
+configured for it. Sources are plugins: entry points of the group ``tradelog.sources``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(name: str) -> Source:
         )
     try:
         source = found[name].load()
-    except Exception as error:  # whatever a plugin raises is its fault, and is told as such
+    except Exception as error:  # whatever a plugin raises is named as the plugin's
         raise ConfigError(f"the source {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(source, Source) or source.name != name:
         raise ConfigError(f"the entry point {name!r} of {GROUP} is no Source of that name")

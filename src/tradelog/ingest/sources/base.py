@@ -1,4 +1,4 @@
-"""What a source is: a plugin that brings records into an ingestion run.
+"""A source: a plugin that adds records to an ingestion run.
 
 A package adds one with an entry point of the group ``tradelog.sources`` whose value is a `Source`.
 """
@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 class Unwatched:
-    """For who does not want to know."""
+    """Progress that is not shown."""
 
     def expect(self, steps: int) -> None:
         pass
@@ -35,9 +35,9 @@ class Unwatched:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for. ``since`` and ``until`` are days of the source, inclusive, each alone or both.
+    """The parameters of a fetch. ``since`` and ``until`` are days of the source, inclusive.
 
-    ``goes_on`` says that its bounds were found by the source, going on where an earlier fetch ended.
+    ``goes_on`` is True where the source continues where an earlier fetch ended.
 
     ``settings`` is the source's own dataclass, from ``[sources.NAME]``; ``key`` the secret that it
     needs, None where it needs none.
@@ -54,7 +54,7 @@ class Request:
     progress: Progress = field(default_factory=Unwatched)
 
     def covers(self, day: str | None) -> bool:
-        """Whether a day of the source (ISO) is asked for; one that is unknown is."""
+        """Whether a day of the source (ISO) is within the bounds; an unknown one is."""
         if day is None:
             return True
         after = self.since is None or day >= self.since.isoformat()
@@ -67,12 +67,12 @@ def _one_part(_: Writer, request: Request) -> list[Request]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """``fetch`` brings what was asked for into the run, and raises SourceError where it cannot.
+    """``fetch`` adds the requested records to the run, and raises SourceError where it cannot.
 
-    ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` what each of
-    them can be asked for: since, until, symbol, history. ``key`` is the environment variable of its secret.
+    ``commands`` are the fetch commands that it serves, with the feed of each; ``options`` the
+    parameters of each: since, until, symbol, history. ``key`` is the environment variable of its secret.
     ``settings`` is a dataclass with a default for every key. ``parts`` divides a long fetch into runs of
-    their own, so that what one has brought is kept whatever becomes of the next.
+    their own, so that the records of one are kept whatever becomes of the next.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Source:
 
 
 def resume(run: IngestionRun, endpoint: str, last: date, back_days: int) -> date:
-    """The first day to ask for: where the last run that asked for all that is new left off.
+    """The first day to fetch: where the last run for all that is new ended.
 
     Always ``back_days`` before ``last`` at the least, and as many before the day of that run: what
     comes again is seen unchanged.

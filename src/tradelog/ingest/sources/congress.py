@@ -205,7 +205,7 @@ def _bioguide(text: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _lower_bound(amount: str) -> str:
-    """The lower bound only: V2 gives nothing else, and it tells the bands apart."""
+    """The lower bound only: V2 gives nothing else, and it distinguishes the bands."""
     low, _ = fields.amount(amount)
     return amount.strip() if low is None else money.to_text(low)
 
@@ -289,7 +289,7 @@ def _senate_efd(position: int, row: Row, payload: str, latest: date) -> Record:
     )
 
 
-# The report's own "type" says what its title says, and would meet the trade's.
+# The report's own "type" repeats its title, and would collide with the trade's.
 EFD_REPORT = ("report_id", "title", "filer", "filed-date", "filed-time")
 
 _EFD_HEAD = Form("Senate eFD report", "senate-efd", frozenset(["report_id", "filer"]), _senate_filing)

@@ -1,7 +1,7 @@
 """SEC EDGAR: the daily index of filings, or one ticker's submissions, and the filings behind them.
 
-What EDGAR asks (sec.gov/os/accessing-edgar-data): say who you are in the User-Agent, and at most ten
-requests a second in all. A filing never changes, so one that is held is not downloaded again.
+EDGAR's rules (sec.gov/os/accessing-edgar-data): a User-Agent with a contact, and at most ten requests a
+second in all. A filing never changes, so one that is held is not downloaded again.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ BLOCK_SECONDS = 600.0
 # three working days that have passed at the least: enough to tell a holiday from a wrong address.
 LOOK_BACK_DAYS = 5
 # So many filings in a row that cannot be had are no accident.
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 DAYS_A_RUN = 5
-# S3, behind EDGAR, says 403 for what does not exist.
+# S3, behind EDGAR, answers 403 for what does not exist.
 NO_INDEX = (403, 404)
-MOST_DAYS_WITHOUT = 3
+MAX_DAYS_WITHOUT = 3
 TICKERS = "/files/company_tickers.json"
 
 
@@ -58,7 +58,7 @@ def fetch(run: IngestionRun, request: Request) -> None:
         )
     if not settings.contact:
         raise ConfigError(
-            "EDGAR wants to know who asks, and [sources.sec-edgar] contact is not set",
+            "EDGAR requires a contact, and [sources.sec-edgar] contact is not set",
             hint='write contact = "Your Name you@example.com" there',
         )
     run.recognised(ownership.FEED)
@@ -88,9 +88,9 @@ def _take_all(
 ) -> None:
     """Each filing: confirmed where it is held, else downloaded and read.
 
-    One that cannot be had or read costs only itself, and is asked for again. Where several in a row
-    fail, or all of two and more, it is not the filing: raises the error of the last one. A filing that
-    is not there (404) says nothing about the others.
+    One that cannot be downloaded or read costs only itself, and is fetched again later. Where several in a
+    row fail, or all of two and more, it is not the filing: raises the error of the last one. A filing that
+    is missing (404) does not count.
     """
     position = in_a_row = failed = had = 0
     for item in listed:
@@ -108,7 +108,7 @@ def _take_all(
             is_there = run.api_calls[-1].get("status") != HTTPStatus.NOT_FOUND
             in_a_row, failed = in_a_row + is_there, failed + is_there
             last = error
-            if in_a_row >= MOST_FAILURES:
+            if in_a_row >= MAX_FAILURES:
                 raise
             run.add(BadRow(position + 1, error.message, listings.as_text(item)))
             position += 1
@@ -155,7 +155,7 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
             _refuse_page(answer)
             # The index of today comes in the evening.
             without += [day] if day < clock.market_today() else []
-            if len(without) >= MOST_DAYS_WITHOUT:
+            if len(without) >= MAX_DAYS_WITHOUT:
                 raise EmptyAnswer(
                     f"EDGAR has no daily index for {len(without)} working days up to {day}",
                     hint="check [sources.sec-edgar] base_url",
@@ -181,7 +181,7 @@ def _validators(run: IngestionRun, url: str) -> dict[str, str]:
 
 
 def _refuse_page(answer: http.Answer) -> None:
-    """What is not there has no page: S3 says so in XML. Raises VendorFault for a page that blocks us."""
+    """Explain a 403: S3 has an XML one for a missing file. Raises VendorFault for a page that blocks us."""
     text = (answer.text or "").lstrip()[:15].lower()
     if answer.status == HTTPStatus.FORBIDDEN and text.startswith(("<!doctype html", "<html")):
         raise VendorFault(f"{answer.url} blocked the request (HTTP 403, HTML)", hint="try again later")
@@ -255,7 +255,7 @@ def _of_symbol(client: http.Client, request: Request) -> list[Listed | BadRow]:
 
 
 def _older_parts(whole: dict[str, Any], request: Request) -> list[str]:
-    """The names of the older parts of a submissions file that hold days which are asked for."""
+    """The names of the older parts of a submissions file that hold days within the bounds."""
     parts_ = whole["filings"].get("files") if isinstance(whole.get("filings"), dict) else None
     if not isinstance(parts_, list) or (request.since is None and request.until is None):
         return []
@@ -278,20 +278,20 @@ def _cik(client: http.Client, settings: EdgarConfig, symbol: str) -> str:
     for company in companies.values():
         if isinstance(company, dict) and str(company.get("ticker", "")).upper() == wanted:
             return str(company.get("cik_str", "")).zfill(10)
-    raise NotFound(f"EDGAR knows no company with the ticker {symbol}", hint=f"see {url}")
+    raise NotFound(f"EDGAR lists no company with the ticker {symbol}", hint=f"see {url}")
 
 
 def _explain(url: str, status: int, body: str) -> SourceError | None:
     """EDGAR's own refusals: pages of HTML with status 403."""
     if status == 403 and "Request Rate Threshold" in body:
         return Throttled(
-            f"{url}: EDGAR says that the request rate is too high; it blocks for about ten minutes",
+            f"{url}: the request rate is too high; EDGAR blocks for about ten minutes",
             wait_seconds=BLOCK_SECONDS,
-            hint="wait at least ten minutes; is another program of this address asking too?",
+            hint="wait at least ten minutes; does another program of this address use EDGAR?",
         )
     if status == 403 and "Undeclared Automated Tool" in body:
         return NotAuthorised(
-            f"{url}: EDGAR does not accept who we say we are",
+            f"{url}: EDGAR does not accept the User-Agent",
             hint="put a name and a mail address that work into [sources.sec-edgar] contact",
         )
     return None

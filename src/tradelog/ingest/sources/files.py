@@ -26,9 +26,9 @@ from tradelog.ingest.sources.forms import Form, Given
 
 BLOCK = 1 << 20
 # Descriptions may hold line breaks, but no row is this long.
-MOST_LINES = 20
-# How many different last fields are remembered, to know a cut one by.
-MOST_ENDS = 1000
+MAX_LINES = 20
+# How many different last fields are remembered, to detect a truncated one.
+MAX_ENDS = 1000
 ZIP = "PK"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -46,7 +46,7 @@ codecs.register_error(_FALLBACK, _as_cp1252)
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """What a look at every byte told. ``ends_in_newline`` is False for a file cut in a line.
+    """What a scan of every byte found. ``ends_in_newline`` is False for a file cut in a line.
 
     ``first`` is its first character that is no space; `ZIP` for an archive, which is no text.
     """
@@ -188,7 +188,7 @@ def whole_rows(file: TextFile, header: list[str], reader: Any) -> Iterator[Given
     for position, fields in _csv_fields(reader, file.path):
         if held is not None:
             yield held
-            if len(ends) < MOST_ENDS:
+            if len(ends) < MAX_ENDS:
                 ends.add(end)
         end = fields[-1]
         if isinstance(fields, str):
@@ -219,7 +219,7 @@ def _payload(header: list[str]) -> Callable[[list[str]], str]:
 def _csv_fields(reader: Any, path: Path) -> Iterator[tuple[int, list[str] | str]]:
     """(line, fields), or (line, reason) where the line is no CSV.
 
-    A quote that somebody left open swallows the rows behind it: where one spans many lines, the file
+    An unclosed quote swallows the rows behind it: where one spans many lines, the file
     as a whole cannot be trusted.
     """
     line = reader.line_num
@@ -234,7 +234,7 @@ def _csv_fields(reader: Any, path: Path) -> Iterator[tuple[int, list[str] | str]
         line = reader.line_num
         if "unexpected end" in reason:
             raise truncated(path, f"the quote opened on line {began} is open at its end")
-        if line - began >= MOST_LINES or (reason and line > began):
+        if line - began >= MAX_LINES or (reason and line > began):
             raise truncated(path, f"the quote opened on line {began} is still open on line {line}")
         if reason:
             yield line, f"no CSV: {reason}"
@@ -325,7 +325,7 @@ def whole_lines(file: TextFile) -> str:
 
 
 class DuplicateField(ValueError):
-    """A field that an object has twice: which of them is meant nobody can say."""
+    """A field that an object has twice: which of them counts is unknown."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

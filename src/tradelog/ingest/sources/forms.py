@@ -46,7 +46,7 @@ class Given(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """A row that cannot be what its form says."""
+    """A row that does not fit its form."""
 
 
 def recognise(forms: Iterable[Form], columns: frozenset[str], where: object, expected: str) -> Form:
@@ -112,7 +112,7 @@ def text(row: Row, key: str) -> str:
 
 
 def name(row: Row, key: str) -> str:
-    """A field that must name somebody. Raises Unreadable."""
+    """A field that must hold a name. Raises Unreadable."""
     found = text(row, key)
     if not found.strip():
         raise Unreadable(f"no name in {key}")

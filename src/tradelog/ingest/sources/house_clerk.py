@@ -26,7 +26,7 @@ KIND = "house_filing"
 FEED = "house-clerk"
 COLUMNS = ("Prefix", "Last", "First", "Suffix", "FilingType", "StateDst", "Year", "FilingDate", "DocID")
 PERIODIC_TRANSACTION_REPORT = "P"
-MOST_BYTES = 100_000_000
+MAX_BYTES = 100_000_000
 _MEMBER = re.compile(r"(?:(?!__MACOSX/)[^/]+/)*(\d{4}FD)\.(?:txt|xml)", re.IGNORECASE)
 
 
@@ -67,7 +67,7 @@ def _unpacked(file: TextFile) -> list[tuple[str, str]]:
                 )
             texts = []
             for name in found.values():
-                if archive.getinfo(name).file_size > MOST_BYTES:
+                if archive.getinfo(name).file_size > MAX_BYTES:
                     raise UnexpectedType(f"{name} in {file.path} is far too large for an index")
                 text = archive.read(name).decode("utf-8-sig")
                 if not text.endswith(("\n", ">")):

@@ -1,6 +1,6 @@
 """Trades of company insiders: files of every form in which they come, and Quiver's rows.
 
-Quiver gives no accession number, so a trade there is known by what it says; its ``uploaded`` and its
+Quiver gives no accession number, so a trade there is identified by its content; its ``uploaded`` and its
 titles are not part of that. Its ``fileDate`` names no zone: it is read as Eastern time, the later of
 the two that it can be, because a filing must never count as known too early.
 """

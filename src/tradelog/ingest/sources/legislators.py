@@ -21,7 +21,7 @@ from tradelog.domain import clock
 from tradelog.errors import SchemaMismatch, ShrunkenAnswer, UnexpectedType
 from tradelog.ingest import http, people
 from tradelog.ingest.identity import BadRow, Record
-from tradelog.ingest.run import MOST_SHRINK, IngestionRun
+from tradelog.ingest.run import MAX_SHRINK, IngestionRun
 from tradelog.ingest.sources import files
 from tradelog.ingest.sources.base import Request, Source
 from tradelog.ingest.sources.files import TextFile
@@ -30,7 +30,7 @@ FEED = people.FEED
 SEAT, COMMITTEE, POLITICIAN = "committee_seat", "committee", people.KIND
 EXPECTED = "committee membership, committees, legislators (JSON, YAML or CSV) of congress-legislators"
 
-# In the order in which they are asked, with the kind of which each is a part.
+# In the order in which they are fetched, with the kind of which each is a part.
 FILES = (
     ("committee-membership-current.json", SEAT),
     ("committees-current.json", COMMITTEE),
@@ -104,7 +104,7 @@ def _refuse_other(run: IngestionRun, url: str, kind: str, rows: list[Record | Ba
         raise SchemaMismatch(f"{url} does not hold {kind.replace('_', ' ')} records", hint="try again later")
     before = _listed_before(run, url)
     # A file of a handful of rows has no share to speak of.
-    if before >= FEW and 0 < len(rows) < before * (1 - MOST_SHRINK) and not run.allow_shrink:
+    if before >= FEW and 0 < len(rows) < before * (1 - MAX_SHRINK) and not run.allow_shrink:
         raise ShrunkenAnswer(
             f"{url} listed {before} records, and now only {len(rows)}",
             hint="look at the source; accept it with --allow-shrink, and the rest is marked gone",
@@ -112,7 +112,7 @@ def _refuse_other(run: IngestionRun, url: str, kind: str, rows: list[Record | Ba
 
 
 def _listed_before(run: IngestionRun, url: str) -> int:
-    """How many rows the file had in the last completed run that asked for it."""
+    """How many rows the file had in the last completed run that fetched it."""
     previous = run.last_asking(url)
     calls = [] if previous is None else [call for call in previous.api_calls if call["endpoint"] == url]
     return int(calls[-1].get("records") or 0) if calls else 0
@@ -123,7 +123,7 @@ def _note(run: IngestionRun, url: str, records: int) -> None:
 
 
 def _validators(run: IngestionRun) -> dict[str, dict[str, str]]:
-    """What the feed's last run got for each file: only it says what the store holds."""
+    """The response of the feed's last run for each file: it is what the store holds."""
     last = run.last_of_feed()
     # A row that could not be read is looked at again, and what it may have hidden is not confirmed.
     return (
@@ -134,7 +134,7 @@ def _validators(run: IngestionRun) -> dict[str, dict[str, str]]:
 
 
 def data_age(run: IngestionRun) -> timedelta | None:
-    """How old the seats are by the source's own word; None where it gives none."""
+    """How old the seats are by the source's own date; None where it gives none."""
     for call in run.api_calls:
         if call["endpoint"].endswith(FILES[0][0]):
             try:
@@ -271,7 +271,7 @@ def _from_csv(row: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]
 
 
 def _text(value: Any) -> str:
-    """As text, the same whether JSON or YAML brought it."""
+    """As text, the same from JSON and YAML."""
     return "" if value is None else str(value)
 
 

@@ -88,7 +88,7 @@ def _index_line(number: int, line: str, is_by_form: bool) -> Listed | BadRow | N
 
 
 def _form_and_name(label: str, is_by_form: bool) -> tuple[str, str]:
-    """The two columns in front, told apart by the two or more spaces between them."""
+    """The two columns in front, separated by two or more spaces."""
     parts = re.split(r"\s{2,}", label.strip())
     if len(parts) < 2:
         return "", label
@@ -119,7 +119,7 @@ def _entry(number: int, entry: Any) -> Listed | BadRow | None:
     text = json.dumps({tag: told(tag) for tag in ("title", "id", "updated", "summary")}, ensure_ascii=False)
     form = "" if category is None else category.get("term", "").strip()
     if title is None or title["form"] != form:
-        return BadRow(number, "an entry whose title does not say form, entity and role", text)
+        return BadRow(number, "an entry whose title lacks form, entity or role", text)
     if form not in FORMS:
         return None
     day = _FILED.search(told("summary"))
@@ -193,7 +193,7 @@ def merged(found: Iterable[Listed | BadRow | None]) -> Iterator[Listed | BadRow]
 
 
 def records(found: Iterable[Listed | BadRow]) -> Iterator[Record | BadRow]:
-    """The filings of a list as records of their own: that they were listed, not what they say."""
+    """The filings of a list as records of their own: that they were listed, not their content."""
     for position, item in enumerate(found, 1):
         if isinstance(item, BadRow):
             yield item
@@ -223,7 +223,7 @@ def records(found: Iterable[Listed | BadRow]) -> Iterator[Record | BadRow]:
 
 
 def as_text(item: Listed) -> str:
-    """A filing to be asked for again, as JSON."""
+    """A filing to be fetched again, as JSON."""
     return json.dumps({"listed": asdict(item)}, ensure_ascii=False)
 
 

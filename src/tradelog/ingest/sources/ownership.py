@@ -69,7 +69,7 @@ _EXCHANGE = re.compile(r"^[A-Z]+\s*:\s*")
 class Envelope:
     """What surrounds a document. ``filed_at`` is store text (UTC), ``filed_day`` EDGAR's filing date.
 
-    ``accession`` is None for an XML without its submission, which cannot be told from a copy of it.
+    ``accession`` is None for an XML without its submission, which cannot be distinguished from a copy of it.
     """
 
     accession: str | None
@@ -86,7 +86,7 @@ def is_submission(text: str) -> bool:
 def read_submission(
     text: str, where: object, position: int = 1, accession: str | None = None
 ) -> list[Record]:
-    """The records of a full submission, under the accession that it was asked for by, or else its own.
+    """The records of a full submission, under the accession that it was requested by, or else its own.
 
     Raises UnexpectedType, SchemaMismatch.
     """
@@ -137,7 +137,7 @@ def read_document(text: str, envelope: Envelope, where: object, position: int = 
 
 
 def _refuse_nameless(head: dict[str, Any], where: object) -> None:
-    """Raise SchemaMismatch for a document that does not say what it is, of whom and by whom."""
+    """Raise SchemaMismatch for a document without its form, issuer or owners."""
     if head["form"].removesuffix("/A") not in ("3", "4", "5"):
         raise SchemaMismatch(f"{where} is no Form 3, 4 or 5 but {head['form'] or 'of no form'!r}")
     people = [head["issuer"], *head["owners"]]
@@ -181,7 +181,7 @@ def _envelope(text: str) -> Envelope:
 
 
 def _head(root: Element) -> dict[str, Any]:
-    """What the filing says of itself; all as text."""
+    """The fields of the filing itself; all as text."""
     return {
         "form": _said(root, "documentType"),
         "period": _said(root, "periodOfReport")[:10],
@@ -316,7 +316,7 @@ def _side(kind: str, code: str) -> str:
 
 
 def _told(line: Element) -> dict[str, Any]:
-    """What a line says, as given. A value may be missing with only a footnote in its place."""
+    """The fields of a line, as given. A value may be missing with only a footnote in its place."""
     amounts, coding = "transactionAmounts", "transactionCoding"
     after = "postTransactionAmounts"
     return {
@@ -346,7 +346,7 @@ def _told(line: Element) -> dict[str, Any]:
 
 
 def _cost(told: dict[str, Any], kind: str) -> tuple[Decimal | None, list[str]]:
-    """Dollars that a trade on the open market cost or brought; for anything else there is no such sum."""
+    """The dollars of an open-market trade; None for anything else."""
     if kind != TRADE or told["code"] not in OPEN_MARKET:
         return None, []
     cost = product(told["shares"], told["price"])

@@ -1,7 +1,7 @@
 """QuiverQuant's API (api.quiverquant.com/docs; field lists as of November 2026).
 
-Parameters that it does not know it ignores, so bounds of time are applied here, and both counts are
-kept. Pages are counted from 1, and end with an empty one.
+It ignores unknown parameters, so bounds of time are applied here, and both counts are kept. Pages are
+counted from 1, and end with an empty one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIVE_INSIDERS = "/beta/live/insiders"
 PAGE_SIZE = 500
 # A fetch that was missed is made up for; what was there before is seen again, unchanged.
 LOOK_BACK_DAYS = 5
-MOST_PAGES = 1000
+MAX_PAGES = 1000
 # A list that moves while it is read is read again, so often; then what came is taken together.
 PASSES = 3
 
@@ -66,12 +66,12 @@ def _congress(run: IngestionRun, client: http.Client, request: Request) -> None:
             taken += 1
             run.add(row)
     run.api_calls[-1] |= {"records": came, "records_in_bounds": taken}
-    # A ticker that no member traded, or days on which nobody filed, are an answer.
+    # A ticker without trades, or days without filings, are a valid response.
     run.empty_is_normal = came > 0 or request.symbol is not None
 
 
 def _is_of(request: Request, row: Record) -> bool:
-    """Whether a row is of the ticker that was asked for: a parameter that is not known is ignored."""
+    """Whether a row is of the requested ticker: the API ignores unknown parameters."""
     return request.symbol is None or row.symbol == normalise_ticker(request.symbol)
 
 
@@ -106,13 +106,13 @@ def _insiders(run: IngestionRun, client: http.Client, request: Request) -> None:
 
 
 def _uploaded(value: Any) -> str | None:
-    """The day on which the vendor says that it had a row."""
+    """The day on which the vendor had a row, by its own account."""
     text = str(value.get("uploaded") or "") if isinstance(value, dict) else ""
     return text[:10] or None
 
 
 def _days(run: IngestionRun, request: Request) -> list[date]:
-    """The days of upload that are asked for; none for all that one symbol has."""
+    """The days of upload to fetch; none for all of one symbol."""
     if request.symbol is not None and request.since is None and request.until is None:
         return []
     last = request.until or clock.market_today()
@@ -134,15 +134,15 @@ def _pages(run: IngestionRun, client: http.Client, url: str, params: dict[str, s
 
 
 def _one_pass(client: http.Client, url: str, params: dict[str, str]) -> list[Elements]:
-    """Page after page until an empty one: how long a page may be is the source's to say."""
+    """Page after page until an empty one: the page size is the source's."""
     pages: list[Elements] = []
-    for number in range(1, MOST_PAGES + 1):
+    for number in range(1, MAX_PAGES + 1):
         page = _page(client, url, params, number)
-        # The same page again: this source does not know of pages, and has sent all that it has.
+        # The same page again: this source has no pages, and has sent everything.
         if not page or (pages and page == pages[-1]):
             return pages
         pages.append(page)
-    raise VendorFault(f"{url} goes on after {MOST_PAGES} pages", hint="ask for fewer days: --since, --until")
+    raise VendorFault(f"{url} has more than {MAX_PAGES} pages", hint="fetch fewer days: --since, --until")
 
 
 def _page(client: http.Client, url: str, params: dict[str, str], number: int) -> Elements:
@@ -178,7 +178,7 @@ def _union(passes: list[Elements]) -> Elements:
 SOURCE = Source(
     name="quiver",
     commands={"congress": congress.QUIVER_V1.feed, "insider": insider.QUIVER_INSIDERS.feed},
-    origin="api.quiverquant.com, a vendor; what it says is vendor-attested",
+    origin="api.quiverquant.com, a vendor; its data is vendor-attested",
     terms="paid plan; no commercial use on Hobbyist and Trader plans",
     fetch=fetch,
     settings=QuiverConfig,
