@@ -41,41 +41,41 @@ class Prices:
     def last(self, symbol: str, day: date | None = None) -> Bar | None:
         """The newest close up to ``day``, by default today: a later one is no price yet."""
         latest = day or clock.market_today()
-        known = [bar for bar in self.bars.get(symbol, ()) if bar.day <= latest]
-        return known[-1] if known else None
+        bars = [bar for bar in self.bars.get(symbol, ()) if bar.day <= latest]
+        return bars[-1] if bars else None
 
     def context(self, symbol: str, day: date) -> dict[str, Any]:
         """Price, 20-day volume and volatility as a decision records them; None with the reason."""
-        known = [bar for bar in self.bars.get(symbol, ()) if bar.day <= day]
-        found: dict[str, Any] = {
+        bars = [bar for bar in self.bars.get(symbol, ()) if bar.day <= day]
+        values: dict[str, Any] = {
             "price": None,
             "price_date": None,
             "volume_20d": None,
             "volatility_20d": None,
         }
-        if not known:
+        if not bars:
             why = (
                 "no price file is configured" if self.source is None else f"no price of {symbol} up to {day}"
             )
-            return {**found, "unavailable": why}
-        if day - known[-1].day > STALE_AFTER:
-            return {**found, "unavailable": f"the last price of {symbol} is of {known[-1].day}"}
-        found.update(price=money.to_text(known[-1].close), price_date=known[-1].day.isoformat())
-        found["price_source"] = self.label or self.source
-        volumes = [bar.volume for bar in known[-SESSIONS:] if bar.volume is not None]
+            return {**values, "unavailable": why}
+        if day - bars[-1].day > STALE_AFTER:
+            return {**values, "unavailable": f"the last price of {symbol} is of {bars[-1].day}"}
+        values.update(price=money.to_text(bars[-1].close), price_date=bars[-1].day.isoformat())
+        values["price_source"] = self.label or self.source
+        volumes = [bar.volume for bar in bars[-SESSIONS:] if bar.volume is not None]
         missing = []
         if len(volumes) == SESSIONS:
-            found["volume_20d"] = money.to_text(money.average(sum(volumes, money.ZERO), Decimal(SESSIONS)))
+            values["volume_20d"] = money.to_text(money.average(sum(volumes, money.ZERO), Decimal(SESSIONS)))
         else:
             missing.append(f"volume_20d: {len(volumes)} of {SESSIONS} sessions known")
-        closes = [bar.close for bar in known[-SESSIONS - 1 :]]
+        closes = [bar.close for bar in bars[-SESSIONS - 1 :]]
         if len(closes) == SESSIONS + 1:
-            found["volatility_20d"] = money.to_text(_volatility(closes))
+            values["volatility_20d"] = money.to_text(_volatility(closes))
         else:
             missing.append(f"volatility_20d: {max(len(closes) - 1, 0)} of {SESSIONS} daily returns known")
         if missing:
-            found["unavailable"] = "; ".join(missing)
-        return found
+            values["unavailable"] = "; ".join(missing)
+        return values
 
 
 NONE = Prices({})
@@ -109,7 +109,7 @@ def load(path: Path | None) -> Prices:
         except (ValueError, TypeError) as error:
             raise ConfigError(f"[market] prices: {path}, row {number}: {error}") from error
         bars.setdefault(row["symbol"].strip().upper(), []).append(bar)
-    ordered = {symbol: tuple(sorted(found, key=lambda bar: bar.day)) for symbol, found in bars.items()}
+    ordered = {symbol: tuple(sorted(items, key=lambda bar: bar.day)) for symbol, items in bars.items()}
     return Prices(ordered, label, path.name)
 
 

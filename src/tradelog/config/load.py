@@ -55,11 +55,13 @@ SECTIONS = (
 
 def find_config(explicit: Path | None = None) -> Path:
     """The configuration file. Raises ConfigError where there is none."""
-    named = explicit or (Path(os.environ["TRADELOG_CONFIG"]) if os.environ.get("TRADELOG_CONFIG") else None)
-    if named is not None:
-        if not named.is_file():
-            raise ConfigError(f"no configuration file at {named}", hint="create it: tradelog init")
-        return named.resolve()
+    explicit_path = explicit or (
+        Path(os.environ["TRADELOG_CONFIG"]) if os.environ.get("TRADELOG_CONFIG") else None
+    )
+    if explicit_path is not None:
+        if not explicit_path.is_file():
+            raise ConfigError(f"no configuration file at {explicit_path}", hint="create it: tradelog init")
+        return explicit_path.resolve()
     here = Path(FILE_NAME)
     if here.is_file():
         return here.resolve()
@@ -135,13 +137,15 @@ def _sources(table: Any, base: Path) -> SourcesConfig:
     tables = _tables(table, "sources")
     use = {}
     for command, default in DEFAULT_SOURCES.items():
-        given = tables.get(command, {})
-        check_keys(given, ("use",), f"[sources.{command}]")
-        use[command] = str(coerce(given.get("use", default), str, f"[sources.{command}] use", base))
-    found = SourcesConfig(use=use, tables=tables, base=base)
+        table_of_command = tables.get(command, {})
+        check_keys(table_of_command, ("use",), f"[sources.{command}]")
+        use[command] = str(
+            coerce(table_of_command.get("use", default), str, f"[sources.{command}] use", base)
+        )
+    sources = SourcesConfig(use=use, tables=tables, base=base)
     for name, cls in SOURCE_SECTIONS.items():
-        found.settings(name, cls)
-    return found
+        sources.settings(name, cls)
+    return sources
 
 
 def _strategies(
@@ -153,14 +157,14 @@ def _strategies(
     for name, table in tables.items():
         _check_strategy(name, table, ours, base)
         parameters[name] = {key: value for key, value in table.items() if key not in ours}
-        given = {key: value for key, value in table.items() if key in ours}
-        found = from_table(ControlConfig, given, f"strategies.{name}", base)
-        if "max_age_seconds" in given:
-            check_duration(found.max_age_seconds, f"[strategies.{name}] max_age_seconds")
+        own_keys = {key: value for key, value in table.items() if key in ours}
+        rule = from_table(ControlConfig, own_keys, f"strategies.{name}", base)
+        if "max_age_seconds" in own_keys:
+            check_duration(rule.max_age_seconds, f"[strategies.{name}] max_age_seconds")
         else:
-            found = replace(found, max_age_seconds=risk.max_age_seconds)
-        check_duration(found.approval_hours, f"[strategies.{name}] approval_hours")
-        controls[name] = found
+            rule = replace(rule, max_age_seconds=risk.max_age_seconds)
+        check_duration(rule.approval_hours, f"[strategies.{name}] approval_hours")
+        controls[name] = rule
     return parameters, controls
 
 
@@ -241,7 +245,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"[report] timezone: {error.message}", hint=error.hint) from error
 
 
-def _check_live(config: Config, given: Mapping[str, Any]) -> None:
+def _check_live(config: Config, risk_table: Mapping[str, Any]) -> None:
     """Live trading takes a broker that has it, the number of the account, and a limit that is written."""
     if config.broker.name != "alpaca":
         raise ConfigError(f"the {config.broker.name} broker has no live environment")
@@ -250,7 +254,7 @@ def _check_live(config: Config, given: Mapping[str, Any]) -> None:
             "live trading needs [broker] account_number",
             hint="write the number that the broker shows for this account",
         )
-    if "max_order_notional" not in given or config.risk.max_order_notional is None:
+    if "max_order_notional" not in risk_table or config.risk.max_order_notional is None:
         raise ConfigError(
             "live trading needs [risk] max_order_notional written out",
             hint="the maximum value of one order, in dollars",

@@ -119,11 +119,11 @@ class SourcesConfig:
 
     def settings(self, name: str, cls: type[T]) -> T:
         """A source's own settings. Raises ConfigError for an unknown key, a wrong type or an unsafe URL."""
-        found = from_table(cls, self.tables.get(name, {}), f"sources.{name}", self.base)
+        values = from_table(cls, self.tables.get(name, {}), f"sources.{name}", self.base)
         for item in fields(cls):  # type: ignore[arg-type]
             if item.name.endswith("_url"):
-                check_url(getattr(found, item.name), f"[sources.{name}] {item.name}")
-        return found
+                check_url(getattr(values, item.name), f"[sources.{name}] {item.name}")
+        return values
 
 
 @dataclass(frozen=True, slots=True)

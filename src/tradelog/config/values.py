@@ -57,8 +57,8 @@ def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
             return tuple(symbols.parse(item) for item in value)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
-    wanted = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
-    if wanted is Decimal:
+    plain_kind = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
+    if plain_kind is Decimal:
         try:
             # A TOML float has been through binary; its shortest text is what was written.
             number = money.parse(repr(value) if isinstance(value, float) else value)
@@ -67,13 +67,13 @@ def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
         if number < 0:
             raise ConfigError(f"{where} must not be negative")
         return number
-    if wanted is Path and isinstance(value, str) and value:
+    if plain_kind is Path and isinstance(value, str) and value:
         return base / Path(value).expanduser()
-    if wanted in (int, str, bool) and type(value) is wanted and value != "":
-        if wanted is int and value < 0:
+    if plain_kind in (int, str, bool) and type(value) is plain_kind and value != "":
+        if plain_kind is int and value < 0:
             raise ConfigError(f"{where} must not be negative")
         return value
-    raise ConfigError(f"{where} must be {_KINDS.get(wanted, 'given')}, not {value!r}")
+    raise ConfigError(f"{where} must be {_KINDS.get(plain_kind, 'given')}, not {value!r}")
 
 
 def one_of(value: str, allowed: tuple[str, ...], where: str) -> None:

@@ -76,7 +76,7 @@ def disclosures(
 ) -> tuple[Disclosure, ...]:
     """The disclosures of a window, as they are known now."""
     people = {(row[0], row[1]): (row[2], row[3]) for row in _rows(connection, _PEOPLE)}
-    found = _rows(
+    rows = _rows(
         connection,
         _DISCLOSURES,
         {
@@ -87,7 +87,7 @@ def disclosures(
             "backfill": int(backfill),
         },
     )
-    return tuple(_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in found)
+    return tuple(_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in rows)
 
 
 def newest_day(connection: sqlite3.Connection, strategy: Strategy) -> date | None:
@@ -122,7 +122,7 @@ def recorded(context: Context, markets: Mapping[str, dict[str, Any]]) -> dict[st
 def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalled:
     """The context that `recorded` wrote down."""
     people = {(*item[3:], item[0]): (item[1], item[2]) for item in record["people"]}
-    found = {}
+    bases = {}
     for version in record["records"]:
         for row in _rows(
             connection,
@@ -131,13 +131,13 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
             (version,),
         ):
             # Before schema 0005 the feed of a name was not written down.
-            known = people.get((row[9], row[2]), people.get((row[2],), _NOBODY))
-            found[version] = _disclosure(row, known)
+            person = people.get((row[9], row[2]), people.get((row[2],), _NOBODY))
+            bases[version] = _disclosure(row, person)
     portfolio = record["portfolio"]
     held = portfolio["positions"]
     context = Context(
         as_of=date.fromisoformat(record["as_of"]),
-        disclosures=tuple(found[version] for version in record["records"] if version in found),
+        disclosures=tuple(bases[version] for version in record["records"] if version in bases),
         portfolio=Portfolio(
             positions=None if held is None else {key: money.parse(value) for key, value in held.items()},
             buying_power=_maybe(portfolio["buying_power"]),
@@ -147,7 +147,7 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
         ),
         earlier=tuple(Episode(item[0], item[1], date.fromisoformat(item[2])) for item in record["earlier"]),
     )
-    missing = tuple(version for version in record["records"] if version not in found)
+    missing = tuple(version for version in record["records"] if version not in bases)
     return Recalled(context, record["market"], missing)
 
 

@@ -90,26 +90,30 @@ def run_strategy(
     connection.execute("BEGIN")
     try:
         basis = int(connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0])
-        seen = context.current(connection, strategy, account, day, backfill=as_of is not None)
+        strategy_context = context.current(connection, strategy, account, day, backfill=as_of is not None)
     finally:
         connection.execute("COMMIT")
-    signals = evaluate(strategy, seen)
+    signals = evaluate(strategy, strategy_context)
     newest = context.newest_day(connection, strategy) if as_of is None and not signals else None
     markets = {signal.symbol: prices.context(signal.symbol, day) for signal in signals}
     if writer is None:
-        known = {(item.symbol, item.side, item.started) for item in seen.earlier}
-        outcomes = [_preview(signal, known, markets[signal.symbol]) for signal in signals]
-        return StrategyRunResult(None, day, as_of is not None, len(seen.disclosures), tuple(outcomes), newest)
-    run = Run(strategy, parameters, seen, account, basis, as_of, markets)
+        decided = {(item.symbol, item.side, item.started) for item in strategy_context.earlier}
+        outcomes = [_preview(signal, decided, markets[signal.symbol]) for signal in signals]
+        return StrategyRunResult(
+            None, day, as_of is not None, len(strategy_context.disclosures), tuple(outcomes), newest
+        )
+    run = Run(strategy, parameters, strategy_context, account, basis, as_of, markets)
     with writer.transaction() as tx:
         run_id = _insert_run(tx, run)
         outcomes = [_record_signal(tx, writer.actor, run, run_id, signal) for signal in signals]
-    return StrategyRunResult(run_id, day, as_of is not None, len(seen.disclosures), tuple(outcomes), newest)
+    return StrategyRunResult(
+        run_id, day, as_of is not None, len(strategy_context.disclosures), tuple(outcomes), newest
+    )
 
 
-def evaluate(strategy: Strategy, seen: Context) -> list[Signal]:
+def evaluate(strategy: Strategy, strategy_context: Context) -> list[Signal]:
     """The signals of a strategy for a context; one that no order can be made of is not taken."""
-    return [_orderable(signal) for signal in strategy.evaluate(seen)]
+    return [_orderable(signal) for signal in strategy.evaluate(strategy_context)]
 
 
 def _orderable(signal: Signal) -> Signal:
@@ -140,10 +144,10 @@ def code_hash(strategy: Strategy) -> str:
     return sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
 
 
-def _preview(signal: Signal, known: set[tuple[str, str, date]], market: dict[str, Any]) -> Outcome:
+def _preview(signal: Signal, decided: set[tuple[str, str, date]], market: dict[str, Any]) -> Outcome:
     if not signal.taken:
         return Outcome(signal, SignalOutcome.NOT_TAKEN, None, market)
-    if (signal.symbol, signal.side, signal.episode) in known:
+    if (signal.symbol, signal.side, signal.episode) in decided:
         return Outcome(signal, SignalOutcome.ALREADY_DECIDED, None, market)
     return Outcome(signal, SignalOutcome.WOULD_DECIDE, None, market)
 
@@ -172,7 +176,7 @@ def _insert_run(tx: Transaction, run: Run) -> str:
 
 def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: Signal) -> Outcome:
     market = run.markets[signal.symbol]
-    known = tx.one(
+    existing = tx.one(
         "SELECT s.signal_id, d.decision_id FROM signals s"
         " LEFT JOIN trade_decisions d ON d.signal_id = s.signal_id"
         " WHERE s.strategy_name = ? AND s.broker = ? AND s.environment = ? AND s.account = ?"
@@ -182,11 +186,11 @@ def _record_signal(tx: Transaction, actor: str, run: Run, run_id: str, signal: S
             *(signal.episode.isoformat(), int(signal.taken), signal.reason),
         ),
     )
-    if known is not None:
+    if existing is not None:
         return Outcome(
             signal,
             SignalOutcome.ALREADY_DECIDED if signal.taken else SignalOutcome.NOT_TAKEN,
-            known[1],
+            existing[1],
             market,
         )
     signal_id = _insert_signal(tx, run, run_id, signal)

@@ -110,11 +110,11 @@ def local(text: str | None, zone_name: str) -> str:
 def parse_day(text: str) -> date:
     """A date. Raises UsageError unless it is ``YYYY-MM-DD`` in a sensible year."""
     try:
-        found = date.fromisoformat(text.strip())
+        day = date.fromisoformat(text.strip())
     except ValueError as error:
         raise UsageError(f"{text!r} is no date", hint="dates are written YYYY-MM-DD") from error
-    check_year(found.year)
-    return found
+    check_year(day.year)
+    return day
 
 
 def parse_past_day(text: str, zone_name: str = MARKET_ZONE) -> date:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tradelog.domain import clock
+from tradelog.domain.status import AttemptStatus
 from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
@@ -172,7 +173,9 @@ class Submitter:
                     transitions.mark_unknown(tx, claim, HALTED, self._next_lookup_at(tx, claim))
                 else:
                     classification = Classification(ResponseKind.NOT_SENT, HALTED)
-                    transitions.return_to_queue(tx, claim, classification, "not_sent", None, alerts=False)
+                    transitions.return_to_queue(
+                        tx, claim, classification, AttemptStatus.NOT_SENT, None, alerts=False
+                    )
         except LeaseLost:
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return True
@@ -252,7 +255,11 @@ class Submitter:
             ResponseKind.THROTTLED,
             ResponseKind.NOT_SENT,
         ):
-            status = "not_sent" if classification.kind is ResponseKind.NOT_SENT else "not_accepted"
+            status = (
+                AttemptStatus.NOT_SENT
+                if classification.kind is ResponseKind.NOT_SENT
+                else AttemptStatus.NOT_ACCEPTED
+            )
             retry_at = (
                 None if classification.kind is ResponseKind.BAD_KEYS else session.retry_at(exchange, tx.now)
             )
@@ -273,14 +280,14 @@ class Submitter:
 
     def _next_lookup_at(self, tx: Transaction, claim: Claim) -> str:
         """When to look an unknown up again: often within the grace period, less and less often after it."""
-        asked = tx.one(
+        lookups = tx.one(
             "SELECT count(*) FROM broker_calls WHERE execution_id = ?1 AND purpose = 'lookup' AND call_id >"
             " coalesce((SELECT max(call_id) FROM broker_calls WHERE execution_id = ?1"
             " AND purpose = 'submit'), 0)",
             (claim.execution_id,),
         )[0]
         step = float(self._session.config.worker.unknown_grace_seconds) / LOOKUPS
-        more = 2.0 ** min(max(0, asked - LOOKUPS), 16)
+        more = 2.0 ** min(max(0, lookups - LOOKUPS), 16)
         return clock.later(tx.now, max(step, min(step * more, MAX_BACKOFF_SECONDS)))
 
     def _is_absent(self, claim: Claim) -> bool:
@@ -293,14 +300,14 @@ class Submitter:
                 " FROM trade_executions e WHERE e.execution_id = ?1",
                 (claim.execution_id,),
             ).fetchone()[0]
-            asked = connection.execute(
+            lookups = connection.execute(
                 "SELECT count(*) FROM broker_calls WHERE execution_id = ? AND purpose = 'lookup'"
                 " AND proves = 'not found' AND started_at >= ?",
                 (claim.execution_id, last_sent),
             ).fetchone()[0]
         since = clock.from_text(last_sent)
         grace = timedelta(seconds=float(self._session.config.worker.unknown_grace_seconds))
-        return asked >= LOOKUPS and clock.now() - since >= grace
+        return lookups >= LOOKUPS and clock.now() - since >= grace
 
     def _resubmit(self, claim: Claim) -> None:
         """Submit the same id again, which the broker refuses if it has it; unless that is not safe."""
@@ -334,7 +341,9 @@ class Submitter:
                 classification = Classification(
                     ResponseKind.NOT_FOUND, "halted: the broker has no such order"
                 )
-                transitions.return_to_queue(tx, claim, classification, "not_accepted", None, alerts=False)
+                transitions.return_to_queue(
+                    tx, claim, classification, AttemptStatus.NOT_ACCEPTED, None, alerts=False
+                )
                 return
             if is_halted:
                 return

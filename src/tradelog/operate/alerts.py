@@ -36,11 +36,11 @@ def raise_alert(tx: Transaction, kind: str, subject: str, message: str, *, once:
 
     ``once`` is for what will be seen again and again: once acknowledged, it is not raised again.
     """
-    known = tx.one(
+    existing = tx.one(
         "SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND (? OR acknowledged_at IS NULL)",
         (kind, subject, once),
     )
-    if known is None:
+    if existing is None:
         tx.insert("alerts", {"kind": kind, "subject": subject, "message": message, "created_at": tx.now})
 
 
@@ -118,14 +118,14 @@ class Messenger:
         self._until = time.monotonic() + COMMAND_SECONDS
         # Counted before it runs: a command that kills its worker is not tried for ever.
         self._write("tell_tries = tell_tries + 1")
-        named = {f"TRADELOG_ALERT_{key.upper()}": str(value) for key, value in alert.items()}
+        variables = {f"TRADELOG_ALERT_{key.upper()}": str(value) for key, value in alert.items()}
         try:
             self._running = subprocess.Popen(  # noqa: S603 the owner's own configuration
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**{key: value for key, value in os.environ.items() if not _is_secret(key)}, **named},
+                env={**{key: value for key, value in os.environ.items() if not _is_secret(key)}, **variables},
                 start_new_session=True,
             )
             assert self._running.stdin is not None

@@ -29,7 +29,7 @@ MAX_MESSAGE_CHARACTERS = 500
 @dataclass(slots=True)
 class _Running:
     process: subprocess.Popen[bytes]
-    said: IO[bytes]
+    output: IO[bytes]
 
 
 class Timetable:
@@ -60,24 +60,24 @@ class Timetable:
                     self._start(task)
 
     def _start(self, task: Task) -> None:
-        said = tempfile.TemporaryFile()  # noqa: SIM115 it is read, and closed, when the process has ended
+        output = tempfile.TemporaryFile()  # noqa: SIM115 it is read, and closed, when the process has ended
         process = subprocess.Popen(  # noqa: S603 our own program, by the owner's own configuration
             [sys.executable, "-m", "tradelog", *shlex.split(task.run)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=output,
             env={**os.environ, "TRADELOG_CONFIG": str(self._config)},
             start_new_session=True,
         )
-        self._running[task.name] = _Running(process, said)
+        self._running[task.name] = _Running(process, output)
 
     def _ended(self, task: Task, running: _Running) -> None:
-        running.said.seek(0)
-        said = running.said.read().decode(errors="replace").strip()
-        running.said.close()
+        running.output.seek(0)
+        output = running.output.read().decode(errors="replace").strip()
+        running.output.close()
         code = running.process.returncode
         if code:
-            self._tell(task, f"it ended with {code}: {said[-MAX_MESSAGE_CHARACTERS:]}")
+            self._tell(task, f"it ended with {code}: {output[-MAX_MESSAGE_CHARACTERS:]}")
             return
         with self._writer.transaction() as tx:
             clear(tx, task.name, ("task_failed",))
@@ -97,5 +97,5 @@ def _after(task: Task, moment: datetime) -> datetime:
 
     hour, minute = task.at.split(":")
     trigger: Any = CronTrigger(hour=int(hour), minute=int(minute), timezone=clock.zone(clock.MARKET_ZONE))
-    found: datetime = trigger.get_next_fire_time(moment, moment)
-    return found
+    next_time: datetime = trigger.get_next_fire_time(moment, moment)
+    return next_time

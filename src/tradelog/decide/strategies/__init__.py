@@ -15,5 +15,5 @@ def load(name: str) -> type[Strategy]:
     if name not in NAMES:
         raise NotFound(f"no strategy is named {name!r}", hint=f"known: {', '.join(sorted(NAMES))}")
     module, attribute = NAMES[name]
-    found: type[Strategy] = getattr(import_module(module), attribute)
-    return found
+    strategy: type[Strategy] = getattr(import_module(module), attribute)
+    return strategy

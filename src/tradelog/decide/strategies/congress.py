@@ -34,41 +34,41 @@ class CongressionalTradingStrategy:
             if item.filed <= context.as_of:
                 by_key.setdefault((item.symbol, item.side), []).append(item)
         signals = []
-        for (symbol, side), found in sorted(by_key.items()):
+        for (symbol, side), group in sorted(by_key.items()):
             if side == "purchase":
-                wanted = "buy"
+                expected_side = "buy"
             elif side == "sale" and self._parameters.exit == "consensus_sale":
-                wanted = "sell"
+                expected_side = "sell"
             else:
                 continue
-            started = self._consensus_since(found, context.as_of)
+            started = self._consensus_since(group, context.as_of)
             if started is None:
                 continue
             opposite = by_key.get((symbol, "sale" if side == "purchase" else "purchase"), [])
-            signals.append(self._signal(context, symbol, wanted, started, found, opposite))
+            signals.append(self._signal(context, symbol, expected_side, started, group, opposite))
         return signals
 
-    def _consensus_since(self, found: list[Disclosure], as_of: date) -> date | None:
+    def _consensus_since(self, disclosures: list[Disclosure], as_of: date) -> date | None:
         """The day from which a consensus has held without a gap; None where there is none now.
 
         Found by walking through all days on which a disclosure comes into the window or leaves it,
         so that it is the same day whenever one looks while the consensus lasts.
         """
         window = timedelta(days=self.window_days)
-        days = sorted({item.filed for item in found} | {item.filed + window for item in found})
+        days = sorted({item.filed for item in disclosures} | {item.filed + window for item in disclosures})
         started: date | None = None
         for day in days:
             if day > as_of:
                 break
-            if len(_members(self._within(found, day))) < self._parameters.min_members:
+            if len(_members(self._within(disclosures, day))) < self._parameters.min_members:
                 started = None
             elif started is None:
                 started = day
         return started
 
-    def _within(self, found: Iterable[Disclosure], day: date) -> list[Disclosure]:
+    def _within(self, disclosures: Iterable[Disclosure], day: date) -> list[Disclosure]:
         first = day - timedelta(days=self.window_days)
-        return [item for item in found if first < item.filed <= day]
+        return [item for item in disclosures if first < item.filed <= day]
 
     def _signal(
         self,
@@ -76,10 +76,12 @@ class CongressionalTradingStrategy:
         symbol: str,
         side: str,
         started: date,
-        found: list[Disclosure],
+        disclosures: list[Disclosure],
         opposite: list[Disclosure],
     ) -> Signal:
-        current = sorted(self._within(found, context.as_of), key=lambda item: (item.filed, item.version_id))
+        current = sorted(
+            self._within(disclosures, context.as_of), key=lambda item: (item.filed, item.version_id)
+        )
         members = _members(current)
         against = _members(self._within(opposite, context.as_of))
         quantity, notional, reason = self._size(context, symbol, side)
@@ -94,7 +96,7 @@ class CongressionalTradingStrategy:
             rationale={
                 "signal_strength": _share(len(members), 2 * self._parameters.min_members),
                 "confidence_score": _share(len(members), len(members) + len(against)),
-                "trigger_event": self._trigger(found, started, side),
+                "trigger_event": self._trigger(disclosures, started, side),
                 "source_data": [_source(item) for item in current],
                 "consensus_detected": {
                     "members": sorted(members.values()),
@@ -133,23 +135,25 @@ class CongressionalTradingStrategy:
         ]
         return min(same, default=started)
 
-    def _trigger(self, found: list[Disclosure], started: date, side: str) -> str:
-        last = max((item for item in found if item.filed == started), key=lambda item: item.version_id)
+    def _trigger(self, disclosures: list[Disclosure], started: date, side: str) -> str:
+        last = max((item for item in disclosures if item.filed == started), key=lambda item: item.version_id)
         return (
             f"{self._parameters.min_members} members disclosed a {last.side} within {self.window_days} days"
             f" when {last.member} did on {started.isoformat()}: {side}"
         )
 
 
-def _inputs(found: Iterable[Disclosure]) -> tuple[int, ...]:
+def _inputs(disclosures: Iterable[Disclosure]) -> tuple[int, ...]:
     """The versions of the disclosures, and of the profiles that identify their members."""
-    used = {item.version_id for item in found} | {item.resolved_by for item in found if item.resolved_by}
+    used = {item.version_id for item in disclosures} | {
+        item.resolved_by for item in disclosures if item.resolved_by
+    }
     return tuple(sorted(used))
 
 
-def _members(found: Iterable[Disclosure]) -> dict[str, str]:
+def _members(disclosures: Iterable[Disclosure]) -> dict[str, str]:
     """BioGuide id, or normalised name where there is none -> name as given, one entry per person."""
-    return {item.person or normalise_name(item.member): item.member for item in found}
+    return {item.person or normalise_name(item.member): item.member for item in disclosures}
 
 
 def _share(part: int, whole: int) -> str:

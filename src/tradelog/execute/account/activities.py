@@ -28,8 +28,8 @@ def record_activities(tx: Transaction, account: AccountKey, items: Sequence[Any]
                 raise_alert(tx, "activity_unreadable", name, text, once=True)
                 tx.journal_rest("activity.unreadable", name)
             continue
-        known = tx.one("SELECT 1 FROM account_activities WHERE activity_id = ?", (row["activity_id"],))
-        if known is None:
+        existing = tx.one("SELECT 1 FROM account_activities WHERE activity_id = ?", (row["activity_id"],))
+        if existing is None:
             tx.insert(
                 "account_activities",
                 {

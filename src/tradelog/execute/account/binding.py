@@ -26,10 +26,10 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
     number = _account_number(writer, broker, exchange)
     if number is None:
         return None
-    wanted = config.broker.account_number
-    if wanted is not None and wanted != number:
+    configured = config.broker.account_number
+    if configured is not None and configured != number:
         raise BrokerRefusesUs(
-            f"the broker answers for account {number}, but tradelog.toml names {wanted}",
+            f"the broker answers for account {number}, but tradelog.toml names {configured}",
             hint="check the keys, or [broker] account_number",
         )
     with writer.transaction() as tx:

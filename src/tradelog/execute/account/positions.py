@@ -26,7 +26,7 @@ def parse_positions(answer: object) -> Held | None:
     """Shares by symbol of the broker's list of positions, short ones negative; None for what is none."""
     if not isinstance(answer, list):
         return None
-    found: Held = {}
+    held: Held = {}
     for item in answer:
         if not isinstance(item, dict) or not isinstance(item.get("symbol"), str):
             return None
@@ -37,8 +37,8 @@ def parse_positions(answer: object) -> Held | None:
         if item.get("side") == "short":
             quantity = -abs(quantity)
         symbol = position_symbol(item["symbol"])
-        found[symbol] = found.get(symbol, money.ZERO) + quantity
-    return found
+        held[symbol] = held.get(symbol, money.ZERO) + quantity
+    return held
 
 
 def expected_positions(connection: sqlite3.Connection, account: AccountKey) -> Held:
@@ -117,14 +117,14 @@ def update_breaks(
     tx: Transaction,
     account: AccountKey,
     kind: str,
-    found: Mapping[str, tuple[str, Decimal, Decimal]],
+    differences: Mapping[str, tuple[str, Decimal, Decimal]],
     unsure: set[str],
 ) -> None:
-    """Open, change and close the breaks of a kind; ``found`` is (symbol, expected, actual) by subject.
+    """Open, change and close the breaks of a kind; ``differences`` is (symbol, expected, actual) by subject.
 
     The breaks of the subjects in ``unsure`` stay as they are.
     """
-    known = {
+    open_breaks = {
         row["subject"]: row
         for row in tx.dicts(
             "SELECT * FROM breaks WHERE broker = ? AND environment = ? AND account = ? AND kind = ?"
@@ -132,9 +132,9 @@ def update_breaks(
             (*account, kind),
         )
     }
-    for subject, (symbol, wanted, actual) in sorted(found.items()):
-        row = known.get(subject)
-        numbers = {"expected": money.to_text(wanted), "actual": money.to_text(actual)}
+    for subject, (symbol, expected, actual) in sorted(differences.items()):
+        row = open_breaks.get(subject)
+        numbers = {"expected": money.to_text(expected), "actual": money.to_text(actual)}
         text = f"{symbol}: {_said(kind, numbers)}"
         if row is None:
             break_id = ids.new(ids.BREAK)
@@ -156,8 +156,8 @@ def update_breaks(
         elif (row["expected"], row["actual"]) != tuple(numbers.values()):
             tx.update("breaks", row["break_id"], {**numbers, "changed_at": tx.now})
             tx.journal("break.changed", row["break_id"])
-    for subject, row in known.items():
-        if subject not in found and subject not in unsure:
+    for subject, row in open_breaks.items():
+        if subject not in differences and subject not in unsure:
             close_break(tx, row["break_id"], kind, BreakResolution.AGREED, "the two agree again")
 
 

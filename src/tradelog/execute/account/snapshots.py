@@ -180,8 +180,8 @@ def quote_price(value: Any, symbol: str, side: str) -> Decimal | None:
 
 def quote_age(value: Any, symbol: str) -> float | None:
     """Seconds since the quote was made, by its own time; None where it has none."""
-    made = clock.read_moment(value["quotes"][symbol].get("t"))
-    return None if made is None else (clock.now() - clock.from_text(made)).total_seconds()
+    quoted_at = clock.read_moment(value["quotes"][symbol].get("t"))
+    return None if quoted_at is None else (clock.now() - clock.from_text(quoted_at)).total_seconds()
 
 
 def keep_positions(tx: Transaction, account: AccountKey, held: Held, exchange: Exchange) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
-from tradelog.domain.status import RefusedBy
+from tradelog.domain.status import AttemptStatus, RefusedBy, RequestKind, RequestStatus
 from tradelog.errors import UsageError
 from tradelog.execute.amend.order_requests import (
     REPLACEABLE_TERMS,
@@ -31,7 +31,7 @@ from tradelog.operate.alerts import raise_alert
 from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
-_LIVE = ("accepted", "partially_filled")
+_LIVE = (AttemptStatus.ACCEPTED, AttemptStatus.PARTIALLY_FILLED)
 # An order in pending_cancel, though no response confirmed the request, is polled again after so long.
 CANCEL_POLL_SECONDS = 60.0
 
@@ -71,7 +71,7 @@ class CancelReplace:
                 return
             if next_at is not None and next_at > clock.now_text():
                 continue
-            if kind == "cancel":
+            if kind == RequestKind.CANCEL:
                 self._cancel(request_id, of_decision)
             else:
                 self._replace(request_id, of_decision)
@@ -105,7 +105,7 @@ class CancelReplace:
                 return
             token = claims.acquire_lease(tx, decision, self._session.worker_id, self._session.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
-            tx.update("order_requests", request_id, {"status": "sending", "tries": tries + 1})
+            tx.update("order_requests", request_id, {"status": RequestStatus.SENDING, "tries": tries + 1})
             tx.journal("cancel.sending", request_id, execution=owner.execution_id)
         exchange = self._session.broker.cancel(order_id)
         classification = responses.classify_cancel(exchange)
@@ -138,7 +138,7 @@ class CancelReplace:
         exchange: Any,
     ) -> None:
         if classification.kind is ResponseKind.REQUESTED:
-            tx.update("order_requests", request_id, {"status": "sent", "message": None})
+            tx.update("order_requests", request_id, {"status": RequestStatus.SENT, "message": None})
             return
         tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
         is_limited = classification.kind in (ResponseKind.THROTTLED, ResponseKind.NOT_SENT)
@@ -148,7 +148,7 @@ class CancelReplace:
             else clock.later(tx.now, min(60.0, 2.0**tries))
         )
         state: dict[str, Any] = {
-            "status": "pending",
+            "status": RequestStatus.PENDING,
             "message": classification.message,
             "next_attempt_at": at,
         }
@@ -171,13 +171,15 @@ class CancelReplace:
             )
             if row[0] == "pending_cancel":
                 at = clock.later(tx.now, CANCEL_POLL_SECONDS)
-                changes = {"status": "sent", "message": message, "next_attempt_at": at}
+                changes = {"status": RequestStatus.SENT, "message": message, "next_attempt_at": at}
                 tx.update("order_requests", request_id, changes)
             elif row[1] not in _LIVE:
                 # This order has ended, another of the decision has not: that one is to be cancelled.
-                tx.update("order_requests", request_id, {"status": "pending", "message": message})
+                tx.update("order_requests", request_id, {"status": RequestStatus.PENDING, "message": message})
             else:
-                transitions.end_request(tx, request_id, "refused", message, refused_by=RefusedBy.BROKER)
+                transitions.end_request(
+                    tx, request_id, RequestStatus.REFUSED, message, refused_by=RefusedBy.BROKER
+                )
                 raise_alert(tx, "cancel_refused", owner.decision_id, f"cancel refused: {message}")
             tx.journal("cancel.refused", request_id)
 
@@ -185,7 +187,7 @@ class CancelReplace:
         with self._writer.transaction() as tx:
             if not _has_ended(tx, request_id):
                 at = clock.later(tx.now, CANCEL_POLL_SECONDS)
-                tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": at})
+                tx.update("order_requests", request_id, {"status": RequestStatus.SENT, "next_attempt_at": at})
                 tx.journal("cancel.found_sent", request_id)
 
     def _later(self, request_id: str) -> None:
@@ -200,7 +202,7 @@ class CancelReplace:
             state, execution_id = connection.execute(
                 "SELECT status, execution_id FROM order_requests WHERE request_id = ?", (request_id,)
             ).fetchone()
-        if state == "sending":
+        if state == RequestStatus.SENDING:
             # Its attempt is recorded: it is resolved as every attempt is, and the old order polled.
             self._follow(execution_id, decision_id)
             return
@@ -225,8 +227,8 @@ class CancelReplace:
         with self._writer.transaction() as tx:
             decision = load_decision(tx, decision_id)
             terms = tx.one("SELECT terms FROM order_requests WHERE request_id = ?", (request_id,))[0]
-        wanted = {name: value for name, value in json.loads(terms).items() if name in REPLACEABLE_TERMS}
-        return claims.wire_order(decision, {**target, **wanted})
+        new_terms = {name: value for name, value in json.loads(terms).items() if name in REPLACEABLE_TERMS}
+        return claims.wire_order(decision, {**target, **new_terms})
 
     def _has_answer_for(self, execution_id: str, decision_id: str) -> bool:
         """Before a second attempt, look up the first; False without a response."""
@@ -249,11 +251,13 @@ class CancelReplace:
         """Record the attempt to replace, or end the request where there is nothing to replace."""
         with self._writer.transaction() as tx:
             state = tx.one("SELECT status FROM order_requests WHERE request_id = ?", (request_id,))[0]
-            if state != "pending":
+            if state != RequestStatus.PENDING:
                 return None
             if _has_landed(tx, request_id):
                 # Throttled or not sent, by its response, and there all the same.
-                tx.update("order_requests", request_id, {"status": "sent", "next_attempt_at": None})
+                tx.update(
+                    "order_requests", request_id, {"status": RequestStatus.SENT, "next_attempt_at": None}
+                )
                 transitions.update_decision(tx, decision_id)
                 tx.journal("replace.found", request_id)
                 return None
@@ -273,7 +277,7 @@ class CancelReplace:
                 except UsageError as error:
                     why = error.message
             if why is not None or target is None:
-                transitions.end_request(tx, request_id, "overtaken", why)
+                transitions.end_request(tx, request_id, RequestStatus.OVERTAKEN, why)
                 tx.journal("replace.overtaken", request_id)
                 return None
             client_id = _next_client_id(tx, request_id, decision)
@@ -292,7 +296,7 @@ class CancelReplace:
             )
             token = claims.acquire_lease(tx, decision, self._session.worker_id, self._session.lease)
             tries = tx.one("SELECT tries FROM order_requests WHERE request_id = ?", (request_id,))[0]
-            changes = {"status": "sending", "tries": tries + 1, "execution_id": execution_id}
+            changes = {"status": RequestStatus.SENDING, "tries": tries + 1, "execution_id": execution_id}
             tx.update("order_requests", request_id, {**changes, "next_attempt_at": None})
             tx.journal("replace.sending", request_id, execution=execution_id)
             execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
@@ -318,7 +322,9 @@ class CancelReplace:
             limits = controls.limits_in_force(tx.dicts, account, self._session.config.risk, tx.now)
             refusal, value = self._pretrade.check_replacement(tx, decision, order, limits, target)
         if refusal is not None:
-            transitions.end_request(tx, request_id, "refused", refusal.reason, refused_by=refusal.code)
+            transitions.end_request(
+                tx, request_id, RequestStatus.REFUSED, refusal.reason, refused_by=refusal.code
+            )
             tx.journal("replace.refused", request_id)
         return refusal is None, value
 
@@ -383,13 +389,13 @@ def _has_landed(tx: Transaction, request_id: str) -> bool:
 
 def _next_client_id(tx: Transaction, request_id: str, decision: Mapping[str, Any]) -> str:
     """One client order id per request: a repeated attempt carries the same, which the broker takes once."""
-    known = tx.one(
+    earlier = tx.one(
         "SELECT e.client_order_id FROM order_requests r JOIN trade_executions e"
         " ON e.execution_id = r.execution_id WHERE r.request_id = ?",
         (request_id,),
     )
-    if known is not None:
-        return str(known[0])
+    if earlier is not None:
+        return str(earlier[0])
     numbers = tx.query(
         "SELECT DISTINCT client_order_id FROM trade_executions WHERE decision_id = ?",
         (decision["decision_id"],),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tradelog.domain.status import AttemptStatus, DecisionStatus, RequestStatus
 from tradelog.errors import NotFound, TradelogError, UsageError
 from tradelog.execute.account import positions
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
@@ -37,7 +38,7 @@ def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, "")
         message = f"not placed, by {writer.actor}: {reason}"
-        changes = {"status": "not_accepted", "error_message": message}
+        changes = {"status": AttemptStatus.NOT_ACCEPTED, "error_message": message}
         tx.update("trade_executions", execution["execution_id"], changes)
         record_event(
             tx, "resolve.not_placed", execution["execution_id"], writer.actor, reason, execution["status"]
@@ -49,14 +50,14 @@ def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
         )
         state: dict[str, Any] = {"needs_attention": None, "next_attempt_at": None}
         if live is None:
-            state |= {"status": "failed", "failure_code": "other", "failure_message": message}
+            state |= {"status": DecisionStatus.FAILED, "failure_code": "other", "failure_message": message}
             state["failed_at"] = tx.now
         tx.update("trade_decisions", decision_id, state)
         for (request_id,) in tx.query(
             "SELECT request_id FROM order_requests WHERE execution_id = ? AND ended_at IS NULL",
             (execution["execution_id"],),
         ):
-            transitions.end_request(tx, request_id, "overtaken", message)
+            transitions.end_request(tx, request_id, RequestStatus.OVERTAKEN, message)
         if live is not None:
             transitions.update_decision(tx, decision_id)
         _fence(tx, decision_id)

@@ -31,13 +31,13 @@ def request_cancel(tx: Transaction, decision_id: str, reason: str | None, actor:
             f"{decision_id} is {decision['status']} already; there is nothing to cancel",
             hint=f"tradelog show {decision_id}",
         )
-    known = tx.one(
+    open_request = tx.one(
         "SELECT request_id FROM order_requests WHERE decision_id = ? AND kind = 'cancel'"
         " AND ended_at IS NULL",
         (decision_id,),
     )
-    if known is not None:
-        return str(known[0])
+    if open_request is not None:
+        return str(open_request[0])
     request_id = transitions.insert_request(tx, RequestKind.CANCEL, decision_id, {}, reason, actor)
     if decision["status"] == DecisionStatus.PENDING:
         transitions.cancel_unsubmitted(tx, decision_id)

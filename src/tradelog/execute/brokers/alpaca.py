@@ -84,22 +84,24 @@ class AlpacaBroker:
                 "Alpaca needs APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment",
                 hint='export both, or set [broker] name = "simulated"',
             )
-        worker, given = config.worker, config.broker
-        host = HOSTS[given.environment]
-        base_url = (given.base_url or host).rstrip("/")
+        worker, broker = config.worker, config.broker
+        host = HOSTS[broker.environment]
+        base_url = (broker.base_url or host).rstrip("/")
         # Paper orders must not reach the live host, nor live ones pass for paper, however it is written.
-        named = (urlsplit(base_url).hostname or "").rstrip(".")
-        if named != urlsplit(host).hostname and named in {urlsplit(item).hostname for item in HOSTS.values()}:
+        hostname = (urlsplit(base_url).hostname or "").rstrip(".")
+        if hostname != urlsplit(host).hostname and hostname in {
+            urlsplit(item).hostname for item in HOSTS.values()
+        }:
             raise ConfigError(
-                f"[broker] base_url is {given.base_url}, but environment is {given.environment}",
-                hint=f"leave base_url out: {given.environment} is {host}",
+                f"[broker] base_url is {broker.base_url}, but environment is {broker.environment}",
+                hint=f"leave base_url out: {broker.environment} is {host}",
             )
         is_local = base_url.startswith("http://")
         return cls(
             base_url,
             key,
             secret_key,
-            data_url=(given.data_url or (base_url if is_local else DATA)).rstrip("/"),
+            data_url=(broker.data_url or (base_url if is_local else DATA)).rstrip("/"),
             connect=float(worker.connect_timeout_seconds),
             read=float(worker.read_timeout_seconds),
         )

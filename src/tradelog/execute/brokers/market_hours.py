@@ -23,14 +23,16 @@ def parse_calendar(answer: object) -> list[Session] | None:
     """Sessions of an answer in the form of Alpaca's calendar (date, open, close); None for what is none."""
     if not isinstance(answer, list):
         return None
-    found = []
+    sessions = []
     for item in answer:
         try:
             day = date.fromisoformat(item["date"])
-            found.append(_session(day, time.fromisoformat(item["open"]), time.fromisoformat(item["close"])))
+            sessions.append(
+                _session(day, time.fromisoformat(item["open"]), time.fromisoformat(item["close"]))
+            )
         except (KeyError, TypeError, ValueError):
             return None
-    return sorted(found, key=lambda item: item.opens)
+    return sorted(sessions, key=lambda item: item.opens)
 
 
 def weekday_sessions(start: date, end: date) -> list[Session]:

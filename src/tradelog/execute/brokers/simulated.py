@@ -128,12 +128,12 @@ class SimulatedBroker:
     def quote(self, symbol: str) -> Exchange:
         """The last close of the price file, at both sides; no quotes where there is none."""
         bar = self._prices.last(symbol)
-        found = {}
+        quotes = {}
         if bar is not None:
             price = money.to_text(bar.close)
-            found[symbol] = {"ap": price, "bp": price, "t": clock.end_of_day(bar.day)}
+            quotes[symbol] = {"ap": price, "bp": price, "t": clock.end_of_day(bar.day)}
         path = f"/v2/stocks/quotes/latest?symbols={symbol}"
-        return _exchange("GET", path, None, clock.now_text(), (200, {"quotes": found}))
+        return _exchange("GET", path, None, clock.now_text(), (200, {"quotes": quotes}))
 
     def asset(self, symbol: str) -> Exchange:
         asset = {"symbol": symbol, "status": "active", "tradable": True, "fractionable": True}
@@ -165,10 +165,10 @@ class SimulatedBroker:
         return _exchange("GET", path, None, clock.now_text(), (200, listed))
 
     def _place(self, order: WireOrder) -> Answer:
-        known = self._connection.execute(
+        duplicate = self._connection.execute(
             "SELECT 1 FROM orders WHERE client_order_id = ?", (order.client_order_id,)
         ).fetchone()
-        if known is not None:
+        if duplicate is not None:
             return _refusal(422, 40010001, "client_order_id must be unique")
         if order.time_in_force not in _TAKEN_TIF:
             return _refusal(422, 42210000, f"the simulated broker takes no {order.time_in_force} orders")
@@ -215,10 +215,10 @@ class SimulatedBroker:
         old = self._body(broker_order_id)
         if old is None:
             return _refusal(404, 40410000, f"order not found for {broker_order_id}")
-        known = self._connection.execute(
+        duplicate = self._connection.execute(
             "SELECT 1 FROM orders WHERE client_order_id = ?", (change.client_order_id,)
         ).fetchone()
-        if known is not None:
+        if duplicate is not None:
             return _refusal(422, 40010001, "client_order_id must be unique")
         if old["status"] != "new":
             return _refusal(422, 42210000, "unable to replace order, order is not open")
@@ -374,14 +374,14 @@ class SimulatedBroker:
         return {symbol: quantity for symbol, quantity in held.items() if quantity}
 
     def _positions(self) -> list[dict[str, Any]]:
-        found = []
+        positions = []
         held: dict[str, Decimal] = {}
         for body in self._open("sell"):
             held[body["symbol"]] = held.get(body["symbol"], money.ZERO) + money.parse(body["qty"])
         for symbol, quantity in sorted(self._quantities().items()):
             bar = self._prices.last(symbol)
             price = bar.close if bar is not None else self._last_fill(symbol)
-            found.append(
+            positions.append(
                 {
                     "symbol": symbol,
                     "qty": money.to_text(quantity),
@@ -391,7 +391,7 @@ class SimulatedBroker:
                     "market_value": money.to_text(quantity * price),
                 }
             )
-        return found
+        return positions
 
     def _last_fill(self, symbol: str) -> Decimal:
         row = self._connection.execute(

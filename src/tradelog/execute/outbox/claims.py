@@ -17,6 +17,7 @@ from typing import Any
 
 from tradelog.domain import clock, ids, money
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import AttemptStatus, DecisionStatus
 from tradelog.execute.brokers.base import OrderChange, WireOrder
 from tradelog.store.control_state import Rows
 from tradelog.store.process import boot_id, is_alive
@@ -100,10 +101,10 @@ def next_ready(
     Those of the strategies in ``approved_only`` must have been approved; those that are held for the open are
     left out while orders are to wait for it. ``rows`` runs SQL, in a transaction or outside of one.
     """
-    asked = {**account.as_columns(), "now": now, "waits": waits}
+    params = {**account.as_columns(), "now": now, "waits": waits}
     lists = {"strategies": strategies, "symbols": symbols, "approved_only": approved_only}
-    found = rows(_DUE, asked | {key: json.dumps(value) for key, value in lists.items()})
-    return found[0] if found else None
+    ready = rows(_DUE, params | {key: json.dumps(value) for key, value in lists.items()})
+    return ready[0] if ready else None
 
 
 def claim_decision(
@@ -111,7 +112,7 @@ def claim_decision(
 ) -> Claim:
     """Claim a ready decision and record the attempt; ``value`` is the order's value in dollars."""
     decision_id = decision["decision_id"]
-    tx.update("trade_decisions", decision_id, {"status": "executing", "next_attempt_at": None})
+    tx.update("trade_decisions", decision_id, {"status": DecisionStatus.EXECUTING, "next_attempt_at": None})
     # An absurd value is left out, rather than stored in a form that cannot be read back.
     worth = None if value is None or value.adjusted() > money.LARGEST else money.to_text(value)
     execution_id, attempt = insert_attempt(tx, decision, decision["client_order_id"], order_value=worth)
@@ -146,7 +147,7 @@ def insert_attempt(
             **{name: decision[name] for name in names},
             "attempt_number": attempt,
             "client_order_id": client_order_id,
-            "status": "sending",
+            "status": AttemptStatus.SENDING,
             "filled_quantity": "0",
             "started_at": tx.now,
             **more,
@@ -178,8 +179,11 @@ def take_over_attempt(tx: Transaction, execution_id: str, worker_id: str, lease:
     execution = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (execution_id,))[0]
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (execution["decision_id"],))[0]
     token = acquire_lease(tx, decision, worker_id, lease)
-    if execution["status"] == "sending":
-        changes = {"status": "unknown", "error_message": "the worker ended between submission and response"}
+    if execution["status"] == AttemptStatus.SENDING:
+        changes = {
+            "status": AttemptStatus.UNKNOWN,
+            "error_message": "the worker ended between submission and response",
+        }
         tx.update("trade_executions", execution_id, changes)
         tx.journal("execution.found_unsettled", execution_id)
     return claim_of_attempt(tx, decision, execution, token)
@@ -218,7 +222,7 @@ def order_change(old: WireOrder, new: WireOrder) -> OrderChange:
 def record_resubmission(tx: Transaction, claim: Claim, sent: int) -> None:
     """Record that the same id is submitted once more, after ``sent`` submissions."""
     update_leased_decision(tx, claim, {"retry_count": sent})
-    tx.update("trade_executions", claim.execution_id, {"status": "sending", "resent_at": tx.now})
+    tx.update("trade_executions", claim.execution_id, {"status": AttemptStatus.SENDING, "resent_at": tx.now})
     tx.journal("execution.resending", claim.execution_id)
 
 

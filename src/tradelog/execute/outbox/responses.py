@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from tradelog.domain import clock, money
+from tradelog.domain.status import AttemptStatus
 from tradelog.execute.brokers.base import Exchange, WireOrder
 
 
@@ -63,8 +64,13 @@ _REFUSALS = (
 )
 
 # Final for this order id; every other status, also an unlisted one, may still change.
-TERMINAL = {"filled": "filled", "canceled": "canceled", "expired": "expired"}
-TERMINAL |= {"rejected": "rejected", "replaced": "replaced"}
+TERMINAL = {
+    status.value: status
+    for status in (
+        *(AttemptStatus.FILLED, AttemptStatus.CANCELED, AttemptStatus.EXPIRED),
+        *(AttemptStatus.REJECTED, AttemptStatus.REPLACED),
+    )
+}
 LIVE = frozenset(
     (
         *("new", "accepted", "pending_new", "accepted_for_bidding", "stopped", "suspended", "held"),
@@ -216,13 +222,15 @@ def classify_cancel(exchange: Exchange) -> Classification:
     )
 
 
-def attempt_status(order: Mapping[str, Any]) -> str:
+def attempt_status(order: Mapping[str, Any]) -> AttemptStatus:
     """The attempt's status for the broker's order."""
     status = str(order["status"])
     if status in TERMINAL:
         return TERMINAL[status]
     filled = decimal_field(order, "filled_qty") or money.ZERO
-    return "partially_filled" if filled > 0 or status == "partially_filled" else "accepted"
+    if filled > 0 or status == "partially_filled":
+        return AttemptStatus.PARTIALLY_FILLED
+    return AttemptStatus.ACCEPTED
 
 
 def refusal_code(status: int, message: str) -> str:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from tradelog.domain import clock, ids, money
-from tradelog.domain.status import AttemptStatus, RefusedBy
+from tradelog.domain.status import AttemptStatus, DecisionStatus, RefusedBy, RequestKind, RequestStatus
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.claims import Claim, release_lease, update_leased_decision
@@ -25,7 +25,7 @@ ATTENTION_POLL_SECONDS = 3600.0
 def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
     """End the attempt: the broker refused the order."""
     details = {"failure_code": classification.failure_code, "error_message": classification.message}
-    execution = {"status": "rejected", "rejected_at": tx.now, **details}
+    execution = {"status": AttemptStatus.REJECTED, "rejected_at": tx.now, **details}
     tx.update("trade_executions", claim.execution_id, execution)
     # Touching the decision under the token is what proves that the attempt was still ours.
     update_leased_decision(tx, claim, {"next_attempt_at": None})
@@ -49,12 +49,18 @@ def return_to_queue(
     )
     update_leased_decision(tx, claim, {"next_attempt_at": None})
     if claim.change is None:
-        tx.update("trade_decisions", claim.decision_id, {"status": "pending", "next_attempt_at": retry_at})
+        tx.update(
+            "trade_decisions",
+            claim.decision_id,
+            {"status": DecisionStatus.PENDING, "next_attempt_at": retry_at},
+        )
         cancel_unsubmitted(tx, claim.decision_id)
     else:
         request = _request_of(tx, claim.execution_id)
         if request is not None:
-            tx.update("order_requests", request, {"status": "pending", "next_attempt_at": retry_at})
+            tx.update(
+                "order_requests", request, {"status": RequestStatus.PENDING, "next_attempt_at": retry_at}
+            )
         update_decision(tx, claim.decision_id)
     release_lease(tx, claim.decision_id, claim.token)
     if alerts:
@@ -64,7 +70,9 @@ def return_to_queue(
 
 def mark_unknown(tx: Transaction, claim: Claim, message: str, lookup_at: str) -> None:
     """Keep the attempt open, with an alert: the response proves nothing. Looked up next at ``lookup_at``."""
-    tx.update("trade_executions", claim.execution_id, {"status": "unknown", "error_message": message})
+    tx.update(
+        "trade_executions", claim.execution_id, {"status": AttemptStatus.UNKNOWN, "error_message": message}
+    )
     update_leased_decision(tx, claim, {"next_attempt_at": lookup_at})
     # The next look-up acquires the lease again; a person must not wait for it to run out.
     release_lease(tx, claim.decision_id, claim.token)
@@ -83,11 +91,13 @@ def require_attention(tx: Transaction, claim: Claim, why: str) -> None:
 
 def abandon_attempt(tx: Transaction, claim: Claim, why: str) -> None:
     """End an attempt that the broker has no order of, and that is not to be submitted again."""
-    tx.update("trade_executions", claim.execution_id, {"status": "not_accepted", "error_message": why})
+    tx.update(
+        "trade_executions", claim.execution_id, {"status": AttemptStatus.NOT_ACCEPTED, "error_message": why}
+    )
     update_leased_decision(tx, claim, {"next_attempt_at": None})
     request = _request_of(tx, claim.execution_id)
     if request is not None:
-        end_request(tx, request, "overtaken", why)
+        end_request(tx, request, RequestStatus.OVERTAKEN, why)
     if not cancel_unsubmitted(tx, claim.decision_id):
         update_decision(tx, claim.decision_id)
     release_lease(tx, claim.decision_id, claim.token)
@@ -119,26 +129,24 @@ def update_decision(tx: Transaction, decision_id: str) -> None:
     )
     _end_replaces(tx, decision_id, executions)
     if _is_open(tx, executions):
-        if decision["status"] != "executing":
+        if decision["status"] != DecisionStatus.EXECUTING:
             # It had ended, and the broker has the order after all.
-            revived = {"status": "executing", "failure_code": None, "failure_message": None}
+            revived = {"status": DecisionStatus.EXECUTING, "failure_code": None, "failure_message": None}
             tx.update("trade_decisions", decision_id, {**revived, "failed_at": None, "executed_at": None})
             clear(tx, decision_id, ("trade_failed",))
             if decision["failure_code"] == "cancelled_on_request":
                 why = "it was to be cancelled, and its order is at the broker"
-                insert_request(tx, "cancel", decision_id, {}, why, TRADELOG)
+                insert_request(tx, RequestKind.CANCEL, decision_id, {}, why, TRADELOG)
         return
     if not executions:
         return
-    changes = _end(tx, decision, executions)
+    changes, alert = _end(tx, decision, executions)
     if any(decision[name] != value for name, value in changes.items()):
-        moment = "executed_at" if changes["status"] == "executed" else "failed_at"
+        moment = "executed_at" if changes["status"] == DecisionStatus.EXECUTED else "failed_at"
         other = "failed_at" if moment == "executed_at" else "executed_at"
         tx.update("trade_decisions", decision_id, {**changes, moment: tx.now, other: None})
-    if changes["status"] == "failed" and not decision["adopted"]:
-        text = str(changes["failure_message"])
-        told = text if text.startswith(decision["symbol"]) else f"{decision['symbol']}: {text}"
-        raise_alert(tx, "trade_failed", decision_id, told)
+    if changes["status"] == DecisionStatus.FAILED and not decision["adopted"]:
+        raise_alert(tx, "trade_failed", decision_id, alert)
     clear(tx, decision_id)
     _end_cancels(tx, decision_id, executions)
 
@@ -157,10 +165,14 @@ def cancel_unsubmitted(tx: Transaction, decision_id: str) -> bool:
     if not requests or has_order:
         return False
     end_unsubmitted(
-        tx, decision_id, "cancelled", "cancelled_on_request", "cancelled before it reached the broker"
+        tx,
+        decision_id,
+        DecisionStatus.CANCELLED,
+        "cancelled_on_request",
+        "cancelled before it reached the broker",
     )
     for (request_id,) in requests:
-        end_request(tx, request_id, "done", "it never reached the broker")
+        end_request(tx, request_id, RequestStatus.DONE, "it never reached the broker")
     clear(tx, decision_id)
     return True
 
@@ -193,7 +205,7 @@ def insert_request(
             "reason": reason,
             "actor": actor,
             "created_at": tx.now,
-            "status": "pending",
+            "status": RequestStatus.PENDING,
             "tries": 0,
         },
     )
@@ -219,16 +231,16 @@ def _is_open(tx: Transaction, executions: list[dict[str, Any]]) -> bool:
     if any(AttemptStatus(row["status"]).is_open for row in executions):
         return True
     # Replaced by an order that is not on record yet.
-    replaced = {row["replaces"] for row in executions if row["status"] != "rejected"}
+    replaced = {row["replaces"] for row in executions if row["status"] != AttemptStatus.REJECTED}
     return any(
-        row["status"] == "replaced"
+        row["status"] == AttemptStatus.REPLACED
         and row["execution_id"] not in replaced
-        and not _goes_on_elsewhere(tx, row["alpaca_order_id"])
+        and not _continues_elsewhere(tx, row["alpaca_order_id"])
         for row in executions
     )
 
 
-def _goes_on_elsewhere(tx: Transaction, order_id: str) -> bool:
+def _continues_elsewhere(tx: Transaction, order_id: str) -> bool:
     """Whether the order that replaced this one is on record as a decision of its own."""
     row = tx.one(
         "SELECT 1 FROM alpaca_orders o JOIN alpaca_orders n ON n.broker_order_id = o.replaced_by"
@@ -238,42 +250,64 @@ def _goes_on_elsewhere(tx: Transaction, order_id: str) -> bool:
     return row is not None
 
 
-def _end(tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The final columns of a decision whose orders have all ended."""
+def _end(
+    tx: Transaction, decision: Mapping[str, Any], executions: list[dict[str, Any]]
+) -> tuple[dict[str, Any], str]:
+    """(final columns, text of an alert) of a decision whose orders have all ended."""
     over = {"next_attempt_at": None, "needs_attention": None, "failure_code": None, "failure_message": None}
     if filled_quantity_of(executions) > 0:
-        return {"status": "executed", **over}
-    ranks = ("canceled", "expired", "rejected", "filled", "replaced")
+        return {"status": DecisionStatus.EXECUTED, **over}, ""
+    ranks = (
+        AttemptStatus.CANCELED,
+        AttemptStatus.EXPIRED,
+        AttemptStatus.REJECTED,
+        AttemptStatus.FILLED,
+        AttemptStatus.REPLACED,
+    )
     last = min(executions, key=lambda row: ranks.index(row["status"]))
-    asked = tx.one(
+    request = tx.one(
         "SELECT 1 FROM order_requests WHERE decision_id = ? AND kind = 'cancel' AND tries > 0",
         (decision["decision_id"],),
     )
-    symbol = decision["symbol"]
-    if last["status"] == "canceled" and asked is not None:
-        said = ("cancelled", "cancelled_on_request", "canceled at the broker, as requested")
-    elif last["status"] == "canceled":
-        said = ("failed", "canceled_at_broker", "canceled at the broker before anything was filled")
-    elif last["status"] == "expired":
-        said = ("failed", "expired_unfilled", "its time in force ran out before anything was filled")
-    elif last["status"] == "rejected" and last["error_message"]:
-        said = ("failed", last["failure_code"], last["error_message"])
-    elif last["status"] == "rejected":
-        said = (
-            "failed",
+    is_refusal = last["status"] == AttemptStatus.REJECTED and last["error_message"]
+    if last["status"] == AttemptStatus.CANCELED and request is not None:
+        end = (DecisionStatus.CANCELLED, "cancelled_on_request", "canceled at the broker, as requested")
+    elif last["status"] == AttemptStatus.CANCELED:
+        end = (
+            DecisionStatus.FAILED,
+            "canceled_at_broker",
+            "canceled at the broker before anything was filled",
+        )
+    elif last["status"] == AttemptStatus.EXPIRED:
+        end = (
+            DecisionStatus.FAILED,
+            "expired_unfilled",
+            "its time in force ran out before anything was filled",
+        )
+    elif is_refusal:
+        end = (DecisionStatus.FAILED, last["failure_code"], last["error_message"])
+    elif last["status"] == AttemptStatus.REJECTED:
+        end = (
+            DecisionStatus.FAILED,
             "rejected_by_venue",
             "rejected by the venue after it was accepted; no reason is given",
         )
-    elif last["status"] == "replaced":
-        said = ("cancelled", "other", "replaced by an order that is on record as a decision of its own")
+    elif last["status"] == AttemptStatus.REPLACED:
+        end = (
+            DecisionStatus.CANCELLED,
+            "other",
+            "replaced by an order that is on record as a decision of its own",
+        )
     else:
-        said = ("failed", "other", "the broker reports it filled, with a quantity of zero")
-    if decision["adopted"] and last["status"] in ("canceled", "expired"):
+        end = (DecisionStatus.FAILED, "other", "the broker reports it filled, with a quantity of zero")
+    if decision["adopted"] and last["status"] in (AttemptStatus.CANCELED, AttemptStatus.EXPIRED):
         # No failure: its owner canceled it, or let it expire.
-        said = ("cancelled", said[1], said[2])
-    status, code, message = said
-    told = message if last["error_message"] and last["status"] == "rejected" else f"{symbol}: {message}"
-    return {**over, "status": status, "failure_code": code, "failure_message": told}
+        end = (DecisionStatus.CANCELLED, end[1], end[2])
+    status, code, message = end
+    named = f"{decision['symbol']}: {message}"
+    # The broker's own text is kept as it is.
+    stored = message if is_refusal else named
+    return {**over, "status": status, "failure_code": code, "failure_message": stored}, named
 
 
 def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
@@ -288,31 +322,31 @@ def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, 
         old = by_id.get(new["replaces"]) if new is not None else None
         if new is None or old is None:
             continue
-        if new["status"] == "rejected":
+        if new["status"] == AttemptStatus.REJECTED:
             message = new["error_message"] or "the venue rejected the replacement; the old order stands"
             by = RefusedBy.BROKER if new["alpaca_order_id"] is None else RefusedBy.VENUE
-            end_request(tx, request_id, "refused", message, refused_by=by)
+            end_request(tx, request_id, RequestStatus.REFUSED, message, refused_by=by)
             raise_alert(tx, "replace_refused", decision_id, f"{new['symbol']}: {message}")
-        elif new["status"] in ("sending", "unknown"):
+        elif AttemptStatus(new["status"]).is_unsettled:
             continue
-        elif old["status"] == "replaced":
-            end_request(tx, request_id, "done", None)
+        elif old["status"] == AttemptStatus.REPLACED:
+            end_request(tx, request_id, RequestStatus.DONE, None)
             _check_total(tx, decision_id, executions)
         elif AttemptStatus(old["status"]).is_terminal and AttemptStatus(new["status"]).is_terminal:
-            end_request(tx, request_id, "overtaken", f"the old order was {old['status']} first")
-        elif state == "sending":
-            tx.update("order_requests", request_id, {"status": "sent"})
+            end_request(tx, request_id, RequestStatus.OVERTAKEN, f"the old order was {old['status']} first")
+        elif state == RequestStatus.SENDING:
+            tx.update("order_requests", request_id, {"status": RequestStatus.SENT})
 
 
 def target_quantity(tx: Transaction, decision: Mapping[str, Any]) -> Decimal | None:
     """The quantity that a decision's orders are to reach together; None for a notional one."""
-    asked = tx.query(
+    replaces = tx.query(
         "SELECT json_extract(terms, '$.quantity') FROM order_requests WHERE decision_id = ?"
         " AND kind = 'replace' AND status = 'done' AND json_extract(terms, '$.quantity') IS NOT NULL"
         " ORDER BY id DESC LIMIT 1",
         (decision["decision_id"],),
     )
-    text = asked[0][0] if asked else decision["quantity"]
+    text = replaces[0][0] if replaces else decision["quantity"]
     return None if text is None else money.parse(text)
 
 
@@ -335,18 +369,18 @@ def _check_total(tx: Transaction, decision_id: str, executions: list[dict[str, A
 
 def _end_cancels(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:
     """End the open requests of a decision that has ended."""
-    was_canceled = any(row["status"] == "canceled" for row in executions)
+    was_canceled = any(row["status"] == AttemptStatus.CANCELED for row in executions)
     filled = filled_quantity_of(executions)
     for request_id, kind in tx.query(
         "SELECT request_id, kind FROM order_requests WHERE decision_id = ? AND ended_at IS NULL",
         (decision_id,),
     ):
-        if kind == "cancel" and was_canceled:
+        if kind == RequestKind.CANCEL and was_canceled:
             message = f"after {money.to_text(filled)} was filled" if filled else None
-            end_request(tx, request_id, "done", message)
+            end_request(tx, request_id, RequestStatus.DONE, message)
         else:
             ended = executions[-1]["status"]
-            end_request(tx, request_id, "overtaken", f"the order was {ended} before")
+            end_request(tx, request_id, RequestStatus.OVERTAKEN, f"the order was {ended} before")
 
 
 def _request_of(tx: Transaction, execution_id: str) -> str | None:

@@ -113,13 +113,13 @@ class Facts:
 
 def run_checks(limits: RiskConfig, facts: Facts) -> list[Check]:
     """Every check that is on, in a fixed order; the first that failed names the reason."""
-    found = (check(limits, facts) for check in _CHECKS)
-    return [item for item in found if item is not None]
+    results = (check(limits, facts) for check in _CHECKS)
+    return [item for item in results if item is not None]
 
 
 def required_snapshots(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
     """Which kinds of snapshots the checks of this order look at."""
-    wanted = set()
+    kinds = set()
     is_buy = order.side == "buy"
     valued = (
         *(limits.max_order_notional, limits.max_symbol_notional, limits.max_day_notional),
@@ -128,20 +128,20 @@ def required_snapshots(limits: RiskConfig, order: WireOrder) -> frozenset[str]:
     if order.notional is None:
         is_priced = is_buy and order.order_type in LIMIT_TYPES
         if not is_priced and (any(item is not None for item in valued) or (limits.buying_power and is_buy)):
-            wanted.add("quote")
+            kinds.add("quote")
     elif limits.max_order_quantity is not None or (limits.long_only and not is_buy):
-        wanted.add("quote")
+        kinds.add("quote")
     if limits.price_collar_percent is not None and collared_price(order) is not None:
-        wanted.add("quote")
+        kinds.add("quote")
     if (limits.long_only and not is_buy) or limits.max_gross_exposure is not None:
-        wanted.add("position")
+        kinds.add("position")
     if limits.buying_power and is_buy:
-        wanted.add("account")
+        kinds.add("account")
     if limits.tradable_assets:
-        wanted.add("asset")
+        kinds.add("asset")
     if limits.market_hours != "queue" and is_for_regular_session(order):
-        wanted.add("clock")
-    return frozenset(wanted)
+        kinds.add("clock")
+    return frozenset(kinds)
 
 
 def is_for_regular_session(order: WireOrder) -> bool:
@@ -162,12 +162,12 @@ def valuing_price(order: WireOrder, quote: Decimal | None) -> Decimal | None:
         return order.limit_price
     if quote is None and order.limit_price is None:
         return None
-    known = [item for item in (quote, order.limit_price, order.stop_price) if item is not None]
+    prices = [item for item in (quote, order.limit_price, order.stop_price) if item is not None]
     if quote is not None and order.side == "buy" and order.order_type == "trailing_stop":
         # It buys after the price has come up by its trail.
-        known.append(quote + (order.trail_price or money.ZERO))
-        known.append(quote * (1 + (order.trail_percent or money.ZERO) / 100))
-    return max(known)
+        prices.append(quote + (order.trail_price or money.ZERO))
+        prices.append(quote * (1 + (order.trail_percent or money.ZERO) / 100))
+    return max(prices)
 
 
 def _order_notional(limits: RiskConfig, facts: Facts) -> Check | None:
@@ -287,10 +287,10 @@ def _asset(limits: RiskConfig, facts: Facts) -> Check | None:
     if facts.asset is None:
         return _stale("asset", "tradable", facts, "asset")
     is_whole = facts.order.quantity is not None and not money.places(facts.order.quantity)
-    wanted = ("tradable",) if is_whole else ("tradable", "fractionable")
-    missing = [name for name in wanted if facts.asset.get(name) is not True]
-    observed = f"not {' and not '.join(missing)}" if missing else " and ".join(wanted)
-    return _check("asset", observed, " and ".join(wanted), not missing)
+    required = ("tradable",) if is_whole else ("tradable", "fractionable")
+    missing = [name for name in required if facts.asset.get(name) is not True]
+    observed = f"not {' and not '.join(missing)}" if missing else " and ".join(required)
+    return _check("asset", observed, " and ".join(required), not missing)
 
 
 def _market_hours(limits: RiskConfig, facts: Facts) -> Check | None:

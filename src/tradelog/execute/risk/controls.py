@@ -14,6 +14,7 @@ from tradelog.config.risk import RiskConfig, as_text, as_toml, check_risk, limit
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.account import EVERY_ACCOUNT, AccountKey
+from tradelog.domain.status import DecisionStatus
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute.outbox import transitions
@@ -61,12 +62,12 @@ def halt(
     tx: Transaction, scope: str, subject: str, actor: str, reason: str, account: AccountKey = EVERYWHERE
 ) -> bool:
     """Halt submission for a scope; False where it is halted already."""
-    known = tx.one(
+    open_halt = tx.one(
         "SELECT 1 FROM halts WHERE ended_at IS NULL AND broker = ? AND environment = ? AND account = ?"
         " AND scope = ? AND subject = ?",
         (*account, scope, subject),
     )
-    if known is not None:
+    if open_halt is not None:
         return False
     row = account.as_columns()
     row |= {"scope": scope, "subject": subject, "actor": actor, "reason": reason, "created_at": tx.now}
@@ -174,7 +175,7 @@ def record_configured_limits(tx: Transaction, config: Config, actor: str) -> Non
     for strategy in {*config.controls, *_strategies_noted(tx, account)}:
         rule = config.control(strategy)
         now |= {f"{strategy}.{item.name}": as_text(getattr(rule, item.name)) for item in fields(rule)}
-    known = dict(
+    recorded = dict(
         tx.query(
             "SELECT subject, new_value FROM control_events WHERE event_id IN (SELECT max(event_id)"
             " FROM control_events WHERE kind = ? AND broker = ? AND environment = ? AND account = ?"
@@ -183,8 +184,10 @@ def record_configured_limits(tx: Transaction, config: Config, actor: str) -> Non
         )
     )
     for name, text in now.items():
-        if known.get(name) != text:
-            record_event(tx, CONFIGURED, name, actor, "tradelog.toml", known.get(name), text, account=account)
+        if recorded.get(name) != text:
+            record_event(
+                tx, CONFIGURED, name, actor, "tradelog.toml", recorded.get(name), text, account=account
+            )
     tx.journal_rest("limits.configured", str(account))
 
 
@@ -212,7 +215,9 @@ def decline(tx: Transaction, config: Config, decision_id: str, by: str, reason: 
     _waiting(tx, config, decision_id)
     changes = {"approval": "declined", "approval_at": tx.now, "approval_by": by}
     tx.update("trade_decisions", decision_id, changes)
-    transitions.end_unsubmitted(tx, decision_id, "cancelled", "declined", f"declined by {by}: {reason}")
+    transitions.end_unsubmitted(
+        tx, decision_id, DecisionStatus.CANCELLED, "declined", f"declined by {by}: {reason}"
+    )
     record_event(tx, "decline", decision_id, by, reason, "waiting", "declined", account=config.account)
     clear(tx, decision_id, ("approval_waiting",), by=by)
     tx.journal("decision.declined", decision_id)
@@ -226,7 +231,7 @@ def _waiting(tx: Transaction, config: Config, decision_id: str) -> None:
     hint = f"tradelog show {decision_id}"
     if row["approval"] is not None:
         raise UsageError(f"{decision_id} is {row['approval']} already, by {row['approval_by']}", hint=hint)
-    if row["status"] != "pending":
+    if row["status"] != DecisionStatus.PENDING:
         raise UsageError(f"{decision_id} is {row['status']}", hint=hint)
     if row["expires_at"] is not None and row["expires_at"] <= tx.now:
         raise UsageError(f"{decision_id} expired at {row['expires_at']}", hint=hint)

@@ -257,9 +257,9 @@ class PreTradeChecks:
         price = checks.valuing_price(order, last)
         if self._session.broker.refuses_without_price:
             # It fills at the price that the decision carries, or at the last close.
-            known = (price, order.reference_price, self._market_data.last_close(order.symbol))
+            prices = (price, order.reference_price, self._market_data.last_close(order.symbol))
             if order.side == "sell" or order.limit_price is None:
-                price = max((item for item in known if item is not None), default=None)
+                price = max((item for item in prices if item is not None), default=None)
             return price, None, "no price is known: the broker itself refuses it"
         if self._market_data.is_lenient(limits):
             # A limit that is on by default stops no order for want of a quote.

@@ -107,9 +107,9 @@ class LimitUsage:
                     continue
                 quantity = money.parse(item["qty"])
                 quantity = -abs(quantity) if item.get("side") == "short" else quantity
-                told = item.get("qty_available")
-                reserved_by_broker = told is not None
-                free = quantity if told is None else min(quantity, money.parse(told))
+                available_text = item.get("qty_available")
+                reserved_by_broker = available_text is not None
+                free = quantity if available_text is None else min(quantity, money.parse(available_text))
         except (KeyError, ValueError, TypeError):
             return None
         for row in self._not_in_snapshot(held):
@@ -145,27 +145,27 @@ class LimitUsage:
             dollars = worth.of(row)
             if dollars is None:
                 return None
-            kept = buys if row["side"] == "buy" else sells
+            same_side = buys if row["side"] == "buy" else sells
             name = position_symbol(row["symbol"])
-            kept[name] = kept.get(name, money.ZERO) + dollars * part
+            same_side[name] = same_side.get(name, money.ZERO) + dollars * part
 
         def total() -> Decimal:
-            found = money.ZERO
+            dollars = money.ZERO
             for name in {*values, *buys, *sells}:
                 has = values.get(name, money.ZERO)
                 ends = (has, has + buys.get(name, money.ZERO), has - sells.get(name, money.ZERO))
-                found += max(abs(item) for item in ends)
-            return found
+                dollars += max(abs(item) for item in ends)
+            return dollars
 
         before = total()
-        kept = buys if side == "buy" else sells
-        kept[position_symbol(symbol)] = kept.get(position_symbol(symbol), money.ZERO) + value
+        same_side = buys if side == "buy" else sells
+        same_side[position_symbol(symbol)] = same_side.get(position_symbol(symbol), money.ZERO) + value
         return before, total()
 
     def buying_power(self, account: Snapshot, unknown: dict[str, str]) -> Decimal | None:
         """The buying power of the snapshot, less what was begun since."""
         try:
-            told = money.parse(account.value.get("buying_power"))
+            power = money.parse(account.value.get("buying_power"))
         except ValueError:
             unknown["account"] = "it has no buying power"
             return None
@@ -174,10 +174,10 @@ class LimitUsage:
                 continue
             value = worth.of(row) or money.ZERO
             if row["client_order_id"] == self._replaced:
-                told += value * worth.share_left(row)
+                power += value * worth.share_left(row)
             elif self._is_later(row, account):
-                told -= value
-        return told
+                power -= value
+        return power
 
     def _is_later(self, row: Mapping[str, Any], snapshot: Snapshot) -> bool:
         """Whether the snapshot may have been taken before the broker had this order, or this state of it."""
@@ -199,18 +199,18 @@ class LimitUsage:
 
     def _sent(self, picked: str, **values: Any) -> list[dict[str, Any]]:
         """One row per order, its last attempt, without the order that is checked."""
-        asked = self._account.as_columns() | {"own": self._own}
-        rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), asked | values)
+        params = self._account.as_columns() | {"own": self._own}
+        rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), params | values)
         return list({row["client_order_id"]: row for row in rows}.values())
 
 
 def _market_value(item: Mapping[str, Any]) -> Decimal:
     """A position's market value, negative for a short one."""
     worth = item.get("market_value")
-    found = (
+    value = (
         money.parse(item["qty"]) * money.parse(item["current_price"]) if worth is None else money.parse(worth)
     )
-    return -abs(found) if item.get("side") == "short" else found
+    return -abs(value) if item.get("side") == "short" else value
 
 
 def _shares(row: Mapping[str, Any], price: Decimal | None) -> Decimal:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
+from tradelog.domain.status import AttemptStatus, DecisionStatus
 from tradelog.execute.outbox import responses, transitions
 from tradelog.execute.outbox.claims import insert_attempt, wire_order
 from tradelog.operate.alerts import clear, raise_alert
@@ -48,17 +49,17 @@ def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
     """Whether an order differs from the store, and is not older."""
-    known = connection.execute(
+    stored = connection.execute(
         f"SELECT {', '.join(_STATE)}, json_extract(raw, '$.updated_at') FROM alpaca_orders"
         " WHERE broker_order_id = ?",
         (order["id"],),
     ).fetchone()
-    if known is None:
+    if stored is None:
         return True
-    then, now = clock.read_moment(known[-1]), clock.read_moment(order.get("updated_at"))
+    then, now = clock.read_moment(stored[-1]), clock.read_moment(order.get("updated_at"))
     # Of two workers one may receive an older response later.
     is_older = then is not None and now is not None and now < then
-    return not is_older and tuple(known[:-1]) != tuple(state_of(order).values())
+    return not is_older and tuple(stored[:-1]) != tuple(state_of(order).values())
 
 
 def apply_order(
@@ -94,13 +95,13 @@ def apply_order(
         "error_message": None,
         "failure_code": None,
     }
-    if status == "rejected":
+    if status == AttemptStatus.REJECTED:
         changes |= {"rejected_at": tx.now, "failure_code": "rejected_by_venue"}
-    known = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[0]
+    attempt = tx.dicts("SELECT * FROM trade_executions WHERE execution_id = ?", (owner.execution_id,))[0]
     tx.update("trade_executions", owner.execution_id, changes)
-    if known["replaces"] is not None and known["alpaca_order_id"] is None:
+    if attempt["replaces"] is not None and attempt["alpaca_order_id"] is None:
         decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (owner.decision_id,))[0]
-        transitions.check_replacement_terms(tx, owner.decision_id, wire_order(decision, known), order)
+        transitions.check_replacement_terms(tx, owner.decision_id, wire_order(decision, attempt), order)
     if filled:
         _sum_fills(tx, owner.execution_id, order["id"])
     clear(tx, owner.decision_id, CLEARED_BY_ORDER)
@@ -143,11 +144,11 @@ def apply_fills(tx: Transaction, account: AccountKey, activities: Sequence[Mappi
         if order is None:
             continue
         fill = _fill(tx, account, item, order[0])
-        known = tx.one(
+        stored = tx.one(
             "SELECT broker_order_id, quantity, price FROM fills WHERE fill_id = ?", (fill["fill_id"],)
         )
-        if known is not None:
-            if tuple(known) != (fill["broker_order_id"], fill["quantity"], fill["price"]):
+        if stored is not None:
+            if tuple(stored) != (fill["broker_order_id"], fill["quantity"], fill["price"]):
                 text = (
                     f"fill {item['id']} has two contents at the broker: now {item['qty']} at {item['price']}"
                 )
@@ -196,7 +197,7 @@ def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> 
     if not decision or responses.mismatch(order, wire_order(decision[0])) is not None:
         return None
     # Never submitted by this store, and yet there: the store was restored from an older copy.
-    execution_id, _ = insert_attempt(tx, decision[0], order["client_order_id"], status="unknown")
+    execution_id, _ = insert_attempt(tx, decision[0], order["client_order_id"], status=AttemptStatus.UNKNOWN)
     text = f"{order['symbol']}: the broker has an order of this decision that this store never submitted"
     raise_alert(tx, "landed_unrecorded", decision[0]["decision_id"], text)
     return Owner(execution_id, decision[0]["decision_id"])
@@ -240,11 +241,11 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
             "expires_at": None,
             "created_at": tx.now,
         },
-        adopted={"client_order_id": order["client_order_id"], "status": "executing"},
+        adopted={"client_order_id": order["client_order_id"], "status": DecisionStatus.EXECUTING},
     )
     decision = {**terms, "decision_id": decision_id}
     decision |= account.as_columns()
-    execution_id, _ = insert_attempt(tx, decision, order["client_order_id"], status="accepted")
+    execution_id, _ = insert_attempt(tx, decision, order["client_order_id"], status=AttemptStatus.ACCEPTED)
     if str(order["client_order_id"]).startswith("tl-"):
         text = f"{order['symbol']}: an order with a tradelog id that this store does not have"
         raise_alert(tx, "order_of_another_log", decision_id, text)
@@ -257,7 +258,7 @@ def _continue(
 ) -> Owner:
     own = {name: terms[name] for name in ("quantity", "limit_price", "stop_price", "time_in_force")}
     execution_id, _ = insert_attempt(
-        tx, old, order["client_order_id"], status="accepted", replaces=old["execution_id"], **own
+        tx, old, order["client_order_id"], status=AttemptStatus.ACCEPTED, replaces=old["execution_id"], **own
     )
     text = f"{order['symbol']}: replaced at the broker by order {order['id']}, not by tradelog"
     raise_alert(tx, "replaced_at_broker", old["decision_id"], text)
@@ -309,17 +310,17 @@ def _goes_back(
 
     A replaced one may live again: the venue can refuse its replacement.
     """
-    known = tx.one(
+    stored = tx.one(
         "SELECT status, filled_quantity, alpaca_order_id FROM trade_executions WHERE execution_id = ?",
         (execution_id,),
     )
-    if known[2] is not None and known[2] != order["id"]:
+    if stored[2] is not None and stored[2] != order["id"]:
         return True
-    has_ended = known[0] in responses.TERMINAL.values() and known[0] != "replaced"
-    if known[2] is None and known[0] == "rejected":
+    has_ended = stored[0] in responses.TERMINAL.values() and stored[0] != AttemptStatus.REPLACED
+    if stored[2] is None and stored[0] == AttemptStatus.REJECTED:
         # Refused by a response, and there all the same: the order counts.
         has_ended = False
-    return filled < money.parse(known[1]) or (has_ended and status not in responses.TERMINAL.values())
+    return filled < money.parse(stored[1]) or (has_ended and status not in responses.TERMINAL.values())
 
 
 def _id(value: Any) -> str | None:
@@ -336,16 +337,16 @@ def _note_order(
 ) -> bool:
     """Record the broker's order where it changed; True where it did."""
     state = state_of(order)
-    known = tx.one(
+    stored = tx.one(
         f"SELECT {', '.join(_STATE)}, execution_id FROM alpaca_orders WHERE broker_order_id = ?",
         (order["id"],),
     )
-    is_claimed = owner is not None and known is not None and known[-1] is None
-    if known is not None and tuple(known[:-1]) == tuple(state.values()) and not is_claimed:
+    is_claimed = owner is not None and stored is not None and stored[-1] is None
+    if stored is not None and tuple(stored[:-1]) == tuple(state.values()) and not is_claimed:
         return False
     owners = {"decision_id": owner.decision_id, "execution_id": owner.execution_id} if owner else {}
     raw = json.dumps(order, ensure_ascii=False, default=str)
-    if known is None:
+    if stored is None:
         tx.insert(
             "alpaca_orders",
             {

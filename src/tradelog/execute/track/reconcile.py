@@ -195,17 +195,17 @@ class Reconciler:
 
     def _fills(self, since: str | None) -> bool:
         after = self._resume or (FIRST if since is None else clock.later(since, -OVERLAP_SECONDS))
-        found, is_complete = self._tracker.fills_between(after)
-        is_complete = self._adopt_by_fill(found) and is_complete
-        for start in range(0, len(found), CHUNK):
+        fills, is_complete = self._tracker.fills_between(after)
+        is_complete = self._adopt_by_fill(fills) and is_complete
+        for start in range(0, len(fills), CHUNK):
 
-            def write(chunk: Sequence[dict[str, Any]] = found[start : start + CHUNK]) -> None:
+            def write(chunk: Sequence[dict[str, Any]] = fills[start : start + CHUNK]) -> None:
                 with self._writer.transaction() as tx:
                     self._result.fills += orders.apply_fills(tx, self._session.account, chunk)
 
             self._session.retry_write(write)
         moments = [
-            moment for item in found if (moment := clock.read_moment(item["transaction_time"])) is not None
+            moment for item in fills if (moment := clock.read_moment(item["transaction_time"])) is not None
         ]
         if moments and is_complete:
             self._mark("fills_until", min(max(moments), clock.now_text()))
@@ -215,30 +215,30 @@ class Reconciler:
 
     def _activities(self, since: str | None) -> bool:
         after = FIRST if since is None else clock.later(since, -OVERLAP_SECONDS)
-        found, is_complete = self._tracker.activities_since(after)
-        for start in range(0, len(found), CHUNK):
+        listed, is_complete = self._tracker.activities_since(after)
+        for start in range(0, len(listed), CHUNK):
 
-            def write(chunk: Sequence[Any] = found[start : start + CHUNK]) -> None:
+            def write(chunk: Sequence[Any] = listed[start : start + CHUNK]) -> None:
                 with self._writer.transaction() as tx:
                     self._result.activities += activities.record_activities(tx, self._session.account, chunk)
 
             self._session.retry_write(write)
         moments = [
             moment
-            for item in found
+            for item in listed
             if isinstance(item, dict) and (moment := activities.created_at(item)) is not None
         ]
         if moments and is_complete:
             self._mark("activities_until", min(max(moments), clock.now_text()))
         return is_complete
 
-    def _adopt_by_fill(self, found: Sequence[dict[str, Any]]) -> bool:
+    def _adopt_by_fill(self, fills: Sequence[dict[str, Any]]) -> bool:
         """Look up orders that are known from their fills only; False where some are left."""
         with self._writer.reading() as connection:
             unknown = sorted(
                 {
                     item["order_id"]
-                    for item in found
+                    for item in fills
                     if connection.execute(
                         "SELECT 1 FROM alpaca_orders WHERE broker_order_id = ?", (item["order_id"],)
                     ).fetchone()
@@ -280,15 +280,15 @@ class Reconciler:
             # Orders that changed, and fills that came, while the positions were read.
             changed = self._tracker.news
             self._tracker.poll()
-            found, is_complete = self._tracker.fills_between(
+            fills, is_complete = self._tracker.fills_between(
                 clock.later(clock.now_text(), -OVERLAP_SECONDS / 24)
             )
             if not is_complete:
                 return False
-            if not self._adopt_by_fill(found):
+            if not self._adopt_by_fill(fills):
                 return False
             with self._writer.transaction() as tx:
-                added = orders.apply_fills(tx, self._session.account, found)
+                added = orders.apply_fills(tx, self._session.account, fills)
             self._result.fills += added
             if not added and changed == self._tracker.news:
                 self._compare(held, exchange, is_open=is_open)
@@ -301,21 +301,23 @@ class Reconciler:
             snapshots.keep_positions(tx, account, held, exchange)
             with self._writer.reading() as connection:
                 ours = positions.expected_positions(connection, account)
-                owed = positions.missing_fills(connection, account)
-            owed = {
+                incomplete = positions.missing_fills(connection, account)
+            incomplete = {
                 key: row
-                for key, row in owed.items()
+                for key, row in incomplete.items()
                 if not positions.is_accepted_break(tx, key, row.filled, row.summed)
             }
             oldest = clock.later(tx.now, -FILL_GRACE_SECONDS)
             ripe = {
-                key: (row.symbol, row.filled, row.summed) for key, row in owed.items() if row.since < oldest
+                key: (row.symbol, row.filled, row.summed)
+                for key, row in incomplete.items()
+                if row.since < oldest
             }
-            positions.update_breaks(tx, account, "fills", ripe, set(owed))
+            positions.update_breaks(tx, account, "fills", ripe, set(incomplete))
             # Where fills are missing, the positions would only repeat it.
-            unsure = {row.symbol for row in owed.values()}
+            unsure = {row.symbol for row in incomplete.values()}
             if not is_open:
-                for row in owed.values():
+                for row in incomplete.values():
                     missing = row.filled - row.summed
                     change = missing if row.side == "buy" else -missing
                     ours[row.symbol] = ours.get(row.symbol, money.ZERO) + change
@@ -325,12 +327,12 @@ class Reconciler:
                         tx, account, held, ours, self._writer.actor
                     )
                 return
-            found = {
+            differing = {
                 symbol: (symbol, *pair)
                 for symbol, pair in positions.differences(ours, held).items()
                 if symbol not in unsure
             }
-            positions.update_breaks(tx, account, "position", found, unsure)
+            positions.update_breaks(tx, account, "position", differing, unsure)
 
     def _marks(self) -> dict[str, str | None]:
         with self._writer.transaction() as tx:

@@ -99,10 +99,10 @@ class OrderTracker:
 
     def fetch_missing_fills(self) -> None:
         """Fetch the missing fills of all orders: activities can come later than the order's status."""
-        owed = [row for row in self._missing_fills() if self._fills_backoff.is_due(row[0])]
-        fresh = [row for row in owed if self._fills_backoff.failures(row[0]) < FEW]
+        incomplete = [row for row in self._missing_fills() if self._fills_backoff.is_due(row[0])]
+        fresh = [row for row in incomplete if self._fills_backoff.failures(row[0]) < FEW]
         # One that lacks them for long gets a window of its own, or everything since would be read for it.
-        for group in ([fresh] if fresh else []) + [[row] for row in owed if row not in fresh]:
+        for group in ([fresh] if fresh else []) + [[row] for row in incomplete if row not in fresh]:
             if not self._session.may_request(keep_reserve=True):
                 return
             self._fetch_group(group)
@@ -111,9 +111,9 @@ class OrderTracker:
         since = clock.later(min(row[1] for row in group), -CLOCK_SECONDS)
         is_late = len(group) == 1 and self._fills_backoff.failures(group[0][0]) >= FEW
         until = clock.later(max(row[2] for row in group), A_DAY) if is_late else None
-        found, _ = self.fills_between(since, until)
-        wanted = {row[3] for row in group}
-        fills = [item for item in found if item["order_id"] in wanted]
+        listed, _ = self.fills_between(since, until)
+        order_ids = {row[3] for row in group}
+        fills = [item for item in listed if item["order_id"] in order_ids]
         if fills:
 
             def write() -> None:
@@ -130,17 +130,17 @@ class OrderTracker:
 
     def fills_between(self, since: str, until: str | None = None) -> tuple[list[dict[str, Any]], bool]:
         """The FILL activities between two moments as far as listed, and whether that is all."""
-        found, is_complete = self._all_pages(
+        listed, is_complete = self._all_pages(
             "fills", lambda token: self._session.broker.fills(since, token, until)
         )
-        return [item for item in found if responses.is_fill(item)], is_complete
+        return [item for item in listed if responses.is_fill(item)], is_complete
 
     def activities_since(self, since: str) -> tuple[list[Any], bool]:
         """The activities that are no fills, as far as they could be listed, and whether that is all."""
         return self._all_pages("activities", lambda token: self._session.broker.activities(since, token))
 
     def _all_pages(self, what: str, ask: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
-        found: list[Any] = []
+        items: list[Any] = []
         token: str | None = None
         for _ in range(MAX_PAGES):
             exchange = ask(token)
@@ -152,17 +152,17 @@ class OrderTracker:
                     tx.journal(f"{what}.poll_failed", self._session.broker.name)
             self._session.observe(exchange, quiet=is_page)
             if not is_page:
-                return found, False
-            found += page
-            named = [
+                return items, False
+            items += page
+            item_ids = [
                 item["id"] for item in page if isinstance(item, dict) and isinstance(item.get("id"), str)
             ]
-            if len(page) < FILLS_PAGE or not named or named[-1] == token:
-                return found, True
+            if len(page) < FILLS_PAGE or not item_ids or item_ids[-1] == token:
+                return items, True
             if not self._session.may_request(keep_reserve=True):
-                return found, False
-            token = named[-1]
-        return found, False
+                return items, False
+            token = item_ids[-1]
+        return items, False
 
     def _open(self, decision_id: str | None) -> list[_Open]:
         with self._writer.reading() as connection:
@@ -176,22 +176,22 @@ class OrderTracker:
         return [_Open(Owner(row[0], row[1]), row[2]) for row in rows]
 
     def _poll_orders(self, waiting: list[_Open]) -> None:
-        told: dict[str, tuple[dict[str, Any], Exchange]] = {}
+        listed: dict[str, tuple[dict[str, Any], Exchange]] = {}
         if len(waiting) > FEW:
             if not (self._backoff.is_due("list") and self._session.may_request(keep_reserve=True)):
                 return
-            told = self._listed()
+            listed = self._listed()
             if not self._backoff.is_due("list"):
                 return
-        by_id = [item for item in waiting if item.order_id not in told]
+        by_id = [item for item in waiting if item.order_id not in listed]
         with self._writer.reading() as connection:
             news = [
                 item
                 for item in waiting
-                if item.order_id in told and orders.is_news(connection, told[item.order_id][0])
+                if item.order_id in listed and orders.is_news(connection, listed[item.order_id][0])
             ]
         if len(news) > FEW:
-            self._apply_listed(news, told)
+            self._apply_listed(news, listed)
         else:
             by_id += news
         for item in by_id:
@@ -200,16 +200,16 @@ class OrderTracker:
             if self._backoff.is_due(item.owner.execution_id):
                 self.ask(item.owner, item.order_id)
 
-    def _apply_listed(self, news: list[_Open], told: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
+    def _apply_listed(self, news: list[_Open], listed: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
         """Record many changed orders: each page is kept once, and their events refer to it."""
-        for exchange in {id(told[item.order_id][1]): told[item.order_id][1] for item in news}.values():
-            mine = [item for item in news if told[item.order_id][1] is exchange]
+        for exchange in {id(listed[item.order_id][1]): listed[item.order_id][1] for item in news}.values():
+            mine = [item for item in news if listed[item.order_id][1] is exchange]
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
                     call_id = exchanges.record_exchange(tx, page, "poll", None)
                     for item in mine:
-                        order = told[item.order_id][0]
+                        order = listed[item.order_id][0]
                         orders.apply_order(tx, self._session.account, item.owner, order, "poll", call_id)
                     tx.journal_rest("order.told", mine[0].owner.execution_id)
 
@@ -219,7 +219,7 @@ class OrderTracker:
 
     def _listed(self) -> dict[str, tuple[dict[str, Any], Exchange]]:
         """The broker's open orders by id, all pages, each with the page that it is on."""
-        found: dict[str, tuple[dict[str, Any], Exchange]] = {}
+        by_id: dict[str, tuple[dict[str, Any], Exchange]] = {}
         after: str | None = None
         for _ in range(MAX_PAGES):
             exchange = self._session.broker.orders("open", after)
@@ -233,15 +233,15 @@ class OrderTracker:
                 return {}
             self._session.observe(exchange, quiet=True)
             read = [order for item in page if (order := responses.parse_order(item)) is not None]
-            news = [order for order in read if order["id"] not in found]
-            found |= {order["id"]: (order, exchange) for order in read}
+            news = [order for order in read if order["id"] not in by_id]
+            by_id |= {order["id"]: (order, exchange) for order in read}
             if len(page) < ORDERS_PAGE or not news:
                 break
             after = next_page_after(read)
             if after is None:
                 break
         self._backoff.succeeded("list")
-        return found
+        return by_id
 
     def _follow_successors(self, decision_id: str | None) -> None:
         """Look up the replacements of orders that are not on record: by others, or not seen yet."""
@@ -297,8 +297,8 @@ class OrderTracker:
 
     def _require_attention(self, execution_id: str, order_id: str | None) -> None:
         """Stop a decision whose order was replaced by one that the broker does not show."""
-        named = order_id or "an order that it does not name"
-        why = f"replaced at the broker by {named}, which it does not show"
+        successor = order_id or "an order that it does not name"
+        why = f"replaced at the broker by {successor}, which it does not show"
         with self._writer.transaction() as tx:
             decision_id, symbol = tx.one(
                 "SELECT decision_id, symbol FROM trade_executions WHERE execution_id = ?", (execution_id,)
