@@ -142,7 +142,7 @@ def test_trades_and_decisions(store: tuple[Path, Tables]) -> None:
             for strategy in (None, *STRATEGIES):
                 for status in (None, "executed", "failed"):
                     for name in (None, "AAPL"):
-                        wanted = decisions.Wanted(days, name, strategy, status)
+                        wanted = decisions.Selection(days, name, strategy, status)
                         mine = [
                             row["decision_id"]
                             for row in plain.decided()
@@ -158,7 +158,7 @@ def test_trades_and_decisions(store: tuple[Path, Tables]) -> None:
                 for row in plain.ours("signals")
                 if plain.within(row["created_at"]) and not row["taken"]
             ]
-            listed, number = decisions.not_taken(reader, account, decisions.Wanted(days), limit=-1)
+            listed, number = decisions.not_taken(reader, account, decisions.Selection(days), limit=-1)
             assert [row["signal_id"] for row in listed] == signals[::-1]
             assert number == len(signals)
 

@@ -33,10 +33,10 @@ def test_every_share_and_every_cent_is_somewhere(given_trades: list[Trade]) -> N
     paid = sum(trade.quantity * (trade.price or 0) for trade in given_trades if trade.quantity > 0)
     got = -sum(trade.quantity * (trade.price or 0) for trade in given_trades if trade.quantity < 0)
     assert paid == sum(item.basis or 0 for item in closed) + sum(
-        lot.worth or 0 for lot in open_lots if lot.quantity > 0
+        lot.value or 0 for lot in open_lots if lot.quantity > 0
     )
     assert got == sum(item.proceeds or 0 for item in closed) + sum(
-        lot.worth or 0 for lot in open_lots if lot.quantity < 0
+        lot.value or 0 for lot in open_lots if lot.quantity < 0
     )
     # Never shares that are owned and shares that are owed at once.
     assert len({lot.quantity > 0 for lot in open_lots}) <= 1
@@ -49,7 +49,7 @@ def test_a_split_changes_shares_and_no_dollar(given_trades: list[Trade], factor:
     again, after = match([*given_trades, Split("99", held * (factor - 1))])
     assert again == closed
     assert sum(lot.quantity for lot in after) == held * factor
-    assert [lot.worth for lot in after] == [lot.worth for lot in before]
+    assert [lot.value for lot in after] == [lot.value for lot in before]
 
 
 def sale(*events: Trade | Split) -> list[Closed]:

@@ -68,15 +68,15 @@ REPORTS: dict[str, Ask] = {
     "failures of a strategy": lambda r: failures.failures(r, ACCOUNT, YEAR, strategy="congress"),
     "strategies": lambda r: strategies.strategies(r, ACCOUNT, YEAR),
     "quality": lambda r: quality.quality(r, ACCOUNT, YEAR, PRICES),
-    "decisions": lambda r: decisions.decisions(r, ACCOUNT, decisions.Wanted(YEAR)),
-    "decisions of a symbol": lambda r: decisions.decisions(r, ACCOUNT, decisions.Wanted(YEAR, "AAPL")),
+    "decisions": lambda r: decisions.decisions(r, ACCOUNT, decisions.Selection(YEAR)),
+    "decisions of a symbol": lambda r: decisions.decisions(r, ACCOUNT, decisions.Selection(YEAR, "AAPL")),
     "decisions that wait": lambda r: decisions.decisions(
-        r, ACCOUNT, decisions.Wanted(YEAR, waiting=("congress",))
+        r, ACCOUNT, decisions.Selection(YEAR, waiting=("congress",))
     ),
-    "signals not taken": lambda r: decisions.not_taken(r, ACCOUNT, decisions.Wanted(YEAR)),
-    "signals of a symbol": lambda r: decisions.not_taken(r, ACCOUNT, decisions.Wanted(YEAR, "AAPL")),
-    "runs": lambda r: runs.runs(r, runs.Wanted(YEAR)),
-    "runs of a task": lambda r: runs.runs(r, runs.Wanted(YEAR, task="data_fetch:congress")),
+    "signals not taken": lambda r: decisions.not_taken(r, ACCOUNT, decisions.Selection(YEAR)),
+    "signals of a symbol": lambda r: decisions.not_taken(r, ACCOUNT, decisions.Selection(YEAR, "AAPL")),
+    "runs": lambda r: runs.runs(r, runs.Selection(YEAR)),
+    "runs of a task": lambda r: runs.runs(r, runs.Selection(YEAR, task="data_fetch:congress")),
     "digest": lambda r: digest.digest(
         r, ACCOUNT, period.of(None, date(2025, 1, 2), date(2025, 1, 2), "America/New_York")
     ),

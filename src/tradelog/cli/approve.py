@@ -12,7 +12,7 @@ from tradelog.cli.render import line
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision that waits for approval.")],
+    id_prefix: Annotated[str, typer.Argument(metavar="ID", help="A decision that waits for approval.")],
     by: Annotated[str | None, typer.Option(help="Who approves it; you, if left out.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason; recorded with the approval.")] = None,
 ) -> None:
@@ -21,7 +21,7 @@ def command(
 
     config = load_config()
     with open_for_writing(config) as writer:
-        decision_id = decision_of(config, wanted)
+        decision_id = decision_of(config, id_prefix)
         with writer.transaction() as tx:
             controls.approve(tx, config, decision_id, non_empty(by) or writer.actor, why)
     line(f"{decision_id} approved; tradelog run-worker sends it")

@@ -47,16 +47,16 @@ def broker_session(config: Config, writer: Writer, role: str) -> Iterator[Worker
         worker.session.deregister()
 
 
-def decision_of(config: Config, wanted: str) -> str:
+def decision_of(config: Config, id_prefix: str) -> str:
     """The decision that an id of it, of an attempt or of a request names, of the configured account.
 
     Raises NotFound, UsageError.
     """
     from tradelog.report import trail
 
-    require_id(wanted)
+    require_id(id_prefix)
     with Reader(config.store_path) as reader:
-        kind, full_id = reader.resolve(wanted, ("dec", "exe", "req"))
+        kind, full_id = reader.resolve(id_prefix, ("dec", "exe", "req"))
         decision_id = full_id if kind == "dec" else str(trail.decision_of(reader, kind, full_id))
         account = trail.account_of(reader, decision_id)
     if account != config.account:
@@ -66,11 +66,12 @@ def decision_of(config: Config, wanted: str) -> str:
     return decision_id
 
 
-def require_id(wanted: str) -> None:
+def require_id(id_prefix: str) -> None:
     """Raise UsageError for a prefix so short that it can fit by accident, as of an unset variable."""
-    if len(wanted.strip().rpartition("_")[2]) < MIN_ID_CHARACTERS:
+    if len(id_prefix.strip().rpartition("_")[2]) < MIN_ID_CHARACTERS:
         raise UsageError(
-            f"{wanted!r} is too short for an id", hint=f"write at least {MIN_ID_CHARACTERS} characters of it"
+            f"{id_prefix!r} is too short for an id",
+            hint=f"write at least {MIN_ID_CHARACTERS} characters of it",
         )
 
 

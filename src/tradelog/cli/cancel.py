@@ -15,7 +15,7 @@ from tradelog.report import open_orders
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision, or an attempt of it.")],
+    id_prefix: Annotated[str, typer.Argument(metavar="ID", help="A decision, or an attempt of it.")],
     why: Annotated[str | None, typer.Option(help="The reason; recorded with the request.")] = None,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -27,7 +27,7 @@ def command(
 
     config = load_config()
     with open_for_writing(config) as writer:
-        decision_id = decision_of(config, wanted)
+        decision_id = decision_of(config, id_prefix)
         with writer.transaction() as tx:
             request_id = order_requests.request_cancel(tx, decision_id, why, writer.actor)
         request = process_request(config, writer, "cancel", decision_id, request_id)

@@ -14,8 +14,8 @@ from tradelog.store.reader import Reader
 
 
 def load_config() -> Config:
-    named = os.environ.get("TRADELOG_CONFIG")
-    return load.load_config(Path(named) if named else None)
+    path = os.environ.get("TRADELOG_CONFIG")
+    return load.load_config(Path(path) if path else None)
 
 
 def open_reader(loaded: Config) -> Reader:
@@ -35,15 +35,15 @@ def covered(
 
     Where none of them is given, all days, or ``this_year``. Raises UsageError where they cannot be.
     """
-    named = zone or loaded.report.timezone
-    today = clock.market_today(named)
+    zone_name = zone or loaded.report.timezone
+    today = clock.market_today(zone_name)
     if this_year and year is None and first is None and last is None:
         year = today.year
     if year is not None and year > today.year:
-        raise UsageError(f"{year} has not come yet", hint=f"today is {today} ({named})")
+        raise UsageError(f"{year} has not come yet", hint=f"today is {today} ({zone_name})")
     return period.of(
         year,
-        None if first is None else clock.parse_past_day(first, named),
+        None if first is None else clock.parse_past_day(first, zone_name),
         None if last is None else clock.parse_day(last),
-        named,
+        zone_name,
     )

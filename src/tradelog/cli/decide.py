@@ -153,10 +153,10 @@ def _lines(source: str) -> Iterator[tuple[int, str]]:
 
 def _object(text: str) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        values = dict(pairs)
+        if len(values) != len(pairs):
             raise InvalidDecision("line", "a key is given twice")
-        return found
+        return values
 
     try:
         text.encode()

@@ -66,7 +66,7 @@ def command(
     config = load_config()
     days = covered(config, year, first, last, zone)
     approved_only = tuple(name for name, rule in config.controls.items() if rule.approval)
-    wanted = report.Wanted(
+    selection = report.Selection(
         days,
         None if symbol is None else symbol.strip().upper(),
         strategy,
@@ -75,32 +75,32 @@ def command(
     )
     listed = report.not_taken if not_taken else report.decisions
     with open_reader(config) as reader:
-        found, total = listed(reader, config.account, wanted, limit=most)
+        rows, total = listed(reader, config.account, selection, limit=most)
         halts = control_state.halts(reader.rows, config.account)
-        if not found:
+        if not rows:
             subjects.check(reader, config, strategy=strategy, symbol=symbol)
     if output_json:
-        as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": found})
+        as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": rows})
         return
     columns = NOT_TAKEN if not_taken else COLUMNS
-    for row in found:
+    for row in rows:
         if not_taken:
             row["created"] = clock.local(row["created_at"], days.zone)
         else:
             describe(row, days.zone)
             _waits(row, approved_only, halts, days.zone)
     if output_csv:
-        render.as_csv(columns, found)
+        render.as_csv(columns, rows)
         return
     what = "Signals not taken" if not_taken else "Decisions"
     with paged():
         heading(f"{what}  {days.title}  account {config.account.label}")
-        if found:
-            table(columns, found)
+        if rows:
+            table(columns, rows)
         else:
             line("none")
-    if found:
-        note(f"{len(found)} of {total}")
+    if rows:
+        note(f"{len(rows)} of {total}")
 
 
 def describe(row: dict[str, Any], zone: str) -> None:

@@ -12,7 +12,7 @@ from tradelog.cli.render import line
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision that waits for approval.")],
+    id_prefix: Annotated[str, typer.Argument(metavar="ID", help="A decision that waits for approval.")],
     why: Annotated[str | None, typer.Option(help="The reason; recorded with the decision.")] = None,
     by: Annotated[str | None, typer.Option(help="Who declines it; you, if left out.")] = None,
 ) -> None:
@@ -22,7 +22,7 @@ def command(
     reason = require_reason(why)
     config = load_config()
     with open_for_writing(config) as writer:
-        decision_id = decision_of(config, wanted)
+        decision_id = decision_of(config, id_prefix)
         with writer.transaction() as tx:
             controls.decline(tx, config, decision_id, non_empty(by) or writer.actor, reason)
     line(f"{decision_id} declined; it is never sent")

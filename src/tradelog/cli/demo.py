@@ -59,8 +59,8 @@ def command(
 def _program() -> str:
     """What runs this tradelog from a shell here: its name where that is found, otherwise its path."""
     ours = Path(sys.executable).parent / "tradelog"
-    named = shutil.which("tradelog")
-    if named is not None and Path(named).resolve() == ours.resolve():
+    on_path = shutil.which("tradelog")
+    if on_path is not None and Path(on_path).resolve() == ours.resolve():
         return "tradelog"
     if not ours.is_file():
         return f"{shlex.quote(sys.executable)} -m tradelog"

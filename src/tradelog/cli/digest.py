@@ -54,54 +54,54 @@ def command(
     config = load_config()
     name = zone or config.report.timezone
     day = clock.market_today(name) if date is None else clock.parse_past_day(date, name)
-    wanted = period.of(None, day, day, name)
+    covered_day = period.of(None, day, day, name)
     with open_reader(config) as reader:
-        found = report.digest(reader, config.account, wanted)
+        summary = report.digest(reader, config.account, covered_day)
     if output_json:
-        render.as_json({"date": day.isoformat(), "timezone": name, **found})
+        render.as_json({"date": day.isoformat(), "timezone": name, **summary})
         return
     with paged():
         heading(f"{day:%A}, {day}  ({name})  account {config.account.label}")
-        _summary(found)
-        _lists(found, wanted)
+        _summary(summary)
+        _lists(summary, covered_day)
 
 
-def _summary(found: dict[str, Any]) -> None:
+def _summary(summary: dict[str, Any]) -> None:
     def states(name: str, total: int) -> str:
-        listed = ", ".join(f"{number} {state}" for state, number in sorted(found[name].items()))
+        listed = ", ".join(f"{number} {state}" for state, number in sorted(summary[name].items()))
         return f"{total}: {listed}" if total else "0"
 
-    value = f", bought ${dollars(found['bought'])}, sold ${dollars(found['sold'])}"
+    value = f", bought ${dollars(summary['bought'])}, sold ${dollars(summary['sold'])}"
     pairs(
         [
-            ("runs", states("run_states", len(found["runs"]))),
-            ("decisions", states("decision_states", len(found["decisions"]))),
-            ("signals not taken", found["signals_not_taken"]),
-            ("trades", f"{len(found['trades'])}{value if found['trades'] else ''}"),
-            ("failures", sum(row["count"] for row in found["failures"])),
-            ("unknown", len(found["unknown"])),
-            ("breaks", len(found["breaks"])),
-            ("alerts", len(found["alerts"])),
+            ("runs", states("run_states", len(summary["runs"]))),
+            ("decisions", states("decision_states", len(summary["decisions"]))),
+            ("signals not taken", summary["signals_not_taken"]),
+            ("trades", f"{len(summary['trades'])}{value if summary['trades'] else ''}"),
+            ("failures", sum(row["count"] for row in summary["failures"])),
+            ("unknown", len(summary["unknown"])),
+            ("breaks", len(summary["breaks"])),
+            ("alerts", len(summary["alerts"])),
         ]
     )
 
 
-def _lists(found: dict[str, Any], day: period.Period) -> None:
-    for row in found["runs"]:
+def _lists(summary: dict[str, Any], day: period.Period) -> None:
+    for row in summary["runs"]:
         row["started"] = clock.local(row["started_at"], day.zone)
         row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
-    for row in found["decisions"]:
+    for row in summary["decisions"]:
         decisions.describe(row, day.zone)
-    for row in found["trades"]:
+    for row in summary["trades"]:
         row["executed"] = clock.local(row["transaction_time"], day.zone)
         row["value"] = dollars(row["value"])
-    failures.describe(found["failures"], day.zone)
-    for row in found["unknown"]:
+    failures.describe(summary["failures"], day.zone)
+    for row in summary["unknown"]:
         row["begun"] = clock.local(row["since"], day.zone)
-    for row in found["breaks"]:
+    for row in summary["breaks"]:
         row["found"] = clock.local(row["found_at"], day.zone)
         row["closed"] = clock.local(row["closed_at"], day.zone)
-    for row in found["alerts"]:
+    for row in summary["alerts"]:
         row["told"] = clock.local(row["created_at"], day.zone)
     for title, columns, key in (
         ("Runs", runs.COLUMNS, "runs"),
@@ -112,7 +112,7 @@ def _lists(found: dict[str, Any], day: period.Period) -> None:
         ("Breaks between the broker and the log", BREAKS, "breaks"),
         ("Alerts", ALERTS, "alerts"),
     ):
-        rows = found[key]
+        rows = summary[key]
         if rows:
             line()
             heading(title)

@@ -47,20 +47,20 @@ def command(
     with open_reader(config) as reader:
         versions: list[int] = []
         if symbol is not None:
-            wanted = normalise_ticker(symbol)
+            ticker = normalise_ticker(symbol)
             period = covered(config, year, first, last)
             account = ", ".join(config.account)
-            asked = f"{wanted}, {period}, account {account}"
-            decisions, versions = bundle.of_symbol(reader, config.account, wanted, period)
+            title = f"{ticker}, {period}, account {account}"
+            decisions, versions = bundle.of_symbol(reader, config.account, ticker, period)
         else:
             decisions = []
             for text in ids or ():
                 require_id(text)
-                kind, found = reader.resolve(text, ("dec", "exe"))
-                decisions.append(found if kind == "dec" else str(trail.decision_of(reader, kind, found)))
+                kind, full_id = reader.resolve(text, ("dec", "exe"))
+                decisions.append(full_id if kind == "dec" else str(trail.decision_of(reader, kind, full_id)))
             decisions = list(dict.fromkeys(decisions))
-            asked = f"Decision {', '.join(decisions)}"
-        written = bundle.write(reader, output, asked, decisions, versions, zone=config.report.timezone)
+            title = f"Decision {', '.join(decisions)}"
+        written = bundle.write(reader, output, title, decisions, versions, zone=config.report.timezone)
     if output_json:
         render.as_json(
             {

@@ -45,32 +45,32 @@ def command(
     config = load_config()
     days = covered(config, year, first, last, zone, this_year=True)
     with open_reader(config) as reader:
-        found = report.failures(reader, config.account, days, strategy=strategy)
-        if not found:
+        entries = report.failures(reader, config.account, days, strategy=strategy)
+        if not entries:
             subjects.check(reader, config, strategy=strategy)
     if output_json:
-        render.as_json({"period": str(days), "failures": found})
+        render.as_json({"period": str(days), "failures": entries})
         return
-    months = describe(found, days.zone)
+    months = describe(entries, days.zone)
     if output_csv:
-        render.as_csv(COLUMNS, found)
+        render.as_csv(COLUMNS, entries)
         return
     with paged():
         heading(f"Failures  {days.title}  account {config.account.label}")
-        if found:
-            table(BARS if is_terminal() and len(months) > 1 else COLUMNS, found)
+        if entries:
+            table(BARS if is_terminal() and len(months) > 1 else COLUMNS, entries)
         else:
             line("nothing failed")
-    if found:
+    if entries:
         if is_terminal() and len(months) > 1:
             note(f"a bar a month, {months[0]} to {months[-1]}")
         note("tradelog show ID shows one in full; --json lists more of each")
 
 
-def describe(found: list[dict[str, Any]], zone: str) -> list[str]:
+def describe(entries: list[dict[str, Any]], zone: str) -> list[str]:
     """What people read of each reason; returns the months that there are."""
-    months = sorted({month for row in found for month in row["months"]})
-    for row in found:
+    months = sorted({month for row in entries for month in row["months"]})
+    for row in entries:
         newest = row["examples"][0]
         row["last"] = clock.local(row["latest"], zone)
         row["trend"] = ", ".join(f"{month}: {count}" for month, count in sorted(row["months"].items()))

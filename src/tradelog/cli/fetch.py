@@ -56,18 +56,20 @@ def command(
         raise UsageError(f"{what!r} cannot be fetched", hint=f"known: {', '.join(WHAT)}")
     if complete and file is None:
         raise UsageError("--complete goes with --file", hint="each source declares what it lists")
-    asked = {
+    params_of_request = {
         "since": None if since is None else clock.parse_day(since),
         "until": None if until is None else clock.parse_day(until),
         "symbol": None if symbol is None else _symbol(symbol),
         "history": history,
     }
-    _check_bounds(asked["since"], asked["until"])
-    if asked["symbol"] and history:
+    _check_bounds(params_of_request["since"], params_of_request["until"])
+    if params_of_request["symbol"] and history:
         raise UsageError("--history is of all symbols", hint="leave one of --symbol and --history out")
-    given = {name: value for name, value in asked.items() if value}
-    if file is not None and given:
-        raise UsageError(f"--{next(iter(given))} does not go with --file", hint="a file is read as a whole")
+    set_options = {name: value for name, value in params_of_request.items() if value}
+    if file is not None and set_options:
+        raise UsageError(
+            f"--{next(iter(set_options))} does not go with --file", hint="a file is read as a whole"
+        )
     config = load_config()
     from tradelog.ingest import sources
     from tradelog.ingest.sources.base import Request
@@ -81,9 +83,9 @@ def command(
                 sources.file_reader(what)(run, file)
             _report([run], quiet=quiet, output_json=output_json)
         return
-    source = _source(config, what, given)
+    source = _source(config, what, set_options)
     settings = config.sources.settings(source.name, source.settings)
-    request = Request(what, settings, _key(source), **asked)  # type: ignore[arg-type]
+    request = Request(what, settings, _key(source), **params_of_request)  # type: ignore[arg-type]
     runs = []
     with _writer(config, dry=dry_run) as writer, _progress(quiet=quiet) as progress:
         for part in source.parts(writer, replace(request, progress=progress)):
@@ -100,8 +102,8 @@ def command(
 def _report(runs: list[IngestionRun], *, quiet: bool, output_json: bool) -> None:
     """Print the counts of runs; as JSON one run as it is, several as a list."""
     if output_json:
-        found = [_summary(run) for run in runs]
-        as_json(found[0] if len(found) == 1 else {"runs": found})
+        summaries = [_summary(run) for run in runs]
+        as_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
     elif not quiet:
         for run in runs:
             _print(run)
@@ -113,7 +115,7 @@ def _run(writer: Writer, what: str, feed: str, params: dict[str, Any], **how: bo
     return IngestionRun(writer, f"data_fetch:{what}", feed, params, **how)
 
 
-def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
+def _source(config: Config, what: str, options: dict[str, Any]) -> Source:
     """The source that is configured for a command. Raises ConfigError, UsageError."""
     from tradelog.errors import ConfigError
     from tradelog.ingest import sources
@@ -125,7 +127,7 @@ def _source(config: Config, what: str, given: dict[str, Any]) -> Source:
         raise ConfigError(
             f"[sources.{what}] use = {name!r}: that source does not offer {what}", hint=f"known: {able}"
         )
-    for option in given:
+    for option in options:
         if option not in source.options.get(what, ()):
             raise UsageError(f"{name} has no --{option} for {what}")
     return source
@@ -135,25 +137,25 @@ def _key(source: Source) -> str | None:
     """The secret of a source. Raises CredentialsMissing with the ways on."""
     if source.key is None:
         return None
-    found = secret(source.key)
-    if found is None:
+    key = secret(source.key)
+    if key is None:
         raise CredentialsMissing(
             f"{source.name} needs a key, and {source.key} is not set",
             hint=f"export {source.key}=..., read a file you have: --file PATH, or choose another source:"
             " tradelog sources",
         )
-    if not found.isascii() or not found.isprintable() or " " in found:
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise CredentialsMissing(
             f"{source.key} holds characters that no key has", hint="is it one line, and the key alone?"
         )
-    return found
+    return key
 
 
 def _symbol(text: str) -> str:
-    found = text.strip().upper()
-    if len(found) > 20 or not re.fullmatch(r"[A-Z0-9]+([.\-/][A-Z0-9]+)*", found):
+    ticker = text.strip().upper()
+    if len(ticker) > 20 or not re.fullmatch(r"[A-Z0-9]+([.\-/][A-Z0-9]+)*", ticker):
         raise UsageError(f"{text!r} is no ticker", hint="such as AAPL or BRK.B")
-    return found
+    return ticker
 
 
 def _check_bounds(since: Any, until: Any) -> None:
@@ -169,10 +171,10 @@ def _readable(path: Path) -> str:
 def _written(request: Request) -> dict[str, Any]:
     """The parameters of a request that are set."""
     names = ("since", "until", "symbol", "history", "goes_on")
-    given = {name: getattr(request, name) for name in names}
+    parameters = {name: getattr(request, name) for name in names}
     return {
         name: value.isoformat() if isinstance(value, date) else value
-        for name, value in given.items()
+        for name, value in parameters.items()
         if value
     }
 

@@ -45,39 +45,39 @@ def command(
     zone = config.report.timezone
     moment = clock.now() if at is None else clock.parse_moment(at, zone)
     with open_reader(config) as reader:
-        found = report.known(
+        result = report.known(
             reader, symbol, moment, as_filed=as_filed, limit=-1 if show_all or output_json else report.NEWEST
         )
         unseen = 0
-        if not found.total and not as_filed:
+        if not result.total and not as_filed:
             unseen = report.known(reader, symbol, moment, as_filed=True, limit=0).total
     if output_json:
         render.as_json(
             {
-                "symbol": found.symbol,
-                "at": found.at,
-                "by": "filing time of the source" if found.as_filed else "first seen by us",
-                "total": found.total,
-                "versions": found.versions,
+                "symbol": result.symbol,
+                "at": result.at,
+                "by": "filing time of the source" if result.as_filed else "first seen by us",
+                "total": result.total,
+                "versions": result.versions,
             }
         )
         return
-    how = "FILED by then, whenever we saw it" if found.as_filed else "known to us by then"
+    how = "FILED by then, whenever we saw it" if result.as_filed else "known to us by then"
     render.heading(
-        f"{found.symbol} at {clock.local(found.at, zone)} ({zone}): {counted(found.total, 'record')} {how}"
+        f"{result.symbol} at {clock.local(result.at, zone)} ({zone}): {counted(result.total, 'record')} {how}"
     )
-    for row in found.versions:
+    for row in result.versions:
         _decorate(row, zone)
-    if found.versions:
-        render.table(COLUMNS, found.versions)
+    if result.versions:
+        render.table(COLUMNS, result.versions)
     else:
         render.line("  nothing")
         if unseen:
-            named = "" if at is None else f' --at "{at}"'
-            listing = f"tradelog known {found.symbol}{named} --as-filed"
+            at_option = "" if at is None else f' --at "{at}"'
+            listing = f"tradelog known {result.symbol}{at_option} --as-filed"
             render.note(f"hint: {counted(unseen, 'record')} filed by then; {listing} lists them")
-    if len(found.versions) < found.total:
-        render.note(f"  the {len(found.versions)} newest of {found.total}; --all shows all")
+    if len(result.versions) < result.total:
+        render.note(f"  the {len(result.versions)} newest of {result.total}; --all shows all")
 
 
 def _decorate(row: dict[str, Any], zone: str) -> None:

@@ -85,7 +85,7 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
     with open_for_writing(config) as writer, writer.transaction() as tx:
         controls.check_liftable(name)
         moment = None if until is None else clock.to_text(clock.parse_moment(until, clock.MARKET_ZONE))
-        wanted: Any = None
+        lifted_value: Any = None
         if value == "configured":
             lift = control_state.lifts(tx.dicts, config.account, tx.now).get(name)
             if lift is None:
@@ -97,34 +97,34 @@ def _lift(config: Config, name: str, value: str, until: str | None, reason: str,
                 hint="for good, change it in tradelog.toml and restart the worker",
             )
         else:
-            wanted = _parsed(name, value)
+            lifted_value = _parsed(name, value)
         try:
             old, new = controls.lift_limit(
-                tx, config, name, wanted, until=moment, actor=by or writer.actor, reason=reason
+                tx, config, name, lifted_value, until=moment, actor=by or writer.actor, reason=reason
             )
         except ConfigError as error:
             raise UsageError(error.message, hint=error.hint or "as it would be written in [risk]") from error
     until_when = f", until {clock.local(moment, clock.MARKET_ZONE)} ({clock.MARKET_ZONE})"
-    line(f"{name}: {old} → {new}{'' if wanted is None else until_when}")
+    line(f"{name}: {old} → {new}{'' if lifted_value is None else until_when}")
 
 
 def _print_history(config: Config, show_all: bool, output_json: bool) -> None:
     from tradelog.report import limits as report
 
     with open_reader(config) as reader:
-        found, total = report.history(reader, config.account, limit=-1 if show_all or output_json else 50)
+        events, total = report.history(reader, config.account, limit=-1 if show_all or output_json else 50)
     if output_json:
-        as_json({"total": total, "events": found})
+        as_json({"total": total, "events": events})
         return
-    for row in found:
+    for row in events:
         row["at"] = clock.local(row["created_at"], config.report.timezone)
         change = [row["old_value"], row["new_value"]]
         row["change"] = " → ".join(str(item) for item in change if item is not None)
-    if not found:
+    if not events:
         line("nothing yet")
         return
-    table(HISTORY, found)
-    note(f"{len(found)} of {total}; times in {config.report.timezone}")
+    table(HISTORY, events)
+    note(f"{len(events)} of {total}; times in {config.report.timezone}")
 
 
 def _parsed(name: str, value: str) -> Any:
@@ -141,29 +141,29 @@ def _show(config: Config, output_json: bool) -> None:
     from tradelog.report import limits as report
 
     with open_reader(config) as reader:
-        found = report.limits(reader, config)
+        state = report.limits(reader, config)
     if output_json:
-        as_json(found)
+        as_json(state)
         return
     zone = config.report.timezone
-    heading(f"Limits  {found['day']}  account {config.account.label}")
-    for row in found["limits"]:
+    heading(f"Limits  {state['day']}  account {config.account.label}")
+    for row in state["limits"]:
         row["refused"] = row["refused"] or None
         row["lifted"] = (
             f"until {clock.local(row['lifted_until'], zone)} by {row['lifted_by']}: {row['lifted_why']}"
             if row["lifted_until"]
             else None
         )
-    table(COLUMNS, found["limits"])
-    for row in found["halts"]:
+    table(COLUMNS, state["limits"])
+    for row in state["halts"]:
         row["since"] = clock.local(row["created_at"], zone)
-    if found["halts"]:
+    if state["halts"]:
         heading("Halted")
-        table(HALTS, found["halts"])
-    for row in found["approval"]:
+        table(HALTS, state["halts"])
+    for row in state["approval"]:
         row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
         row["until"] = clock.local(row["until"], zone)
-    if found["approval"]:
+    if state["approval"]:
         heading("Waiting for approval")
-        table(APPROVAL, found["approval"])
+        table(APPROVAL, state["approval"])
     note("a day is the market's; what was sent counts whatever became of it")

@@ -33,18 +33,18 @@ def command(
     from tradelog.report import people as report
 
     with open_reader(load_config()) as reader:
-        found = report.people(reader, text, unresolved=unresolved)
-    if not found and text is not None:
+        rows = report.people(reader, text, unresolved=unresolved)
+    if not rows and text is not None:
         raise NotFound(f"no name of a member holds {text!r}", hint="tradelog people lists all")
     if output_json:
-        as_json({"names": found})
+        as_json({"names": rows})
         return
-    if not found:
+    if not rows:
         line("none")
         return
-    table(COLUMNS, found)
-    open_ = sum(row["person"] is None for row in found)
+    table(COLUMNS, rows)
+    open_ = sum(row["person"] is None for row in rows)
     note(
-        f"{counted(len(found), 'name')}, {open_} of them unresolved;"
+        f"{counted(len(rows), 'name')}, {open_} of them unresolved;"
         " tradelog fetch committees fetches the members"
     )

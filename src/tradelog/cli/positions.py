@@ -36,27 +36,27 @@ def command(
 
     config = load_config()
     with open_reader(config) as reader:
-        found = report.positions(reader, config.account)
+        state = report.positions(reader, config.account)
     if output_json:
-        as_json(found)
+        as_json(state)
     else:
         name, environment, account = config.account
         heading(f"Positions  account {account} ({name}, {environment})")
-        if found["positions"]:
-            table(COLUMNS, found["positions"])
+        if state["positions"]:
+            table(COLUMNS, state["positions"])
         else:
             line("nothing is held, and no order is open")
         zone = config.report.timezone
-        if found["broker_as_of"] is None:
+        if state["broker_as_of"] is None:
             note("never reconciled; tradelog reconcile compares with the broker")
         else:
-            asked = found["reconciled_at"] or found["broker_as_of"]
-            note(f"reconciled {clock.local(asked, zone)} ({zone}); tradelog reconcile compares again")
-        if found["breaks"]:
+            reconciled_at = state["reconciled_at"] or state["broker_as_of"]
+            note(f"reconciled {clock.local(reconciled_at, zone)} ({zone}); tradelog reconcile compares again")
+        if state["breaks"]:
             heading("Breaks")
-            table(BREAKS, [{**row, "age": age(row["found_at"])} for row in found["breaks"]])
-    if found["breaks"]:
+            table(BREAKS, [{**row, "age": age(row["found_at"])} for row in state["breaks"]])
+    if state["breaks"]:
         raise NeedsAttention(
-            f"{counted(len(found['breaks']), 'break')} between the broker and the log",
+            f"{counted(len(state['breaks']), 'break')} between the broker and the log",
             hint='explain one: tradelog resolve BREAK --accept --why "..."',
         )

@@ -105,12 +105,12 @@ def _blocks(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: in
     if title:
         heading(title)
     for texts in cells:
-        named = [
+        pairs_of_row = [
             f"{column.title or column.key} {text}"
             for column, text in zip(columns, texts, strict=True)
             if text and not column.picture
         ]
-        print(_flowing(named, width))
+        print(_flowing(pairs_of_row, width))
 
 
 def _flowing(parts: Sequence[str], width: int) -> str:
@@ -309,15 +309,15 @@ def percent(share: Decimal | None) -> str:
 
 def terms(row: dict[str, Any]) -> str:
     """An order's type with its prices, and its time in force."""
-    said = [row["order_type"]]
+    parts = [row["order_type"]]
     for name, value in (("limit", row["limit_price"]), ("stop", row["stop_price"])):
         if value:
-            said.append(f"{name} {value}")
+            parts.append(f"{name} {value}")
     if row["trail_price"] or row["trail_percent"]:
-        said.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
+        parts.append(f"trail {row['trail_price'] or row['trail_percent'] + '%'}")
     if row["extended_hours"]:
-        said.append("extended hours")
-    return ", ".join([*said, row["time_in_force"]])
+        parts.append("extended hours")
+    return ", ".join([*parts, row["time_in_force"]])
 
 
 def amount(low: str | None, high: str | None) -> str:

@@ -17,7 +17,7 @@ from tradelog.report import open_orders
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A decision, or an attempt of it.")],
+    id_prefix: Annotated[str, typer.Argument(metavar="ID", help="A decision, or an attempt of it.")],
     quantity: Annotated[
         str | None,
         typer.Option(help="Shares that all orders of the decision are to reach, filled ones included."),
@@ -46,7 +46,7 @@ def command(
         raise UsageError("nothing to change", hint="give --quantity, --limit, --stop or --tif")
     config = load_config()
     with open_for_writing(config) as writer:
-        decision_id = decision_of(config, wanted)
+        decision_id = decision_of(config, id_prefix)
         with writer.transaction() as tx:
             request_id = order_requests.request_replace(tx, decision_id, terms, why, writer.actor)
         request = process_request(config, writer, "replace", decision_id, request_id)

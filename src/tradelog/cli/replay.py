@@ -22,7 +22,7 @@ CODES = {"same": 0, "different": 1, "not replayable": 3}
 
 
 def command(
-    wanted: Annotated[
+    id_prefix: Annotated[
         str, typer.Argument(metavar="ID", help="A decision or a signal; a unique prefix will do.")
     ],
     with_current_code: Annotated[
@@ -41,32 +41,32 @@ def command(
     from tradelog.report import trail
 
     config = load_config()
-    require_id(wanted)
+    require_id(id_prefix)
     with open_reader(config) as reader:
-        kind, found_id = reader.resolve(wanted, ("dec", "sig", "exe"))
+        kind, found_id = reader.resolve(id_prefix, ("dec", "sig", "exe"))
         signal_id: str | None = found_id
         if kind != "sig":
             decision_id = found_id if kind == "dec" else trail.decision_of(reader, kind, found_id)
             signal_id = trail.signal_of(reader, str(decision_id))
         if signal_id is None:
-            found = replay.without_code(reader, str(decision_id))
+            result = replay.without_code(reader, str(decision_id))
         else:
-            found = replay.replay(
+            result = replay.replay(
                 reader, config, signal_id, current_code=with_current_code, as_of_now=as_of_now
             )
     if output_json:
-        render.as_json({"replay": asdict(found)})
+        render.as_json({"replay": asdict(result)})
     else:
-        _print(found)
-    raise typer.Exit(CODES[found.verdict])
+        _print(result)
+    raise typer.Exit(CODES[result.verdict])
 
 
-def _print(found: Any) -> None:
-    between = ": " if found.verdict == "not replayable" else ", "
-    why = f"{between}{found.why}" if found.why else ""
-    render.line(f"{found.subject} of {found.strategy}: {found.verdict}{why}")
+def _print(result: Any) -> None:
+    between = ": " if result.verdict == "not replayable" else ", "
+    why = f"{between}{result.why}" if result.why else ""
+    render.line(f"{result.subject} of {result.strategy}: {result.verdict}{why}")
     rows = [
-        {"what": item.what, "then": _text(item.then), "now": _text(item.now)} for item in found.differences
+        {"what": item.what, "then": _text(item.then), "now": _text(item.now)} for item in result.differences
     ]
     if rows:
         render.table(COLUMNS, rows)

@@ -80,107 +80,107 @@ def command(
     config = load_config()
     days = covered(config, year, first, last, tz)
     with open_reader(config) as reader:
-        found = symbol.report(reader, name, config.account, days, limit=most)
+        result = symbol.report(reader, name, config.account, days, limit=most)
     if output_json:
-        render.as_json(_json(found))
+        render.as_json(_json(result))
         return
-    _describe(found, days.zone)
+    _describe(result, days.zone)
     if output_csv:
-        render.as_csv(CSV, _activity(found))
+        render.as_csv(CSV, _activity(result))
         return
     with paged():
-        render.heading(f"{found.symbol}  {days.title}  account {found.account.label}")
-        _data(found, most)
-        _decisions(found)
-        _trades(found)
-        _summary(found)
+        render.heading(f"{result.symbol}  {days.title}  account {result.account.label}")
+        _data(result, most)
+        _decisions(result)
+        _trades(result)
+        _summary(result)
 
 
-def _describe(found: symbol.SymbolReport, zone: str) -> None:
+def _describe(result: symbol.SymbolReport, zone: str) -> None:
     """What people read of each row, beside what it holds."""
-    for row in (*found.data, *found.seen_outside):
+    for row in (*result.data, *result.seen_outside):
         row["first_seen"] = clock.local(row["first_seen_at"], zone)
         row["traded"] = row["event_date"] or "unknown"
         row["amount"] = render.amount(row["amount_low"], row["amount_high"])
         marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
         row["remarks"] = ", ".join(marks + [flag.replace("_", " ") for flag in row["flags"]])
-    for row in found.decisions:
+    for row in result.decisions:
         row["created"] = clock.local(row["created_at"], zone)
         row["by"] = row["strategy_name"] + (" (recorded after the fact)" if row["adopted"] else "")
         row["size"] = f"${row['notional']}" if row["notional"] else row["quantity"]
         reason = [row["failure_code"], row["failure_message"]]
         row["why_not"] = ": ".join(filter(None, reason)) or row["needs_attention"] or ""
-    for row in found.trades:
+    for row in result.trades:
         row["executed"] = clock.local(row["transaction_time"], zone)
         row["size"] = row["ordered"] or (f"${row['notional']}" if row["notional"] else "")
 
 
-def _activity(found: symbol.SymbolReport) -> list[dict[str, Any]]:
+def _activity(result: symbol.SymbolReport) -> list[dict[str, Any]]:
     """All three lists as one, oldest first."""
     rows = [
         {"what": "data", "at": row["first_seen"], "utc": row["first_seen_at"], "id": row["version_id"]}
         | {"who": row["member"], "side": row["side"], "size": row["amount"], "day": row["event_date"]}
         | {"remarks": row["remarks"]}
-        for row in (*found.data, *found.seen_outside)
+        for row in (*result.data, *result.seen_outside)
     ]
     rows += [
         {"what": "decision", "at": row["created"], "utc": row["created_at"], "id": row["decision_id"]}
         | {"who": row["strategy_name"], "side": row["side"], "size": row["size"], "status": row["status"]}
         | {"remarks": row["why_not"]}
-        for row in found.decisions
+        for row in result.decisions
     ]
     rows += [
         {"what": "trade", "at": row["executed"], "utc": row["transaction_time"], "id": row["fill_id"]}
         | {"who": row["strategy_name"], "side": row["side"], "size": row["quantity"], "price": row["price"]}
         | {"status": row["status"], "remarks": row["price_basis"], "decision_id": row["decision_id"]}
-        for row in found.trades
+        for row in result.trades
     ]
     return sorted(rows, key=lambda row: str(row["utc"]))
 
 
-def _data(found: symbol.SymbolReport, most: int) -> None:
+def _data(result: symbol.SymbolReport, most: int) -> None:
     render.line()
-    render.heading(f"Data ingested: {found.data_first_seen} first seen by us in this period")
-    if found.data:
-        render.table(DATA, found.data)
-        _cut(len(found.data), found.data_first_seen)
+    render.heading(f"Data ingested: {result.data_first_seen} first seen by us in this period")
+    if result.data:
+        render.table(DATA, result.data)
+        _cut(len(result.data), result.data_first_seen)
     else:
         render.line("  none")
     render.line()
-    render.heading(f"Data about trades in this period: {found.data_traded}")
-    if found.seen_outside:
+    render.heading(f"Data about trades in this period: {result.data_traded}")
+    if result.seen_outside:
         render.line("  first seen by us before or after it:")
-        render.table(DATA, found.seen_outside)
-        if len(found.seen_outside) == most:
+        render.table(DATA, result.seen_outside)
+        if len(result.seen_outside) == most:
             render.note(f"  the {most} newest trades of these; --all shows all")
-    elif found.data_traded:
+    elif result.data_traded:
         render.line("  all of them first seen by us in it, above")
     else:
         render.line("  none")
 
 
-def _decisions(found: symbol.SymbolReport) -> None:
+def _decisions(result: symbol.SymbolReport) -> None:
     render.line()
-    render.heading(f"Decisions: {found.summary.decisions}")
-    if not found.decisions:
-        render.line(f"  no decisions on {found.symbol} in this period")
+    render.heading(f"Decisions: {result.summary.decisions}")
+    if not result.decisions:
+        render.line(f"  no decisions on {result.symbol} in this period")
         return
-    render.table(DECISIONS, found.decisions)
-    _cut(len(found.decisions), found.summary.decisions)
+    render.table(DECISIONS, result.decisions)
+    _cut(len(result.decisions), result.summary.decisions)
 
 
-def _trades(found: symbol.SymbolReport) -> None:
+def _trades(result: symbol.SymbolReport) -> None:
     render.line()
-    render.heading(f"Trades executed: {found.summary.trades}")
-    if not found.trades:
+    render.heading(f"Trades executed: {result.summary.trades}")
+    if not result.trades:
         render.line("  none")
         return
-    render.table(TRADES, found.trades)
-    _cut(len(found.trades), found.summary.trades)
+    render.table(TRADES, result.trades)
+    _cut(len(result.trades), result.summary.trades)
 
 
-def _summary(found: symbol.SymbolReport) -> None:
-    summary = found.summary
+def _summary(result: symbol.SymbolReport) -> None:
+    summary = result.summary
     render.line()
     render.heading("Summary")
     rate = "no decisions" if summary.success_rate is None else render.percent(summary.success_rate)
@@ -205,20 +205,20 @@ def _cut(shown: int, total: int) -> None:
         render.note(f"  the {shown} newest of {total}; --all shows all")
 
 
-def _json(found: symbol.SymbolReport) -> dict[str, Any]:
+def _json(result: symbol.SymbolReport) -> dict[str, Any]:
     return {
-        "symbol": found.symbol,
-        **found.account.as_columns(),
+        "symbol": result.symbol,
+        **result.account.as_columns(),
         "period": {
-            "from": found.period.first and found.period.first.isoformat(),
-            "to": found.period.last and found.period.last.isoformat(),
-            "timezone": found.period.zone,
+            "from": result.period.first and result.period.first.isoformat(),
+            "to": result.period.last and result.period.last.isoformat(),
+            "timezone": result.period.zone,
         },
-        "data_first_seen": found.data_first_seen,
-        "data_traded": found.data_traded,
-        "data": found.data,
-        "data_seen_outside": found.seen_outside,
-        "decisions": found.decisions,
-        "trades": found.trades,
-        "summary": asdict(found.summary),
+        "data_first_seen": result.data_first_seen,
+        "data_traded": result.data_traded,
+        "data": result.data,
+        "data_seen_outside": result.seen_outside,
+        "decisions": result.decisions,
+        "trades": result.trades,
+        "summary": asdict(result.summary),
     }

@@ -33,7 +33,7 @@ BREAKS = (
 
 
 def command(
-    wanted: Annotated[
+    id_prefix: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="A decision, an attempt or a break; none lists them.")
     ] = None,
     not_placed: Annotated[
@@ -57,7 +57,7 @@ def command(
     """
     config = load_config()
     words = [not_placed, order is not None, seen, accept]
-    if wanted is None:
+    if id_prefix is None:
         if any(words):
             raise UsageError("the id is missing", hint="tradelog resolve lists them")
         _list(config, output_json)
@@ -66,18 +66,18 @@ def command(
         raise UsageError("give one of --not-placed, --order, --seen and --accept")
     if any(words) and not (why and why.strip()):
         raise UsageError("a decision needs its reason", hint='add --why "..."')
-    require_id(wanted)
+    require_id(id_prefix)
     with open_reader(config) as reader:
-        kind, _ = reader.resolve(wanted, ("dec", "exe", "req", "brk"))
+        kind, _ = reader.resolve(id_prefix, ("dec", "exe", "req", "brk"))
     if accept != (kind == "brk"):
         raise UsageError(
-            f"{wanted} is a break" if kind == "brk" else f"{wanted} is no break",
+            f"{id_prefix} is a break" if kind == "brk" else f"{id_prefix} is no break",
             hint='explain it: --accept --why "..."' if kind == "brk" else "--accept is for breaks",
         )
     if accept:
-        _accept(config, wanted, str(why), output_json)
+        _accept(config, id_prefix, str(why), output_json)
         return
-    decision_id = decision_of(config, wanted)
+    decision_id = decision_of(config, id_prefix)
     _resolve(config, decision_id, not_placed=not_placed, order=order, seen=seen, why=str(why))
     _print_result(config, decision_id, output_json)
 
@@ -103,13 +103,13 @@ def _resolve(
                 worker.tracker.poll(decision_id)
 
 
-def _accept(config: Config, wanted: str, why: str, output_json: bool) -> None:
+def _accept(config: Config, id_prefix: str, why: str, output_json: bool) -> None:
     from tradelog.execute.amend import manual_resolution
     from tradelog.store.reader import Reader
 
     with open_for_writing(config) as writer:
         with Reader(config.store_path) as reader:
-            _, break_id = reader.resolve(wanted, ("brk",))
+            _, break_id = reader.resolve(id_prefix, ("brk",))
         row = manual_resolution.accept_break(writer, break_id, why)
     if output_json:
         as_json({"break_id": break_id, "symbol": row["symbol"], "actual": row["actual"], "reason": why})
@@ -137,22 +137,22 @@ def _list(config: Config, output_json: bool) -> None:
     from tradelog.report import status as report
 
     with open_reader(config) as reader:
-        found = report.status(reader, config)
-    waiting = {row["decision_id"]: row["needs_attention"] for row in found["needs_attention"]}
+        state = report.status(reader, config)
+    waiting = {row["decision_id"]: row["needs_attention"] for row in state["needs_attention"]}
     rows: list[dict[str, Any]] = [
         {**row, "age": report.age(row["since"]), "needs_attention": waiting.pop(row["decision_id"], None)}
-        for row in found["unknown"]
+        for row in state["unknown"]
     ]
-    rows += [row for row in found["needs_attention"] if row["decision_id"] in waiting]
+    rows += [row for row in state["needs_attention"] if row["decision_id"] in waiting]
     if output_json:
-        as_json({"unknown": rows, "breaks": found["breaks"]})
-    elif not rows and not found["breaks"]:
+        as_json({"unknown": rows, "breaks": state["breaks"]})
+    elif not rows and not state["breaks"]:
         line("no unknown outcomes, no breaks")
     else:
         if rows:
             heading("Unknown outcome")
             table(UNKNOWN, rows)
-        if found["breaks"]:
+        if state["breaks"]:
             heading("Breaks")
-            table(BREAKS, [{**row, "age": report.age(row["found_at"])} for row in found["breaks"]])
+            table(BREAKS, [{**row, "age": report.age(row["found_at"])} for row in state["breaks"]])
         note(f"as of {clock.local(clock.now_text(), config.report.timezone)} {config.report.timezone}")

@@ -31,10 +31,10 @@ def command(
 
     config = load_config()
     day = None if as_of is None else clock.parse_past_day(as_of)
-    known = prices.load(config.market.prices)
+    price_file = prices.load(config.market.prices)
     if dry_run:
         with open_reader(config) as reader:
-            result = run_strategy(reader.connection, None, config, name, known, as_of=day)
+            result = run_strategy(reader.connection, None, config, name, price_file, as_of=day)
     else:
         from tradelog.decide import strategies
         from tradelog.execute.account.snapshots import refresh_snapshots
@@ -47,7 +47,7 @@ def command(
             if config.broker.name == "simulated":
                 # Its account is a local file; a real broker's is what the worker last saw.
                 refresh_snapshots(writer, connect(config), config.account)
-            result = run_strategy(writer.connection, writer, config, name, known, as_of=day)
+            result = run_strategy(writer.connection, writer, config, name, price_file, as_of=day)
         finally:
             writer.close()
     rows = [_row(item) for item in result.outcomes]

@@ -69,10 +69,10 @@ def _note_limits(config: Config, writer: Writer) -> None:
     rows, account = writer.rows, config.account
     lifted = control_state.lifts(rows, account, clock.now_text())
     current = with_lifts(config.risk, {name: item.value for name, item in lifted.items()})
-    named = [(item.name, as_text(getattr(current, item.name))) for item in fields(current)]
+    limits = [(item.name, as_text(getattr(current, item.name))) for item in fields(current)]
     if current.throttle_orders is None:
-        named = [item for item in named if item[0] != "throttle_minutes"]
-    note("limits: " + ", ".join(f"{name} {text}" for name, text in named if text not in ("off", "none")))
+        limits = [item for item in limits if item[0] != "throttle_minutes"]
+    note("limits: " + ", ".join(f"{name} {text}" for name, text in limits if text not in ("off", "none")))
     for name, item in lifted.items():
         until = f"{clock.local(item.until, config.report.timezone)} ({config.report.timezone})"
         note(f"{name} is lifted until {until} by {item.actor}: {item.reason}")

@@ -53,22 +53,22 @@ def command(
     config = load_config()
     days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:
-        found, total = report.runs(reader, report.Wanted(days, task, source, status), limit=most)
-    if not found and (task is not None or source is not None):
-        named = f"the task {task!r}" if task is not None else f"the source {source!r}"
-        raise NotFound(f"no run of {named}", hint="tradelog runs lists all; data_fetch:congress is one")
+        rows, total = report.runs(reader, report.Selection(days, task, source, status), limit=most)
+    if not rows and (task is not None or source is not None):
+        subject = f"the task {task!r}" if task is not None else f"the source {source!r}"
+        raise NotFound(f"no run of {subject}", hint="tradelog runs lists all; data_fetch:congress is one")
     if output_json:
-        as_json({"period": str(days), "total": total, "runs": found})
+        as_json({"period": str(days), "total": total, "runs": rows})
         return
-    for row in found:
+    for row in rows:
         row["started"] = clock.local(row["started_at"], days.zone)
         row["dates"] = f"{row['data_date_start']} to {row['data_date_end']}" if row["data_date_start"] else ""
     if output_csv:
-        as_csv(COLUMNS, found)
+        as_csv(COLUMNS, rows)
         return
-    if not found:
+    if not rows:
         line("no runs; tradelog fetch congress makes one")
         return
     with paged():
-        table(COLUMNS, found)
-    note(f"{len(found)} of {total} runs; {days}")
+        table(COLUMNS, rows)
+    note(f"{len(rows)} of {total} runs; {days}")

@@ -21,7 +21,7 @@ CALLS = (
     Column("size", "bytes", right=True),
     Column("records", "rows", right=True),
     Column("seconds", "seconds", right=True),
-    Column("endpoint", "asked", flex=True),
+    Column("endpoint", "request", flex=True),
 )
 RECORDS = (
     Column("version_id", "version", right=True),
@@ -53,7 +53,7 @@ INPUTS = (
 
 
 def command(
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="An id, or a unique beginning of one.")],
+    id_prefix: Annotated[str, typer.Argument(metavar="ID", help="An id, or a unique beginning of one.")],
     show_all: Annotated[bool, typer.Option("--all", help="All records of a run, not the first 50.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -61,29 +61,29 @@ def command(
     config = load_config()
     zone = config.report.timezone
     with open_reader(config) as reader:
-        kind, found_id = reader.resolve(wanted)
+        kind, found_id = reader.resolve(id_prefix)
         decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig", "req") else None
         if kind == "run":
-            name, found = (
+            name, result = (
                 "run",
                 runs.run(reader, found_id, limit=-1 if show_all or output_json else runs.RECORDS),
             )
         elif kind == "srn":
-            name, found = "strategy_run", trail.strategy_run(reader, found_id)
+            name, result = "strategy_run", trail.strategy_run(reader, found_id)
         elif kind == "brk":
-            name, found = "break", trail.break_(reader, found_id)
+            name, result = "break", trail.break_(reader, found_id)
         elif kind == "sig" and decision_id is None:
-            name, found = "signal", trail.signal(reader, found_id)
+            name, result = "signal", trail.signal(reader, found_id)
         else:
-            name, found = "decision", trail.decision(reader, decision_id or found_id)
+            name, result = "decision", trail.decision(reader, decision_id or found_id)
     if output_json:
-        render.as_json({name: found})
+        render.as_json({name: result})
     elif name == "run":
-        _run(found, zone)
+        _run(result, zone)
     elif name == "decision":
-        _decision(found, zone)
+        _decision(result, zone)
     else:
-        _fields(found)
+        _fields(result)
 
 
 def _run(run: dict[str, Any], zone: str) -> None:
@@ -148,44 +148,44 @@ def _calls(calls: list[dict[str, Any]], zone: str) -> None:
         render.note(f"  the first {MAX_CALLS} of {len(calls)}; --json shows all, with their bodies")
 
 
-def _decision(found: dict[str, Any], zone: str) -> None:
-    render.heading(f"Decision {found['decision_id']}  {found['status']}")
-    size = f"${found['notional']} of" if found["notional"] else found["quantity"]
+def _decision(result: dict[str, Any], zone: str) -> None:
+    render.heading(f"Decision {result['decision_id']}  {result['status']}")
+    size = f"${result['notional']} of" if result["notional"] else result["quantity"]
     render.pairs(
         [
-            ("order", f"{found['side']} {size} {found['symbol']}, {render.terms(found)}"),
-            ("strategy", f"{found['strategy_name']} {found['strategy_version'] or ''}".strip()),
-            ("account", f"{found['account']} ({found['broker']}, {found['environment']})"),
-            ("decided", f"{clock.local(found['created_at'], zone)} ({zone}) by {found['actor']}"),
-            ("client order id", found["client_order_id"]),
-            ("decision hash", found["decision_hash"]),
-            ("known then", f"journal up to {found['basis']}"),
-            ("executed", clock.local(found["executed_at"], zone)),
-            ("failed", clock.local(found["failed_at"], zone)),
-            ("failure", ": ".join(filter(None, (found["failure_code"], found["failure_message"])))),
-            ("needs attention", found["needs_attention"]),
-            ("approval", f"{found['approval']} by {found['approval_by']}" if found["approval"] else None),
-            ("waits for the open", clock.local(found["held_until"], zone)),
-            ("recorded", "after the fact: tradelog did not send it" if found["adopted"] else None),
-            ("filled in all", _filled(found["order"])),
-            ("orders", " → ".join(found["order"]["chain"]) if len(found["order"]["chain"]) > 1 else None),
+            ("order", f"{result['side']} {size} {result['symbol']}, {render.terms(result)}"),
+            ("strategy", f"{result['strategy_name']} {result['strategy_version'] or ''}".strip()),
+            ("account", f"{result['account']} ({result['broker']}, {result['environment']})"),
+            ("decided", f"{clock.local(result['created_at'], zone)} ({zone}) by {result['actor']}"),
+            ("client order id", result["client_order_id"]),
+            ("decision hash", result["decision_hash"]),
+            ("known then", f"journal up to {result['basis']}"),
+            ("executed", clock.local(result["executed_at"], zone)),
+            ("failed", clock.local(result["failed_at"], zone)),
+            ("failure", ": ".join(filter(None, (result["failure_code"], result["failure_message"])))),
+            ("needs attention", result["needs_attention"]),
+            ("approval", f"{result['approval']} by {result['approval_by']}" if result["approval"] else None),
+            ("waits for the open", clock.local(result["held_until"], zone)),
+            ("recorded", "after the fact: tradelog did not send it" if result["adopted"] else None),
+            ("filled in all", _filled(result["order"])),
+            ("orders", " → ".join(result["order"]["chain"]) if len(result["order"]["chain"]) > 1 else None),
         ]
     )
-    _asked(found, zone)
-    _checked(found, zone)
+    _requests(result, zone)
+    _checks(result, zone)
     render.line()
     render.heading("Rationale")
-    for text in json.dumps(found["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
+    for text in json.dumps(result["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
         render.line(f"  {text}")
     render.line()
-    render.heading(f"Inputs: {len(found['inputs'])} record versions")
-    for row in found["inputs"]:
+    render.heading(f"Inputs: {len(result['inputs'])} record versions")
+    for row in result["inputs"]:
         row["seen"] = clock.local(row["first_seen_at"], zone)
-    if found["inputs"]:
-        render.table(INPUTS, found["inputs"])
-    for execution in found["executions"]:
+    if result["inputs"]:
+        render.table(INPUTS, result["inputs"])
+    for execution in result["executions"]:
         _execution(execution, zone)
-    if not found["executions"]:
+    if not result["executions"]:
         render.line()
         render.line("Nothing was submitted yet.")
 
@@ -197,27 +197,27 @@ def _filled(order: dict[str, Any]) -> str | None:
     return f"{order['filled_quantity']}{of} at {order['filled_avg_price']}"
 
 
-def _asked(found: dict[str, Any], zone: str) -> None:
+def _requests(result: dict[str, Any], zone: str) -> None:
     """The cancels and replaces of a decision, and how they ended."""
-    if found["requests"] or found["control_events"]:
+    if result["requests"] or result["control_events"]:
         render.line()
         render.heading("Requests")
-    for row in found["requests"]:
+    for row in result["requests"]:
         terms = ", ".join(f"{name} {value}" for name, value in row["terms"].items())
         why = f" because {row['reason']}" if row["reason"] else ""
         render.line(
             f"  {clock.local(row['created_at'], zone)} {row['kind']} {terms} by {row['actor']}{why}:"
             f" {row['status']} {row['message'] or ''}".rstrip()
         )
-    for row in found["control_events"]:
+    for row in result["control_events"]:
         render.line(
             f"  {clock.local(row['created_at'], zone)} {row['kind']} by {row['actor']}: {row['reason']}"
         )
 
 
-def _checked(found: dict[str, Any], zone: str) -> None:
+def _checks(result: dict[str, Any], zone: str) -> None:
     """The pre-trade checks right before submission."""
-    for row in found["risk_checks"]:
+    for row in result["risk_checks"]:
         render.line()
         code = f" as {row['code']}" if row["code"] else ""
         render.heading(f"Limits at {clock.local(row['checked_at'], zone)}: {row['verdict']}{code}")
@@ -251,8 +251,8 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
         )
         if call["request_body"]:
             render.line(f"    sent      {call['request_body']}")
-        told = "a page of orders, this one among them" if call["shared"] else call["response_body"] or ""
-        render.line(f"    answered  {answer} {told}")
+        body = "a page of orders, this one among them" if call["shared"] else call["response_body"] or ""
+        render.line(f"    answered  {answer} {body}")
     for event in execution["order_events"]:
         render.line(
             f"  {clock.local(event['seen_at'], zone)} order is {event['status']},"
@@ -265,7 +265,7 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
         )
 
 
-def _fields(found: dict[str, Any]) -> None:
-    for name, value in found.items():
+def _fields(result: dict[str, Any]) -> None:
+    for name, value in result.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         render.pairs([(name, text)])

@@ -31,7 +31,7 @@ def command(output_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
     config = load_config()
     sources.check_sections(config.sources)
-    found = [
+    rows = [
         {
             "name": source.name,
             "serves": sorted(source.commands),
@@ -47,16 +47,16 @@ def command(output_json: Annotated[bool, typer.Option("--json", help="Print JSON
         for source in sources.installed()
     ]
     if output_json:
-        as_json({"sources": found})
+        as_json({"sources": rows})
         return
-    for row in found:
+    for row in rows:
         _decorate(row, config.report.timezone)
     if is_terminal():
-        for row in found:
+        for row in rows:
             heading(str(row["name"]))
             pairs([(column.title, row[column.key]) for column in COLUMNS[1:]])
     else:
-        table(COLUMNS, found)
+        table(COLUMNS, rows)
     note("which source a command uses: [sources.COMMAND] use in tradelog.toml; any file format: --file PATH")
 
 

@@ -55,46 +55,46 @@ def command(
 
     config = load_config()
     with open_reader(config) as reader:
-        found = report.status(reader, config)
+        state = report.status(reader, config)
     if output_json:
-        as_json(found)
+        as_json(state)
     else:
-        _print(found, config.report.timezone)
-    if found["attention"]:
+        _print(state, config.report.timezone)
+    if state["attention"]:
         raise NeedsAttention(
-            "; ".join(found["attention"]),
+            "; ".join(state["attention"]),
             hint="tradelog resolve for outcomes and breaks, tradelog approve or decline for approvals;"
             " tradelog alerts --ack all acknowledges",
         )
 
 
 def _beat(worker: dict[str, Any]) -> str:
-    said = f"process {worker['pid']} on {worker['host']}, last heartbeat {worker['silent_seconds']} s ago"
+    text = f"process {worker['pid']} on {worker['host']}, last heartbeat {worker['silent_seconds']} s ago"
     if worker["clock_offset_ms"] is not None:
-        said += f", clock {worker['clock_offset_ms'] / 1000:+.1f} s from the broker's"
-    return said
+        text += f", clock {worker['clock_offset_ms'] / 1000:+.1f} s from the broker's"
+    return text
 
 
-def _print(found: dict[str, Any], zone: str) -> None:
+def _print(state: dict[str, Any], zone: str) -> None:
     from tradelog.report.status import age
 
-    account = found["account"]
+    account = state["account"]
     heading(f"account {account['account']} ({account['broker']}, {account['environment']})")
-    queue, workers = found["queue"], found["workers"]
+    queue, workers = state["queue"], state["workers"]
     oldest = f", the oldest for {age(queue['oldest'])}" if queue["oldest"] else ""
     alive = [row for row in workers if row["alive"]]
     beat = [_beat(row) for row in alive]
     last = workers[0] if workers else None
     nobody = f"none; the last heartbeat was {age(last['heartbeat_at'])} ago" if last else "none yet"
-    halted = ", ".join(scope_label(row["scope"], row["subject"]) for row in found["halts"])
+    halted = ", ".join(scope_label(row["scope"], row["subject"]) for row in state["halts"])
     pairs(
         [
             ("halted", halted or None),
             ("waiting", f"{counted(queue['pending'], 'decision')}{oldest}; {queue['due']} of them due"),
             ("worker", "; ".join(beat) or nobody),
-            ("open orders", len(found["open_orders"])),
-            ("unknown", len(found["unknown"])),
-            ("reconciled", clock.local(found["reconciled_at"], zone) or "never"),
+            ("open orders", len(state["open_orders"])),
+            ("unknown", len(state["unknown"])),
+            ("reconciled", clock.local(state["reconciled_at"], zone) or "never"),
         ]
     )
     for title, columns, key, since in (
@@ -106,7 +106,7 @@ def _print(found: dict[str, Any], zone: str) -> None:
         ("Breaks", BREAKS, "breaks", "found_at"),
         ("Alerts", ALERTS, "alerts", "created_at"),
     ):
-        rows = found[key]
+        rows = state[key]
         if not rows:
             continue
         line()

@@ -136,13 +136,13 @@ def _read(config: Config, days: Period, strategy: str | None) -> list[dict[str, 
     prices = price_file.load(config.market.prices)
     with open_reader(config) as reader:
         rows = strategies.strategies(reader, config.account, days, strategy=strategy)
-        found = quality.quality(reader, config.account, days, prices, strategy=strategy)
+        rows_of_quality = quality.quality(reader, config.account, days, prices, strategy=strategy)
     nothing = {after: {"count": 0, "move": None, "right": None} for after in quality.AFTER}
     for row in rows:
         row["quality"] = {
             name: {
                 "signals": row["not_taken"] if name == "not_taken" else row["decisions"],
-                "after_sessions": found.get((row["strategy"], name == "taken"), nothing),
+                "after_sessions": rows_of_quality.get((row["strategy"], name == "taken"), nothing),
             }
             for name in ("taken", "not_taken")
         }
@@ -182,25 +182,25 @@ def _outcome(row: dict[str, Any]) -> dict[str, Any]:
 
 def _spans(times: dict[str, dict[str, Any]]) -> dict[str, str]:
     return {
-        step: " / ".join(render.duration(found[f"p{share}"]) for share in (50, 90, 99))
-        if found["count"]
+        step: " / ".join(render.duration(milliseconds[f"p{share}"]) for share in (50, 90, 99))
+        if milliseconds["count"]
         else "—"
-        for step, found in times.items()
+        for step, milliseconds in times.items()
     }
 
 
 def _quality(row: dict[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    for name, said in (("taken", "taken"), ("not_taken", "not taken")):
+    rows = []
+    for name, label in (("taken", "taken"), ("not_taken", "not taken")):
         group = row["quality"][name]
         if not group["signals"]:
             continue
-        shown = {"strategy": row["strategy"], "acted_on": said, "signals": group["signals"]}
+        shown = {"strategy": row["strategy"], "acted_on": label, "signals": group["signals"]}
         for after, item in group["after_sessions"].items():
             shown |= {f"move_{after}": _signed(item["move"]), f"right_{after}": percent(item["right"])}
             shown[f"known_{after}"] = item["count"] or ""
-        found.append(shown)
-    return found
+        rows.append(shown)
+    return rows
 
 
 def _signed(move: Decimal | None) -> str:
@@ -209,8 +209,8 @@ def _signed(move: Decimal | None) -> str:
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = dict(row)
-    for step, found in row["times"].items():
-        flat |= {f"{step.replace(' ', '_')}_p{share}_ms": found[f"p{share}"] for share in (50, 90, 99)}
+    for step, milliseconds in row["times"].items():
+        flat |= {f"{step.replace(' ', '_')}_p{share}_ms": milliseconds[f"p{share}"] for share in (50, 90, 99)}
     for name, group in row["quality"].items():
         for after, item in group["after_sessions"].items():
             flat |= {f"{name}_known_{after}": item["count"], f"{name}_move_{after}": item["move"]}

@@ -42,7 +42,7 @@ def command(
     config = load_config()
     days = covered(config, year, first, last, zone)
     with open_reader(config) as reader:
-        found, total = report.trades(
+        rows, total = report.trades(
             reader,
             config.account,
             days,
@@ -50,23 +50,23 @@ def command(
             strategy=strategy,
             limit=most,
         )
-        if not found:
+        if not rows:
             subjects.check(reader, config, strategy=strategy, symbol=symbol)
     if output_json:
-        render.as_json({"period": str(days), "total": total, "trades": found})
+        render.as_json({"period": str(days), "total": total, "trades": rows})
         return
-    for row in found:
+    for row in rows:
         row["executed"] = clock.local(row["transaction_time"], days.zone)
     if output_csv:
-        render.as_csv(COLUMNS, found)
+        render.as_csv(COLUMNS, rows)
         return
-    for row in found:
+    for row in rows:
         row["value"] = render.dollars(row["value"])
     with paged():
         heading(f"Trades  {days.title}  account {config.account.label}")
-        if found:
-            table(COLUMNS, found)
+        if rows:
+            table(COLUMNS, rows)
         else:
             line("nothing executed")
-    if found:
-        note(f"{len(found)} of {total}")
+    if rows:
+        note(f"{len(rows)} of {total}")

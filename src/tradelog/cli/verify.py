@@ -60,24 +60,24 @@ def command(
                 anchors.send(reader, found, to)
             _head(found, output_json)
             return
-        kept = [] if since_head is None else chains.read_heads(since_head)
+        heads = [] if since_head is None else chains.read_heads(since_head)
         verified = verify.chain_only(reader) if chain else verify.verify(reader)
-        findings = [*verified.findings, *chains.since(reader, kept)]
-        asked = 0
+        findings = [*verified.findings, *chains.since(reader, heads)]
+        checked_orders = 0
         if broker:
-            asked, more = anchors.at_broker(reader, config)
+            checked_orders, more = anchors.at_broker(reader, config)
             findings += more
     if output_json:
         render.as_json(
             {
                 **asdict(verified),
                 "findings": [asdict(item) for item in findings],
-                "heads_checked": len(kept),
-                "orders_checked": asked if broker else None,
+                "heads_checked": len(heads),
+                "orders_checked": checked_orders if broker else None,
             }
         )
     else:
-        _print(verified, findings, len(kept), asked if broker else None, chain)
+        _print(verified, findings, len(heads), checked_orders if broker else None, chain)
     if findings:
         raise EvidenceBroken(
             f"{counted(len(findings), 'finding')}: this store is not what was written",
@@ -85,23 +85,23 @@ def command(
         )
 
 
-def _head(found: Any, output_json: bool) -> None:
+def _head(head: Any, output_json: bool) -> None:
     from tradelog.evidence import chain as chains
 
     if output_json:
-        render.as_json({"head": chains.as_json(found)})
+        render.as_json({"head": chains.as_json(head)})
     else:
-        render.line(found.line())
+        render.line(head.line())
 
 
-def _print(verified: Any, findings: list[Any], kept: int, asked: int | None, chain: bool) -> None:
+def _print(verified: Any, findings: list[Any], heads: int, checked_orders: int | None, chain: bool) -> None:
     head = verified.head
     items: list[tuple[str, Any]] = [("entries", verified.entries)]
     if not chain:
         items += [("rows against the journal", verified.rows), ("rows of runs", verified.records)]
         items += [("runs going on, not covered yet", ", ".join(verified.running) or None)]
         items += [("rows archived, not here to check", verified.archived_rows or None)]
-    items += [("heads kept elsewhere", kept or None), ("orders at the broker", asked)]
+    items += [("heads kept elsewhere", heads or None), ("orders at the broker", checked_orders)]
     items += [("head", f"{head.seq} {head.hash}"), ("of", head.at)]
     render.pairs(items)
     if findings:

@@ -58,10 +58,10 @@ def day(text: str, latest: date) -> date | None:
     else:
         return None
     try:
-        found = date(int(year), int(month), int(number))
+        parsed = date(int(year), int(month), int(number))
     except ValueError:
         return None
-    return found if EARLIEST <= found <= latest else None
+    return parsed if EARLIEST <= parsed <= latest else None
 
 
 @lru_cache(maxsize=65536)

@@ -115,13 +115,15 @@ class Client:
         try:
             response, content = self._read(url, params, since)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = self._redacted(str(error) or type(error).__name__)
-            self._run.api_call(url, **facts, error=f"{type(error).__name__}: {said}", seconds=_since(began))
+            message = self._redacted(str(error) or type(error).__name__)
+            self._run.api_call(
+                url, **facts, error=f"{type(error).__name__}: {message}", seconds=_since(began)
+            )
             passing = isinstance(
                 error, (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
             )
             raise VendorFault(
-                f"{url} could not be reached: {said}", passing=passing, hint="try again later"
+                f"{url} could not be reached: {message}", passing=passing, hint="try again later"
             ) from error
         body = _decoded(response, content)
         facts |= {
@@ -145,9 +147,9 @@ class Client:
             facts["headers"] = {_VALIDATORS[name]: value for name, value in since.items()} | facts["headers"]
             self._run.api_calls[-1] |= {"headers": facts["headers"], "reader": version("tradelog")}
             return Answer(url, status, None, facts["headers"])
-        known = self._explain(url, status, body) if self._explain else None
-        if known is not None:
-            raise known
+        explained = self._explain(url, status, body) if self._explain else None
+        if explained is not None:
+            raise explained
         if status in missing:
             return Answer(url, status, body, facts["headers"])
         raise self._distrust(url, response, body)
@@ -174,14 +176,14 @@ class Client:
         self._last = time.monotonic()
 
     def _distrust(self, url: str, response: httpx.Response, body: str) -> SourceError:
-        status, said = response.status_code, self._redacted(_said(body))
+        status, message = response.status_code, self._redacted(_said(body))
         if status == 401:
-            return NotAuthorised(f"{url} refuses the key: {said}", hint=f"check {self._key_name}")
+            return NotAuthorised(f"{url} refuses the key: {message}", hint=f"check {self._key_name}")
         if status == 403:
             if "<" in body[:50]:
                 return VendorFault(f"{url} blocked the request (HTTP 403, HTML)", hint="try again later")
             return PlanTooSmall(
-                f"{url}: {said}", hint="this data set needs a larger plan, or use --file PATH"
+                f"{url}: {message}", hint="this data set needs a larger plan, or use --file PATH"
             )
         wait = retry_after(response.headers.get("retry-after"))
         text = "" if wait is None else f"; it requests a wait of {wait:g} s"
@@ -192,18 +194,18 @@ class Client:
         if 300 <= status < 400:
             return VendorFault(f"{url} redirects to {response.headers.get('location')}; not followed")
         return VendorFault(
-            f"{url} failed with HTTP {status}: {said}{text}",
+            f"{url} failed with HTTP {status}: {message}{text}",
             passing=status >= 500,
             wait_seconds=wait,
             hint="try again later",
         )
 
 
-def no_html(answer: Answer, wanted: str) -> str:
-    """The text of a response; raises UnexpectedType where it is a page instead of ``wanted``."""
+def no_html(answer: Answer, expected: str) -> str:
+    """The text of a response; raises UnexpectedType where it is a page instead of ``expected``."""
     text = answer.text or ""
     if text.lstrip("\ufeff \r\n\t")[:15].lower().startswith(("<!doctype html", "<html")):
-        raise UnexpectedType(f"{answer.url} answered with HTML instead of {wanted}", hint="try again later")
+        raise UnexpectedType(f"{answer.url} answered with HTML instead of {expected}", hint="try again later")
     return text
 
 
@@ -228,7 +230,7 @@ def validators(call: Mapping[str, Any]) -> dict[str, str]:
     headers = call.get("headers") or {}
     if call.get("reader") != version("tradelog"):
         return {}
-    return {name: str(headers[given]) for name, given in _VALIDATORS.items() if headers.get(given)}
+    return {name: str(headers[header]) for name, header in _VALIDATORS.items() if headers.get(header)}
 
 
 def retry_after(value: str | None) -> float | None:
@@ -271,8 +273,8 @@ def _said(body: str) -> str:
 
 def _decoded(response: httpx.Response, content: bytes) -> str:
     """The body as text: UTF-8 unless the source names one of the few others that occur."""
-    named = (response.charset_encoding or "utf-8").lower()
-    encoding = named if named in ("iso-8859-1", "windows-1252", "us-ascii") else "utf-8-sig"
+    charset = (response.charset_encoding or "utf-8").lower()
+    encoding = charset if charset in ("iso-8859-1", "windows-1252", "us-ascii") else "utf-8-sig"
     return content.decode(encoding, "replace")
 
 

@@ -78,15 +78,15 @@ class Counts:
             self.updated += 1
 
 
-def pair(rows: list[Row], known: list[Known], backfill_before: str, counts: Counts) -> Iterator[Write]:
+def pair(rows: list[Row], records: list[Known], backfill_before: str, counts: Counts) -> Iterator[Write]:
     """Pair the rows of one identity with its records, in three rounds.
 
     First what is equal; then what is equal but was gone or had fewer fields; what is left in order, records
     that are listed before those that are gone.
     """
-    occurrence = max((item.occurrence for item in known), default=0)
+    occurrence = max((item.occurrence for item in records), default=0)
     by_hash: dict[bytes | None, list[Known]] = {}
-    for item in reversed(known):
+    for item in reversed(records):
         by_hash.setdefault(item.content_hash, []).append(item)
     taken: set[int] = set()
     second: list[Row] = []
@@ -110,7 +110,7 @@ def pair(rows: list[Row], known: list[Known], backfill_before: str, counts: Coun
             yield _changed(row, best, backfill_before)
         else:
             third.append(row)
-    left = [item for item in known if item.record_id not in taken]
+    left = [item for item in records if item.record_id not in taken]
     left.sort(key=lambda item: (bool(item.gone), item.occurrence))
     for row, item in itertools.zip_longest(third, left[: len(third)]):
         if item is None:
@@ -120,10 +120,10 @@ def pair(rows: list[Row], known: list[Known], backfill_before: str, counts: Coun
             yield _changed(row, item, backfill_before)
 
 
-def _changed(row: Row, known: Known, backfill_before: str) -> Write:
+def _changed(row: Row, record: Known, backfill_before: str) -> Write:
     """A correction of history stays history."""
-    is_backfill = _is_backfill(row, backfill_before) if known.backfill is None else known.backfill
-    return Write(row, known, known.occurrence, is_backfill)
+    is_backfill = _is_backfill(row, backfill_before) if record.backfill is None else record.backfill
+    return Write(row, record, record.occurrence, is_backfill)
 
 
 def _is_backfill(row: Row, backfill_before: str) -> int:
@@ -131,12 +131,12 @@ def _is_backfill(row: Row, backfill_before: str) -> int:
     return int(row.filed_at is None or row.filed_at < backfill_before)
 
 
-def adds(row: Row, known: Known) -> bool:
+def adds(row: Row, record: Known) -> bool:
     """Whether a row of the same content has more fields: one form of a feed has what another lacks.
 
     Never the other way round, so that two forms taken in turn end with the richer one.
     """
-    is_earlier = row.filed_at is not None and (known.filed_at is None or row.filed_at < known.filed_at)
-    is_named = row.person is not None and known.person is None
-    is_bounded = row.amount_high is not None and known.amount_high is None
+    is_earlier = row.filed_at is not None and (record.filed_at is None or row.filed_at < record.filed_at)
+    is_named = row.person is not None and record.person is None
+    is_bounded = row.amount_high is not None and record.amount_high is None
     return is_earlier or is_named or is_bounded

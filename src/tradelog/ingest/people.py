@@ -108,10 +108,10 @@ def resolve(
     Returns those of this feed that stay unresolved. Rows are written only where something changed.
     """
     with writer.reading() as connection:
-        found = plan(connection, run, feed, found_names, everybody=everybody)
-    if found.changed:
-        _write(writer, run, found.changed, digest)
-    return found.unresolved
+        changes = plan(connection, run, feed, found_names, everybody=everybody)
+    if changes.changed:
+        _write(writer, run, changes.changed, digest)
+    return changes.unresolved
 
 
 def plan(
@@ -132,18 +132,18 @@ def plan(
     for row in connection.execute(_CURRENT).fetchall():
         current[row[0], row[1]] = Found(row[2], row[3], row[4])
         since[row[0], row[1]] = row[5]
-    told = connection.execute(_TOLD, (FEED,)).fetchone()[0] or ""
-    wanted = {
+    newest = connection.execute(_TOLD, (FEED,)).fetchone()[0] or ""
+    names = {
         (feed, name)
         for name in mine
-        if (feed, name) not in current or (current[feed, name].person is None and since[feed, name] <= told)
+        if (feed, name) not in current or (current[feed, name].person is None and since[feed, name] <= newest)
     }
     if everybody:
         # A store from before names were resolved has them in its records only.
-        wanted |= current.keys() or {(row[0], row[1]) for row in connection.execute(_NAMES)}
-    politicians = index(read(connection, run)) if wanted else {}
+        names |= current.keys() or {(row[0], row[1]) for row in connection.execute(_NAMES)}
+    politicians = index(read(connection, run)) if names else {}
     changed = []
-    for key in sorted(wanted):
+    for key in sorted(names):
         answer = match(key[1], politicians, CHAMBERS.get(key[0]))
         before = current.get(key)
         if before is None or before.person != answer.person or before.reason != answer.reason:
@@ -157,7 +157,10 @@ def _write(writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]
         tx.bulk(
             "INSERT INTO name_resolutions (run, feed, name, person, version_id, reason)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            [(run, *key, found.person, found.version_id, found.reason) for key, found in changed],
+            [
+                (run, *key, resolution.person, resolution.version_id, resolution.reason)
+                for key, resolution in changed
+            ],
         )
     digest.add("name_resolutions", "t.run = ?", (run,))
 
@@ -165,8 +168,8 @@ def _write(writer: Writer, run: int, changed: list[tuple[tuple[str, str], Found]
 def read(connection: sqlite3.Connection, run: int) -> list[Politician]:
     """All politicians that can have filed a disclosure, by completed runs and this one."""
     rows = connection.execute(_POLITICIANS, (run, FEED, KIND))
-    found = (_politician(row[0], row[1], json.loads(row[2])) for row in rows)
-    return [item for item in found if item is not None]
+    politicians = (_politician(row[0], row[1], json.loads(row[2])) for row in rows)
+    return [item for item in politicians if item is not None]
 
 
 def index(politicians: Iterable[Politician]) -> Mapping[str, list[Politician]]:
@@ -183,7 +186,7 @@ def match(name: str, politicians: Mapping[str, list[Politician]], chamber: str |
     Where the source adds another form of the name in brackets, that one may fit instead. A short form
     counts as much as the whole name: Tim Johnson may be a Timothy V. Johnson.
     """
-    found = Found(None, None, NOBODY)
+    resolution = Found(None, None, NOBODY)
     for words in _forms(name):
         suffix = next((word for word in words if word in _SUFFIXES), "")
         bare = [word for word in words if word not in _SUFFIXES]
@@ -196,8 +199,8 @@ def match(name: str, politicians: Mapping[str, list[Politician]], chamber: str |
             return Found(fitting[0].person, fitting[0].version_id, "the name fits this member only")
         if fitting:
             several = ", ".join(sorted(item.person for item in fitting))
-            found = Found(None, None, f"several members fit: {several}")
-    return found
+            resolution = Found(None, None, f"several members fit: {several}")
+    return resolution
 
 
 def _forms(name: str) -> list[list[str]]:
@@ -206,12 +209,12 @@ def _forms(name: str) -> list[list[str]]:
     "The Honorable Rafael E Cruz (Cruz, Ted)" and "Rafael Edward (Ted) Cruz" are both Ted Cruz as well.
     """
     plain = _words(_BRACKETS.sub(" ", name))
-    found = [plain]
+    forms = [plain]
     for inner in _BRACKETS.findall(name):
         words = _words(inner)
         if words and plain:
-            found.append(words if "," in inner else [*words, plain[-1]])
-    return found
+            forms.append(words if "," in inner else [*words, plain[-1]])
+    return forms
 
 
 def _words(name: str) -> list[str]:
@@ -229,19 +232,19 @@ def _fits(words: list[str], suffix: str, politician: Politician) -> bool:
     Jr. and III distinguish fathers and sons: a suffix fits only a member who has it.
     """
     size = len(politician.last)
-    given = words[:-size]
-    if tuple(words[-size:]) != politician.last or not given:
+    given_names = words[:-size]
+    if tuple(words[-size:]) != politician.last or not given_names:
         return False
     if suffix and suffix != politician.suffix:
         return False
-    if tuple(given) in politician.exact and (len(given) > 1 or len(given[0]) > 1):
+    if tuple(given_names) in politician.exact and (len(given_names) > 1 or len(given_names[0]) > 1):
         return True
-    if not any(_is_like(given[0], other) for other in politician.leads):
+    if not any(_is_like(given_names[0], other) for other in politician.leads):
         return False
-    unknown = [word for word in given if not any(_is_like(word, other) for other in politician.given)]
+    unknown = [word for word in given_names if not any(_is_like(word, other) for other in politician.given)]
     is_named = any(
         len(word) > 1 and any(len(other) > 1 and _is_like(word, other) for other in politician.given)
-        for word in given
+        for word in given_names
     )
     # A middle name is no contradiction where the politician's own is not known.
     return is_named and (not unknown or (len(unknown) == 1 and not politician.has_middle))

@@ -193,11 +193,11 @@ class IngestionRun:
 
     def last_reading(self, digest: str) -> Previous | None:
         """The last completed run of a feed, where that is what first read just these bytes."""
-        found = self._previous(
+        previous = self._previous(
             "task_name = ? AND json_extract(api_calls, '$[0].sha256') = ?", self.task_name, digest
         )
-        last = None if found is None else self._previous("data_source = ?", found.data_source)
-        return found if found is not None and last is not None and last.id == found.id else None
+        last = None if previous is None else self._previous("data_source = ?", previous.data_source)
+        return previous if previous is not None and last is not None and last.id == previous.id else None
 
     def _previous(self, condition: str, *values: str) -> Previous | None:
         with self._writer.reading() as connection:
@@ -293,15 +293,15 @@ class IngestionRun:
                 names = staging.names(MEMBERS)
                 self.unresolved = people.plan(connection, 0, self.data_source, names).unresolved
             return
-        found = run_digest.RunDigest(self._writer.connection)
-        counts = staging.apply(self._writer, self._id, self.data_source, self._history_ends(), found)
+        digest = run_digest.RunDigest(self._writer.connection)
+        counts = staging.apply(self._writer, self._id, self.data_source, self._history_ends(), digest)
         self._confirm_counts(counts, confirmed)
         if not staging.bad:
-            self._mark_gone(counts, found)
+            self._mark_gone(counts, digest)
         self.counts = counts
         names = staging.names(MEMBERS)
         self.unresolved = people.resolve(
-            self._writer, self._id, self.data_source, names, found, everybody=people.KIND in kinds
+            self._writer, self._id, self.data_source, names, digest, everybody=people.KIND in kinds
         )
         first_day, last_day = self._dates or staging.dates()
         with self._writer.transaction() as tx:
@@ -320,17 +320,17 @@ class IngestionRun:
                 },
             )
             clocks.keep(tx, self.data_source, self.run_id, clocks.best_of_calls(self.api_calls))
-            tx.journal("run.completed", self.run_id, records=found.keep(tx, self._id))
+            tx.journal("run.completed", self.run_id, records=digest.keep(tx, self._id))
 
     def _confirm_counts(self, counts: Counts, confirmed: list[int]) -> None:
         """What was confirmed may have been sent as well: each version counts once."""
         if confirmed:
             counts.unchanged = array("q", sorted({*counts.unchanged, *confirmed}))
 
-    def _mark_gone(self, counts: Counts, found: run_digest.RunDigest) -> None:
+    def _mark_gone(self, counts: Counts, digest: run_digest.RunDigest) -> None:
         for kind in sorted(self._complete_kinds):
             missing = self._staging.missing(self.data_source, kind, self._id, counts.unchanged)
-            self._staging.mark_gone(self._writer, self._id, missing, found)
+            self._staging.mark_gone(self._writer, self._id, missing, digest)
             counts.gone += len(missing)
 
     def _refuse_unreadable(self) -> None:
@@ -399,8 +399,8 @@ class IngestionRun:
     def _history_ends(self) -> str:
         """Filings before this moment count as backfill when they are seen for the first time."""
         last = self.last_of_feed()
-        looked = clock.now() if last is None else clock.from_text(last.started_at)
-        return clock.to_text(looked - BACKFILL_GRACE)
+        first_fetch = clock.now() if last is None else clock.from_text(last.started_at)
+        return clock.to_text(first_fetch - BACKFILL_GRACE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,12 +124,12 @@ class Staging:
     def names(self, kind: str) -> list[str]:
         """The names in rows of a kind for which the source gave no id of its own."""
         self._flush()
-        found = self._connection.execute(
+        rows = self._connection.execute(
             f"SELECT DISTINCT actor FROM {self._name}"
             " WHERE kind = ? AND actor IS NOT NULL AND person IS NULL",
             (kind,),
         )
-        return sorted(row[0] for row in found)
+        return sorted(row[0] for row in rows)
 
     def plan(self, feed: str, complete: Iterable[str] = ()) -> Counts:
         """What `apply` and `mark_gone` would do, written nowhere."""
@@ -138,8 +138,8 @@ class Staging:
         for chunk in self._chunks():
             self._connection.execute("BEGIN")
             try:
-                for rows, known in self._with_known(chunk, feed):
-                    for write in pair(rows, known, "", counts):
+                for rows, records in self._with_known(chunk, feed):
+                    for write in pair(rows, records, "", counts):
                         counts.take(write)
                         if write.known is not None and write.known.version_id is not None:
                             touched.add(write.known.version_id)
@@ -152,7 +152,7 @@ class Staging:
             )
         return counts
 
-    def apply(self, writer: Writer, run: int, feed: str, backfill_before: str, found: RunDigest) -> Counts:
+    def apply(self, writer: Writer, run: int, feed: str, backfill_before: str, digest: RunDigest) -> Counts:
         """Write what is new or changed; ``backfill_before`` is when a filing counts as history."""
         counts = Counts(quarantined=len(self.bad))
         for chunk in self._chunks():
@@ -161,44 +161,44 @@ class Staging:
                 _beat(tx, run)
                 writes = [
                     write
-                    for rows, known in self._with_known(chunk, feed)
-                    for write in pair(rows, known, backfill_before, counts)
+                    for rows, records in self._with_known(chunk, feed)
+                    for write in pair(rows, records, backfill_before, counts)
                 ]
                 first, last = self._write(tx, run, feed, writes)
             self._size(time.monotonic() - began)
             for write in writes:
                 counts.take(write)
-            self._digest(found, first, last)
+            self._digest(digest, first, last)
         if self.bad:
             with writer.transaction() as tx:
                 tx.bulk(
                     "INSERT INTO quarantined_rows (run, position, reason, payload) VALUES (?, ?, ?, ?)",
                     [(run, row.position, row.reason, row.payload) for row in self.bad],
                 )
-            found.add("quarantined_rows", "t.run = ?", (run,))
+            digest.add("quarantined_rows", "t.run = ?", (run,))
         return counts
 
     def listed(self, feed: str, kind: str) -> array[int]:
         """The current versions of all records that the feed lists of a kind."""
-        found = self._connection.execute(_LISTED, {"feed": feed, "kind": kind})
-        return array("q", (row[0] for row in found))
+        rows = self._connection.execute(_LISTED, {"feed": feed, "kind": kind})
+        return array("q", (row[0] for row in rows))
 
-    def missing(self, feed: str, kind: str, run: int, seen: Iterable[int]) -> list[int]:
-        """Listed versions of a kind that are neither ``seen`` nor superseded by this run."""
+    def missing(self, feed: str, kind: str, run: int, version_ids: Iterable[int]) -> list[int]:
+        """Listed versions of a kind that are neither ``version_ids`` nor superseded by this run."""
         self._connection.execute("CREATE TEMP TABLE seen (version_id INTEGER PRIMARY KEY)")
         try:
             sql = "INSERT OR IGNORE INTO temp.seen VALUES (?)"
-            self._together(lambda: self._connection.executemany(sql, ((item,) for item in seen)))
-            found = self._connection.execute(
+            self._together(lambda: self._connection.executemany(sql, ((item,) for item in version_ids)))
+            rows = self._connection.execute(
                 f"SELECT version_id FROM ({_LISTED}) WHERE version_id NOT IN temp.seen AND record_id NOT IN"
                 " (SELECT record_id FROM record_versions WHERE run = :run)",
                 {"feed": feed, "kind": kind, "run": run},
             ).fetchall()
         finally:
             self._connection.execute("DROP TABLE temp.seen")
-        return [row[0] for row in found]
+        return [row[0] for row in rows]
 
-    def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], found: RunDigest) -> None:
+    def mark_gone(self, writer: Writer, run: int, versions: Sequence[int], digest: RunDigest) -> None:
         """Add a version marked gone for each of these, which the source no longer lists."""
         for start in range(0, len(versions), CHUNK_ROWS):
             with writer.transaction() as tx:
@@ -219,7 +219,7 @@ class Staging:
                     f" SELECT v.record_id, :run, 'gone' FROM {table} ORDER BY g.version_id",
                     {"run": run},
                 )
-            self._digest(found, first, first + len(chunk))
+            self._digest(digest, first, first + len(chunk))
 
     def close(self) -> None:
         for suffix in ("", "_asked", "_new", "_sorted"):
@@ -257,8 +257,8 @@ class Staging:
 
     def _size(self, seconds: float) -> None:
         """Size the next chunk so that it takes about as long as it should."""
-        wanted = self._chunk_rows * CHUNK_SECONDS / max(seconds, 0.001)
-        self._chunk_rows = max(MIN_ROWS, min(CHUNK_ROWS, int(wanted), 2 * self._chunk_rows))
+        fitting = self._chunk_rows * CHUNK_SECONDS / max(seconds, 0.001)
+        self._chunk_rows = max(MIN_ROWS, min(CHUNK_ROWS, int(fitting), 2 * self._chunk_rows))
 
     def _chunks(self) -> Iterator[list[tuple[str, bytes, list[Row]]]]:
         """Whole groups of one identity, about as many rows at a time as one transaction may write.
@@ -300,7 +300,7 @@ class Staging:
         self, chunk: list[tuple[str, bytes, list[Row]]], feed: str
     ) -> Iterator[tuple[list[Row], list[Known]]]:
         """Each group with the records that the feed already has of its identity."""
-        known: dict[int, list[Known]] = {}
+        records: dict[int, list[Known]] = {}
         if self._connection.execute(
             "SELECT 1 FROM source_records WHERE feed = ? LIMIT 1", (feed,)
         ).fetchone():
@@ -313,9 +313,9 @@ class Staging:
                 f" LEFT JOIN record_versions v ON v.version_id = ({_NEWEST}) ORDER BY a.n, r.occurrence",
                 (feed,),
             ):
-                known.setdefault(row[0], []).append(Known(*row[1:]))
+                records.setdefault(row[0], []).append(Known(*row[1:]))
         for n, (_, _, rows) in enumerate(chunk):
-            yield rows, known.get(n, [])
+            yield rows, records.get(n, [])
 
     def _write(self, tx: Transaction, run: int, feed: str, writes: list[Write]) -> tuple[int, int]:
         """(first, one past the last) version id of what was written."""
@@ -357,10 +357,10 @@ class Staging:
         return first, version
 
     @staticmethod
-    def _digest(found: RunDigest, first: int, last: int) -> None:
+    def _digest(digest: RunDigest, first: int, last: int) -> None:
         """Take the versions from ``first`` to before ``last`` into the run's digest."""
         for part in ("record_versions", "payloads"):
-            found.add(part, "t.version_id >= ? AND t.version_id < ?", (first, last))
+            digest.add(part, "t.version_id >= ? AND t.version_id < ?", (first, last))
 
 
 _number = lru_cache(maxsize=8192)(money.to_text)

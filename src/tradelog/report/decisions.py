@@ -36,7 +36,7 @@ AND status = 'pending' AND approval IS NULL AND strategy_name IN (SELECT value F
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """What to list; None is any. ``waiting`` are the strategies whose decisions need approval."""
 
     period: Period
@@ -47,67 +47,67 @@ class Wanted:
 
 
 def decisions(
-    reader: Reader, account: AccountKey, wanted: Wanted, *, limit: int = NEWEST
+    reader: Reader, account: AccountKey, selection: Selection, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(decisions, newest first, how many there are in all); limit -1 gives all."""
-    asked = _asked(account, wanted)
-    states = tuple(DecisionStatus) if wanted.status is None else (wanted.status,)
-    if wanted.waiting is not None:
+    params = _params(account, selection)
+    states = tuple(DecisionStatus) if selection.status is None else (selection.status,)
+    if selection.waiting is not None:
         where = f"{_OURS} AND created_at >= :since AND created_at < :before {_WAITING}"
-        where += _more(wanted, "symbol", "strategy_name", "status")
-    elif wanted.symbol is not None:
-        named = ", ".join(f"'{state}'" for state in states)
-        where = f"{_BY_SYMBOL} AND status IN ({named})" + _more(wanted, "strategy_name")
+        where += _more(selection, "symbol", "strategy_name", "status")
+    elif selection.symbol is not None:
+        status_list = ", ".join(f"'{state}'" for state in states)
+        where = f"{_BY_SYMBOL} AND status IN ({status_list})" + _more(selection, "strategy_name")
     else:
-        asked |= _numbers(reader, "trade_decisions", wanted)
-        where = _BY_NUMBER + _more(wanted, "strategy_name", "status")
-    found = reader.rows(f"{_DECISIONS} {where} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
-    for row in found:
+        params |= _numbers(reader, "trade_decisions", selection)
+        where = _BY_NUMBER + _more(selection, "strategy_name", "status")
+    rows = reader.rows(f"{_DECISIONS} {where} ORDER BY id DESC LIMIT :limit", {**params, "limit": limit})
+    for row in rows:
         row["adopted"] = bool(row["adopted"])
         row["extended_hours"] = bool(row["extended_hours"])
-    if wanted.waiting is None and wanted.symbol is None:
+    if selection.waiting is None and selection.symbol is None:
         total = strategies.decisions(
-            reader, account, wanted.period, strategy=wanted.strategy, status=wanted.status
+            reader, account, selection.period, strategy=selection.strategy, status=selection.status
         )
-        return found, total
-    return found, int(reader.value(f"SELECT count(*) FROM trade_decisions WHERE {where}", asked))
+        return rows, total
+    return rows, int(reader.value(f"SELECT count(*) FROM trade_decisions WHERE {where}", params))
 
 
 def not_taken(
-    reader: Reader, account: AccountKey, wanted: Wanted, *, limit: int = NEWEST
+    reader: Reader, account: AccountKey, selection: Selection, *, limit: int = NEWEST
 ) -> tuple[list[Row], int]:
     """(signals that were not acted on, with the reason, newest first, how many there are in all)."""
-    asked = _asked(account, wanted)
-    if wanted.symbol is None:
-        asked |= _numbers(reader, "signals", wanted)
+    params = _params(account, selection)
+    if selection.symbol is None:
+        params |= _numbers(reader, "signals", selection)
         where = _BY_NUMBER
     else:
         where = _BY_SYMBOL
-    where += " AND taken = 0" + _more(wanted, "strategy_name")
-    found = reader.rows(f"{_NOT_TAKEN} {where} ORDER BY id DESC LIMIT :limit", {**asked, "limit": limit})
-    if wanted.symbol is None:
-        return found, strategies.not_taken(reader, account, wanted.period, strategy=wanted.strategy)
-    return found, int(reader.value(f"SELECT count(*) FROM signals WHERE {where}", asked))
+    where += " AND taken = 0" + _more(selection, "strategy_name")
+    rows = reader.rows(f"{_NOT_TAKEN} {where} ORDER BY id DESC LIMIT :limit", {**params, "limit": limit})
+    if selection.symbol is None:
+        return rows, strategies.not_taken(reader, account, selection.period, strategy=selection.strategy)
+    return rows, int(reader.value(f"SELECT count(*) FROM signals WHERE {where}", params))
 
 
-def _asked(account: AccountKey, wanted: Wanted) -> dict[str, Any]:
+def _params(account: AccountKey, selection: Selection) -> dict[str, Any]:
     return {
         **account.as_columns(),
-        "since": wanted.period.since,
-        "before": wanted.period.before,
-        "symbol": wanted.symbol,
-        "strategy_name": wanted.strategy,
-        "status": wanted.status,
-        "waiting": None if wanted.waiting is None else json.dumps(wanted.waiting),
+        "since": selection.period.since,
+        "before": selection.period.before,
+        "symbol": selection.symbol,
+        "strategy_name": selection.strategy,
+        "status": selection.status,
+        "waiting": None if selection.waiting is None else json.dumps(selection.waiting),
     }
 
 
-def _more(wanted: Wanted, *names: str) -> str:
+def _more(selection: Selection, *names: str) -> str:
     """Only the conditions that are given: one that may be empty keeps SQLite from its index."""
-    given = {"symbol": wanted.symbol, "strategy_name": wanted.strategy, "status": wanted.status}
-    return "".join(f" AND {name} = :{name}" for name in names if given[name] is not None)
+    conditions = {"symbol": selection.symbol, "strategy_name": selection.strategy, "status": selection.status}
+    return "".join(f" AND {name} = :{name}" for name in names if conditions[name] is not None)
 
 
-def _numbers(reader: Reader, table: str, wanted: Wanted) -> dict[str, int]:
-    first, end = figures.between(reader.rows, table, wanted.period.since, wanted.period.before)
+def _numbers(reader: Reader, table: str, selection: Selection) -> dict[str, int]:
+    first, end = figures.between(reader.rows, table, selection.period.since, selection.period.before)
     return {"first": first, "end": end}

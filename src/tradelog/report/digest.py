@@ -36,11 +36,11 @@ def digest(reader: Reader, account: AccountKey, day: Period) -> dict[str, Any]:
     Unknown outcomes and breaks are those that were begun by the end of the day and are open, or were closed
     on it or later; ``bought`` and ``sold`` are dollars.
     """
-    asked = account.as_columns()
-    asked |= {"since": day.since, "before": day.before}
-    found_runs, _ = runs.runs(reader, runs.Wanted(day), limit=ALL)
-    decided, _ = decisions.decisions(reader, account, decisions.Wanted(day), limit=ALL)
-    passed, _ = decisions.not_taken(reader, account, decisions.Wanted(day), limit=ALL)
+    params = account.as_columns()
+    params |= {"since": day.since, "before": day.before}
+    found_runs, _ = runs.runs(reader, runs.Selection(day), limit=ALL)
+    decided, _ = decisions.decisions(reader, account, decisions.Selection(day), limit=ALL)
+    passed, _ = decisions.not_taken(reader, account, decisions.Selection(day), limit=ALL)
     fills, _ = trades.trades(reader, account, day, limit=ALL)
     return {
         "runs": found_runs,
@@ -51,9 +51,9 @@ def digest(reader: Reader, account: AccountKey, day: Period) -> dict[str, Any]:
         "trades": fills,
         **_sums(fills),
         "failures": failures.failures(reader, account, day),
-        "unknown": reader.rows(_UNKNOWN, asked),
-        "breaks": reader.rows(_FOUND, asked),
-        "alerts": reader.rows(_ALERTS, asked),
+        "unknown": reader.rows(_UNKNOWN, params),
+        "breaks": reader.rows(_FOUND, params),
+        "alerts": reader.rows(_ALERTS, params),
     }
 
 

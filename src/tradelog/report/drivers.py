@@ -50,29 +50,29 @@ def drivers(
     None for those that rest on none.
     """
     first, end = figures.between(reader.rows, "trade_decisions", period.since, period.before)
-    asked: dict[str, Any] = account.as_columns()
-    asked |= {"first": first, "end": end, "strategy": strategy}
+    params: dict[str, Any] = account.as_columns()
+    params |= {"first": first, "end": end, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
-    rows = reader.rows(_DECISIONS + more, asked)
+    rows = reader.rows(_DECISIONS + more, params)
     names: dict[int, list[str]] = {}
     if kind != "trigger":
-        for row in reader.rows(_INPUTS.format(named=_NAMED[kind]), asked):
+        for row in reader.rows(_INPUTS.format(named=_NAMED[kind]), params):
             names.setdefault(row["id"], []).append(row["name"])
     realised = _realised(reader, account)
-    found: dict[str | None, dict[str, Any]] = {}
+    entries: dict[str | None, dict[str, Any]] = {}
     for row in rows:
         for group in [row["trigger"]] if kind == "trigger" else names.get(row["id"], [None]):
-            _add(found, group, row["status"], realised.get(row["decision_id"]))
-    for entry in found.values():
+            _add(entries, group, row["status"], realised.get(row["decision_id"]))
+    for entry in entries.values():
         total = Decimal(entry["decisions"])
         entry["success_rate"] = money.average(Decimal(entry["executed"]), total)
-    return sorted(found.values(), key=lambda entry: (-entry["realised"], str(entry["name"])))
+    return sorted(entries.values(), key=lambda entry: (-entry["realised"], str(entry["name"])))
 
 
 def _add(
-    found: dict[str | None, dict[str, Any]], group: str | None, status: str, gain: Decimal | None
+    entries: dict[str | None, dict[str, Any]], group: str | None, status: str, gain: Decimal | None
 ) -> None:
-    entry = found.setdefault(
+    entry = entries.setdefault(
         group,
         {"name": group, "decisions": 0, "executed": 0, "failed": 0, "closed": 0, "profitable": 0}
         | {"realised": money.ZERO},
@@ -90,11 +90,11 @@ def _add(
 
 def _realised(reader: Reader, account: AccountKey) -> dict[str, Decimal]:
     """The realised profit of the lots that each decision opened, as far as they are closed and priced."""
-    found: dict[str, Decimal] = {}
+    profits: dict[str, Decimal] = {}
     with localcontext() as exact:
         exact.prec = fifo.DIGITS
         for _, closed in lots.closed_by_symbol(reader, account, Period(None, None, "UTC")):
             for item in closed:
                 if item.opened_by is not None and item.gain is not None:
-                    found[item.opened_by] = found.get(item.opened_by, money.ZERO) + item.gain
-    return found
+                    profits[item.opened_by] = profits.get(item.opened_by, money.ZERO) + item.gain
+    return profits

@@ -60,43 +60,43 @@ def failures(
     reader: Reader, account: AccountKey, period: Period, *, strategy: str | None = None
 ) -> list[dict[str, Any]]:
     """One entry a reason, most frequent first within its stage: count, by month, newest examples."""
-    asked: dict[str, Any] = account.as_columns()
-    asked |= {"since": period.since, "before": period.before, "limit": EXAMPLES}
+    params: dict[str, Any] = account.as_columns()
+    params |= {"since": period.since, "before": period.before, "limit": EXAMPLES}
     more = ""
     if strategy is not None:
-        asked["strategy"], more = strategy, _OF_STRATEGY
-    found: dict[str, dict[str, Any]] = {}
-    for code in _codes(reader, asked):
-        examples = reader.rows(_EXAMPLES + more + _NEWEST_FIRST, {**asked, "code": code})
+        params["strategy"], more = strategy, _OF_STRATEGY
+    entries: dict[str, dict[str, Any]] = {}
+    for code in _codes(reader, params):
+        examples = reader.rows(_EXAMPLES + more + _NEWEST_FIRST, {**params, "code": code})
         if examples:
-            entry = _entry(reader, {**asked, "code": code}, more, period, examples)
-            found[entry["reason"]] = entry
+            entry = _entry(reader, {**params, "code": code}, more, period, examples)
+            entries[entry["reason"]] = entry
     of_strategy = more and " AND d.strategy_name = :strategy"
-    for row in reader.rows(f"{_REPLACES}{of_strategy} ORDER BY r.ended_at DESC, r.id DESC", asked):
-        _add_replace(found, row, period.zone)
-    unknown = reader.rows(f"{_UNKNOWN}{of_strategy} ORDER BY e.id DESC", asked)
+    for row in reader.rows(f"{_REPLACES}{of_strategy} ORDER BY r.ended_at DESC, r.id DESC", params):
+        _add_replace(entries, row, period.zone)
+    unknown = reader.rows(f"{_UNKNOWN}{of_strategy} ORDER BY e.id DESC", params)
     if unknown:
-        found["unknown"] = _open(unknown, period.zone)
-    return sorted(found.values(), key=lambda item: (STAGES.index(item["stage"]), -item["count"]))
+        entries["unknown"] = _open(unknown, period.zone)
+    return sorted(entries.values(), key=lambda item: (STAGES.index(item["stage"]), -item["count"]))
 
 
-def _codes(reader: Reader, asked: dict[str, Any]) -> list[str | None]:
+def _codes(reader: Reader, params: dict[str, Any]) -> list[str | None]:
     """The failure codes that there are, each found by a step in the index; None is that of no code."""
     codes: list[str | None] = [None]
-    code = reader.value(_NEXT_CODE, {**asked, "code": ""})
+    code = reader.value(_NEXT_CODE, {**params, "code": ""})
     while code is not None:
         codes.append(code)
-        code = reader.value(_NEXT_CODE, {**asked, "code": code})
+        code = reader.value(_NEXT_CODE, {**params, "code": code})
     return codes
 
 
 def _entry(
-    reader: Reader, asked: dict[str, Any], more: str, period: Period, examples: list[Row]
+    reader: Reader, params: dict[str, Any], more: str, period: Period, examples: list[Row]
 ) -> dict[str, Any]:
-    code, latest = asked["code"] or "other", examples[0]["failed_at"]
+    code, latest = params["code"] or "other", examples[0]["failed_at"]
     months = {}
-    for month, since, before in period.months(reader.value(_EARLIEST + more, asked), latest):
-        count = reader.value(_COUNT + more, {**asked, "since": since, "before": before})
+    for month, since, before in period.months(reader.value(_EARLIEST + more, params), latest):
+        count = reader.value(_COUNT + more, {**params, "since": since, "before": before})
         if count:
             months[month] = count
     return {
@@ -114,12 +114,12 @@ def stage(code: str) -> str:
     return "risk" if code.startswith("risk.") else _BY_CODE.get(code, "broker")
 
 
-def _add_replace(found: dict[str, dict[str, Any]], row: Row, zone: str) -> None:
+def _add_replace(entries: dict[str, dict[str, Any]], row: Row, zone: str) -> None:
     """Count a refused replacement under the limit or halt that refused it, or under the broker's refusals."""
     refused_by = row.pop("refused_by") or RefusedBy.BROKER
     is_ours = refused_by not in (RefusedBy.BROKER, RefusedBy.VENUE)
     reason = f"replace: {refused_by}" if is_ours else "replace refused"
-    entry = found.setdefault(
+    entry = entries.setdefault(
         reason,
         {"stage": "risk" if is_ours else "broker", "reason": reason, "count": 0, "latest": row["failed_at"]}
         | {"months": {}, "examples": []},

@@ -70,7 +70,7 @@ class Known:
 
 def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, limit: int = NEWEST) -> Known:
     """Newest first, at most ``limit`` rows (-1: all). Raises NotFound for a symbol never seen at all."""
-    asked = {
+    params = {
         "symbol": normalise_ticker(symbol),
         "at": clock.to_text(at),
         # Who a name is and what amends what: as we knew it then, or where that does not matter, now.
@@ -78,22 +78,22 @@ def known(reader: Reader, symbol: str, at: datetime, *, as_filed: bool = False, 
         "limit": limit,
     }
     chosen = _KNOWN.format(newest=_AS_FILED if as_filed else _BY_US)
-    rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", asked)
-    if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", asked):
+    rows = reader.rows(f"{_COLUMNS} {chosen} ORDER BY v.version_id DESC LIMIT :limit", params)
+    if not rows and not reader.value("SELECT 1 FROM record_versions WHERE symbol = :symbol LIMIT 1", params):
         raise NotFound(
-            f"nothing is known about {asked['symbol']}", hint="tradelog runs lists what was fetched"
+            f"nothing is known about {params['symbol']}", hint="tradelog runs lists what was fetched"
         )
     # Once a filing: it may have a thousand lines.
-    links = {document: _links(reader, document, asked) for document in {row["document"] for row in rows}}
+    links = {document: _links(reader, document, params) for document in {row["document"] for row in rows}}
     for row in rows:
         row["flags"] = json.loads(row["flags"]) if row["flags"] else []
         row["amends"], row["amended_by"] = links[row["document"]]
         row["disclosure_lag_days"] = _lag(row["event_date"], row["filed_at"])
-    total = reader.value(f"SELECT count(*) {chosen}", asked)
-    return Known(str(asked["symbol"]), str(asked["at"]), as_filed, rows, int(total))
+    total = reader.value(f"SELECT count(*) {chosen}", params)
+    return Known(str(params["symbol"]), str(params["at"]), as_filed, rows, int(total))
 
 
-def _links(reader: Reader, document: str | None, asked: Row) -> tuple[list[str], list[str]]:
+def _links(reader: Reader, document: str | None, params: Row) -> tuple[list[str], list[str]]:
     """(the documents that a filing amends, those that amend it)."""
     if document is None:
         return [], []
@@ -101,7 +101,7 @@ def _links(reader: Reader, document: str | None, asked: Row) -> tuple[list[str],
     amends, amended_by = (
         reader.rows(
             _LINKED.format(own=own, other=other, **newest),
-            {"document": document, "linked": asked["linked"]},
+            {"document": document, "linked": params["linked"]},
         )
         for own, other in (("amends", "reference"), ("reference", "amends"))
     )

@@ -11,11 +11,11 @@ from tradelog.config.risk import RiskConfig, as_text, with_lifts
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
-from tradelog.store import control_state, worth
+from tradelog.store import control_state, order_values
 from tradelog.store.reader import Reader, Row
 
 _SENT = f"""
-SELECT e.client_order_id, e.symbol, e.started_at, d.strategy_name, {worth.COLUMNS}
+SELECT e.client_order_id, e.symbol, e.started_at, d.strategy_name, {order_values.COLUMNS}
 FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
 WHERE e.broker = ?1 AND e.environment = ?2 AND e.account = ?3
   AND e.id IN (SELECT id FROM trade_executions WHERE started_at >= ?4
@@ -23,7 +23,7 @@ WHERE e.broker = ?1 AND e.environment = ?2 AND e.account = ?3
   AND e.status <> 'not_sent' AND d.adopted = 0 ORDER BY e.id
 """
 _OPEN = f"""
-SELECT {worth.COLUMNS} FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
+SELECT {order_values.COLUMNS} FROM trade_executions e JOIN trade_decisions d ON d.decision_id = e.decision_id
 WHERE e.broker = ? AND e.environment = ? AND e.account = ? AND e.status IN ('accepted', 'partially_filled')
 """
 _RESUMED = """
@@ -98,16 +98,16 @@ def history(reader: Reader, account: AccountKey, *, limit: int = 50) -> tuple[li
         "kind NOT LIKE 'resolve.%' AND (coalesce(account, '') = '' OR (broker = ? AND environment = ?"
         " AND account = ?))"
     )
-    found = reader.rows(
+    events = reader.rows(
         "SELECT created_at, kind, subject, actor, reason, old_value, new_value, until FROM control_events"
         f" WHERE {where} ORDER BY event_id DESC LIMIT ?",
         (*account, limit),
     )
-    for row in found:
+    for row in events:
         if row["kind"] == "limit.lifted":
             value = row["new_value"]
             row["new_value"] = "as configured" if value is None else _written(json.loads(value))
-    return found, int(reader.value(f"SELECT count(*) FROM control_events WHERE {where}", account))
+    return events, int(reader.value(f"SELECT count(*) FROM control_events WHERE {where}", account))
 
 
 def _written(value: Any) -> str:
@@ -117,17 +117,17 @@ def _written(value: Any) -> str:
 def waiting(reader: Reader, config: Config) -> list[Row]:
     """The decisions that wait for a person to approve them, oldest first, with the moment it is too late."""
     strategies = [name for name, rule in config.controls.items() if rule.approval]
-    found = reader.rows(
+    rows = reader.rows(
         "SELECT decision_id, strategy_name, symbol, side, quantity, notional, order_type, limit_price,"
         " created_at FROM trade_decisions WHERE status = 'pending' AND approval IS NULL AND broker = ?"
         " AND environment = ? AND account = ? AND strategy_name IN (SELECT value FROM json_each(?))"
         " ORDER BY id",
         (*config.account, json.dumps(strategies)),
     )
-    for row in found:
+    for row in rows:
         hours = config.control(row["strategy_name"]).approval_hours
         row["until"] = clock.later(row["created_at"], float(hours) * 3600)
-    return found
+    return rows
 
 
 def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _use(sent: list[Row], now: str, current: RiskConfig, resumed: dict[str, str]
     window = clock.later(now, -float(current.throttle_minutes) * 60)
     largest = total = money.ZERO
     for row in sent:
-        value = worth.of(row) or money.ZERO
+        value = order_values.order_value(row) or money.ZERO
         largest, total = max(largest, value), total + value
         by_symbol[row["symbol"]] = by_symbol.get(row["symbol"], money.ZERO) + value
         name = row["strategy_name"]
@@ -170,6 +170,9 @@ def _exposure(reader: Reader, account: AccountKey) -> str | None:
     except (ValueError, KeyError, TypeError):
         return None
     held = sum((abs(item) for item in values), money.ZERO)
-    opened = [(worth.of(item) or money.ZERO) * worth.share_left(item) for item in reader.rows(_OPEN, account)]
+    opened = [
+        (order_values.order_value(item) or money.ZERO) * order_values.open_fraction(item)
+        for item in reader.rows(_OPEN, account)
+    ]
     on_top = f" and {money.to_text(sum(opened, money.ZERO))} in open orders" if opened else ""
     return f"{money.to_text(held)} held{on_top}"

@@ -51,7 +51,7 @@ def lots(
 
     A fee is what the broker took by its own account: it takes them by the day, not by the sale.
     """
-    asked = _asked(account, period)
+    params = _params(account, period)
     rows: list[Row] = []
     total = dict.fromkeys(("proceeds", "basis", "gain"), money.ZERO)
     unknown = 0
@@ -70,7 +70,7 @@ def lots(
         fees = [
             row
             for kind in FEES
-            for row in reader.rows(f"{_ACTIVITIES} ORDER BY activity_date", {**asked, "kind": kind})
+            for row in reader.rows(f"{_ACTIVITIES} ORDER BY activity_date", {**params, "kind": kind})
         ]
         charged = sum((-money.parse(row["net_amount"] or "0") for row in fees), money.ZERO)
     rows.sort(key=lambda row: (row["at"], row["symbol"]))
@@ -82,25 +82,25 @@ def closed_by_symbol(
 ) -> Iterator[tuple[str, list[fifo.Closed]]]:
     """All that was closed until the end of a period, by symbol, keyed by the decisions of each side."""
     # Positions and activities write BTC/USD without the stroke.
-    named = "" if symbol is None else " AND symbol IN (:symbol, :folded)"
+    condition = "" if symbol is None else " AND symbol IN (:symbol, :folded)"
     events: dict[str, list[tuple[str, int, str, fifo.Trade | fifo.Split]]] = {}
 
     def add(symbol: str, at: str, rank: int, key: str, event: fifo.Trade | fifo.Split) -> None:
         events.setdefault(position_symbol(symbol), []).append((at, rank, key, event))
 
-    asked = _asked(account, period)
-    asked |= {"symbol": symbol, "folded": None if symbol is None else position_symbol(symbol)}
-    for row in reader.rows(_ENTRIES + named, asked):
+    params = _params(account, period)
+    params |= {"symbol": symbol, "folded": None if symbol is None else position_symbol(symbol)}
+    for row in reader.rows(_ENTRIES + condition, params):
         # Opening positions come before every fill on record.
         at = None if row["kind"] == "opening" else row["recorded_at"]
         trade = fifo.Trade(at, money.parse(row["quantity"]), None, None)
         add(row["symbol"], at or "", 2, str(row["entry_id"]), trade)
-    for row in reader.rows(_ACTIVITIES + named, {**asked, "kind": "SPLIT", "first_day": ""}):
+    for row in reader.rows(_ACTIVITIES + condition, {**params, "kind": "SPLIT", "first_day": ""}):
         if row["symbol"] and row["quantity"]:
             # It holds from the open of its day on, so before any fill of that day.
             at = clock.start_of_day(clock.parse_day(row["activity_date"]))
             add(row["symbol"], at, 0, row["activity_id"], fifo.Split(at, money.parse(row["quantity"])))
-    for row in reader.rows(_FILLS + named.replace("symbol IN", "f.symbol IN"), asked):
+    for row in reader.rows(_FILLS + condition.replace("symbol IN", "f.symbol IN"), params):
         quantity = Decimal(row["quantity"]) if row["side"] == "buy" else -Decimal(row["quantity"])
         at = row["transaction_time"]
         trade = fifo.Trade(at, quantity, Decimal(row["price"]), row["decision_id"])
@@ -130,7 +130,7 @@ def _splits_as_one(events: Iterator[fifo.Trade | fifo.Split]) -> Iterator[fifo.T
         yield open_split
 
 
-def _asked(account: AccountKey, period: Period) -> dict[str, Any]:
+def _params(account: AccountKey, period: Period) -> dict[str, Any]:
     return {
         **account.as_columns(),
         "before": period.before,

@@ -37,14 +37,14 @@ class Period:
 
     def months(self, earliest: str, latest: str) -> list[tuple[str, str, str]]:
         """(month as 2025-12, since, before) of each month from one moment to another, cut to the period."""
-        found = []
+        spans = []
         day = date.fromisoformat(clock.local(earliest, self.zone)[:7] + "-01")
         while (since := clock.start_of_day(day, self.zone)) <= latest:
             after = (day + timedelta(days=31)).replace(day=1)
             before = clock.start_of_day(after, self.zone)
-            found.append((day.isoformat()[:7], max(since, self.since), min(before, self.before)))
+            spans.append((day.isoformat()[:7], max(since, self.since), min(before, self.before)))
             day = after
-        return found
+        return spans
 
     @property
     def title(self) -> str:

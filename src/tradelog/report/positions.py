@@ -33,8 +33,8 @@ def positions(reader: Reader, account: AccountKey) -> dict[str, Any]:
         add(row["symbol"], "bought" if signed > 0 else "sold", signed)
     for row in reader.rows(_SPLITS, account):
         add(row["symbol"], "split", money.parse(row["quantity"]))
-    told, as_of = _told(reader, account)
-    for symbol, quantity in told.items():
+    broker_positions, as_of = _broker_positions(reader, account)
+    for symbol, quantity in broker_positions.items():
         add(symbol, "broker", quantity)
     for row in _open(reader, account):
         left = money.parse(row["quantity"] or "0") - money.parse(row["filled_quantity"])
@@ -66,7 +66,7 @@ def _is_shown(row: dict[str, Any]) -> bool:
     return any(row[name] not in ("0", None) for name in ("expected", "broker", "buying", "selling"))
 
 
-def _told(reader: Reader, account: AccountKey) -> tuple[dict[str, Decimal], str | None]:
+def _broker_positions(reader: Reader, account: AccountKey) -> tuple[dict[str, Decimal], str | None]:
     """The broker's positions of the last snapshot, and its time; one is taken whenever shares changed."""
     row = reader.one(
         "SELECT value, as_of FROM broker_snapshots WHERE broker = ? AND environment = ? AND account = ?"

@@ -44,8 +44,8 @@ def quality(
     A move is from the last close up to the day of the signal to that of so many sessions later, by the price
     file; where either is not in it, the signal is in no count. Only symbols of the file count.
     """
-    asked: dict[str, Any] = account.as_columns()
-    asked |= {"since": period.since, "before": period.before, "strategy": strategy}
+    params: dict[str, Any] = account.as_columns()
+    params |= {"since": period.since, "before": period.before, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
     found: dict[tuple[str, bool], dict[int, Counter[Decimal]]] = {}
     for symbol, bars in prices.bars.items():
@@ -54,7 +54,7 @@ def quality(
             # Signals of one day are judged by the same closes.
             alike = Counter(
                 (row["strategy_name"], row["side"], _market_day(row["created_at"][:13]))
-                for row in reader.rows(sql + more, {**asked, "symbol": symbol})
+                for row in reader.rows(sql + more, {**params, "symbol": symbol})
             )
             for (name, side, day), number in alike.items():
                 moves = found.setdefault((name, is_taken), {after: Counter() for after in AFTER})

@@ -29,7 +29,7 @@ WHERE v.run = ? ORDER BY v.version_id LIMIT ?
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """Which runs to list, by when they were started; None is any."""
 
     period: Period
@@ -38,24 +38,28 @@ class Wanted:
     status: str | None = None
 
 
-def runs(reader: Reader, wanted: Wanted, *, limit: int = NEWEST) -> tuple[list[Row], int]:
+def runs(reader: Reader, selection: Selection, *, limit: int = NEWEST) -> tuple[list[Row], int]:
     """(runs, newest first, how many there are in all); limit -1 gives all."""
-    asked: dict[str, Any] = {"since": wanted.period.since, "before": wanted.period.before, "limit": limit}
+    params: dict[str, Any] = {
+        "since": selection.period.since,
+        "before": selection.period.before,
+        "limit": limit,
+    }
     more = ""
-    for name, value in (("task_name", wanted.task), ("data_source", wanted.source)):
+    for name, value in (("task_name", selection.task), ("data_source", selection.source)):
         if value is not None:
-            asked[name], more = value, f"{more} AND {name} = :{name}"
-    if wanted.status in UNSURE:
+            params[name], more = value, f"{more} AND {name} = :{name}"
+    if selection.status in UNSURE:
         # Which of these a run is depends on its process; they are few.
         rows = reader.rows(
-            f"{_RUNS}{more} AND status IN ('running', 'abandoned'){_NEWEST_FIRST}", {**asked, "limit": -1}
+            f"{_RUNS}{more} AND status IN ('running', 'abandoned'){_NEWEST_FIRST}", {**params, "limit": -1}
         )
-        found = [row for row in map(_plain, rows) if row["status"] == wanted.status]
+        found = [row for row in map(_plain, rows) if row["status"] == selection.status]
         return found if limit < 0 else found[:limit], len(found)
-    if wanted.status is not None:
-        asked["status"], more = wanted.status, f"{more} AND status = :status"
-    found = [_plain(row) for row in reader.rows(_RUNS + more + _NEWEST_FIRST, asked)]
-    return found, int(reader.value(_COUNT + more, asked))
+    if selection.status is not None:
+        params["status"], more = selection.status, f"{more} AND status = :status"
+    found = [_plain(row) for row in reader.rows(_RUNS + more + _NEWEST_FIRST, params)]
+    return found, int(reader.value(_COUNT + more, params))
 
 
 def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:
@@ -63,10 +67,10 @@ def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:
     newest = (
         "SELECT * FROM data_ingestion_runs WHERE data_source = ? ORDER BY started_at DESC, id DESC LIMIT 1"
     )
-    found = [row for feed in feeds if (row := reader.one(newest, (feed,))) is not None]
-    if not found:
+    rows = [row for feed in feeds if (row := reader.one(newest, (feed,))) is not None]
+    if not rows:
         return None
-    row = max(found, key=lambda run: int(run["id"]))
+    row = max(rows, key=lambda run: int(run["id"]))
     return {"run_id": row["run_id"], "status": effective_status(row), "started_at": row["started_at"]}
 
 
@@ -74,28 +78,28 @@ def run(reader: Reader, run_id: str, *, limit: int = RECORDS) -> dict[str, Any]:
     """One run with its first records; those of a run that did not complete are not records of it."""
     row = reader.one("SELECT * FROM data_ingestion_runs WHERE run_id = ?", (run_id,))
     assert row is not None
-    found = _plain(row)
-    escape_controls = found["status"] == "completed"
-    found["records"] = reader.rows(_RECORDS, (row["id"], limit)) if escape_controls else []
-    for record in found["records"]:
+    result = _plain(row)
+    escape_controls = result["status"] == "completed"
+    result["records"] = reader.rows(_RECORDS, (row["id"], limit)) if escape_controls else []
+    for record in result["records"]:
         record["flags"] = json.loads(record["flags"]) if record["flags"] else []
-    found["quarantined"] = reader.rows(
+    result["quarantined"] = reader.rows(
         "SELECT position, reason, payload FROM quarantined_rows WHERE run = ? ORDER BY position LIMIT ?",
         (row["id"], limit),
     )
-    found["clock_offsets"] = reader.rows(
+    result["clock_offsets"] = reader.rows(
         "SELECT source, measured_at, remote_date, offset_ms, uncertainty_ms FROM clock_offsets"
         " WHERE subject = ? ORDER BY offset_id",
         (run_id,),
     )
     packed = row["unchanged_ids"]
-    found["unchanged_versions"] = zlib.decompress(packed).decode() if packed else ""
-    return found
+    result["unchanged_versions"] = zlib.decompress(packed).decode() if packed else ""
+    return result
 
 
 def _plain(row: Row) -> Row:
-    found = {key: value for key, value in row.items() if key not in ("id", "unchanged_ids")}
-    found["status"] = effective_status(row)
+    result = {key: value for key, value in row.items() if key not in ("id", "unchanged_ids")}
+    result["status"] = effective_status(row)
     for key in ("params", "api_calls", "error_details"):
-        found[key] = json.loads(row[key]) if row[key] else None
-    return found
+        result[key] = json.loads(row[key]) if row[key] else None
+    return result

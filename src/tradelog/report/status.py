@@ -68,25 +68,25 @@ WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 def status(reader: Reader, config: Config) -> dict[str, Any]:
     """The state of the account; ``attention`` lists what needs a person, and is empty otherwise."""
     account = config.account
-    asked = {**account.as_columns(), "now": clock.now_text()}
-    marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", asked) or {}
-    found: dict[str, Any] = {
+    params = {**account.as_columns(), "now": clock.now_text()}
+    marks = reader.one(f"SELECT opened_at, completed_at FROM reconcile_marks WHERE {_OURS}", params) or {}
+    state: dict[str, Any] = {
         "account": account.as_columns(),
-        "queue": reader.one(_QUEUE, asked),
-        "unknown": reader.rows(_UNKNOWN, asked),
-        "open_orders": reader.rows(_OPEN, asked),
-        "requests": reader.rows(_REQUESTS, asked),
-        "needs_attention": reader.rows(_ATTENTION, asked),
+        "queue": reader.one(_QUEUE, params),
+        "unknown": reader.rows(_UNKNOWN, params),
+        "open_orders": reader.rows(_OPEN, params),
+        "requests": reader.rows(_REQUESTS, params),
+        "needs_attention": reader.rows(_ATTENTION, params),
         "halts": control_state.open_halts(reader.rows, account),
         "approval": limits.waiting(reader, config),
         "breaks": breaks(reader, account),
         "alerts": open_alerts(reader),
-        "workers": [_worker(row) for row in reader.rows(_WORKERS, asked)],
+        "workers": [_worker(row) for row in reader.rows(_WORKERS, params)],
         "reconciled_at": marks.get("completed_at"),
     }
-    found["workers"] = [row for row in found["workers"] if row["alive"]] or found["workers"][:1]
-    found["attention"] = _attention(found)
-    return found
+    state["workers"] = [row for row in state["workers"] if row["alive"]] or state["workers"][:1]
+    state["attention"] = _attention(state)
+    return state
 
 
 def breaks(reader: Reader, account: AccountKey) -> list[Row]:
@@ -131,10 +131,10 @@ def _worker(row: Row) -> Row:
     }
 
 
-def _attention(found: dict[str, Any]) -> list[str]:
+def _attention(state: dict[str, Any]) -> list[str]:
     problems = []
     moment = clock.later(clock.now_text(), -SENDING_SECONDS)
-    lost = [row for row in found["unknown"] if row["status"] == "unknown" or row["since"] < moment]
+    lost = [row for row in state["unknown"] if row["status"] == "unknown" or row["since"] < moment]
     if lost:
         problems.append(f"{counted(len(lost), 'submission')} with no known outcome")
     for key, noun, more in (
@@ -143,22 +143,22 @@ def _attention(found: dict[str, Any]) -> list[str]:
         ("breaks", "break", " with the broker's books"),
         ("alerts", "open alert", ""),
     ):
-        if found[key]:
-            problems.append(f"{counted(len(found[key]), noun)}{more}")
-    workers = [row for row in found["workers"] if row["alive"]]
-    last = found["workers"][0] if found["workers"] else None
+        if state[key]:
+            problems.append(f"{counted(len(state[key]), noun)}{more}")
+    workers = [row for row in state["workers"] if row["alive"]]
+    last = state["workers"][0] if state["workers"] else None
     if last is not None and not workers and last["stopped_at"] is None:
         problems.append(f"worker {last['worker_id']} ended unexpectedly, and none runs")
     silent = [row for row in workers if row["silent_seconds"] > SILENT_SECONDS]
     problems += [
         f"worker {row['worker_id']} has had no heartbeat for {row['silent_seconds']} s" for row in silent
     ]
-    reconciled = found["reconciled_at"]
-    if found["open_orders"] and reconciled is not None:
+    reconciled = state["reconciled_at"]
+    if state["open_orders"] and reconciled is not None:
         since = (clock.now() - clock.from_text(reconciled)).total_seconds()
         if since > OVERDUE_SECONDS:
             problems.append(f"orders are open, and the last reconciliation was {age(reconciled)} ago")
-    oldest = found["queue"]["oldest_due"]
+    oldest = state["queue"]["oldest_due"]
     if oldest is not None and not workers:
         waiting = (clock.now() - clock.from_text(oldest)).total_seconds()
         if waiting > IDLE_SECONDS:

@@ -27,8 +27,8 @@ def strategies(
     it, over the ``priced`` decisions. ``times`` gives milliseconds by step, to two digits. Adopted orders
     are counted in ``adopted`` alone.
     """
-    found = figures.of(reader.rows, account, period.since, period.before)
-    return [_entry(name, found[name]) for name in sorted(found) if strategy is None or name == strategy]
+    counts = figures.of(reader.rows, account, period.since, period.before)
+    return [_entry(name, counts[name]) for name in sorted(counts) if strategy is None or name == strategy]
 
 
 def decisions(
@@ -40,10 +40,10 @@ def decisions(
     status: str | None = None,
 ) -> int:
     """How many decisions there are, those recorded after the fact among them."""
-    found = figures.of(reader.rows, account, period.since, period.before)
+    counts = figures.of(reader.rows, account, period.since, period.before)
     return sum(
         number
-        for name, item in found.items()
+        for name, item in counts.items()
         if strategy is None or name == strategy
         for states in (item.states, item.adopted)
         for state, number in states.items()
@@ -53,8 +53,8 @@ def decisions(
 
 def not_taken(reader: Reader, account: AccountKey, period: Period, *, strategy: str | None = None) -> int:
     """How many signals were not acted on."""
-    found = figures.of(reader.rows, account, period.since, period.before)
-    return sum(item.not_taken for name, item in found.items() if strategy is None or name == strategy)
+    counts = figures.of(reader.rows, account, period.since, period.before)
+    return sum(item.not_taken for name, item in counts.items() if strategy is None or name == strategy)
 
 
 def _entry(name: str, item: Figures) -> dict[str, Any]:

@@ -31,11 +31,11 @@ def check(reader: Reader, config: Config, *, strategy: str | None = None, symbol
 
 def check_strategy(reader: Reader, name: str, configured: Collection[str]) -> None:
     """Raise NotFound for a strategy that has neither a decision, nor a run, nor a table in tradelog.toml."""
-    known = {row["strategy_name"] for row in reader.rows(_STRATEGIES)} | set(configured)
-    if name in known:
+    strategies = {row["strategy_name"] for row in reader.rows(_STRATEGIES)} | set(configured)
+    if name in strategies:
         return
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none yet'}"
+    near = difflib.get_close_matches(name, sorted(strategies), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(strategies)) or 'none yet'}"
     raise NotFound(f"no strategy is named {name!r}", hint=hint)
 
 

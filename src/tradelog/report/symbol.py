@@ -123,9 +123,9 @@ def report(
     reader: Reader, symbol: str, account: AccountKey, period: Period, *, limit: int = NEWEST
 ) -> SymbolReport:
     """Newest first, at most ``limit`` rows a list (-1: all). Raises NotFound for an unknown symbol."""
-    wanted = normalise_ticker(symbol)
-    asked = {
-        "symbol": wanted,
+    ticker = normalise_ticker(symbol)
+    params = {
+        "symbol": ticker,
         **account.as_columns(),
         "since": period.since,
         "before": period.before,
@@ -133,18 +133,18 @@ def report(
         "last_day": period.last_day,
         "limit": limit,
     }
-    data, outside = reader.rows(_FIRST_SEEN, asked), reader.rows(_SEEN_OUTSIDE, asked)
+    data, outside = reader.rows(_FIRST_SEEN, params), reader.rows(_SEEN_OUTSIDE, params)
     for row in (*data, *outside):
         row["flags"] = json.loads(row["flags"]) if row["flags"] else []
-    decisions = reader.rows(_DECISIONS, asked)
+    decisions = reader.rows(_DECISIONS, params)
     for row in decisions:
         row["adopted"] = bool(row["adopted"])
-    trades = reader.rows(_TRADES, asked)
+    trades = reader.rows(_TRADES, params)
     if not (data or outside or decisions or trades):
-        _insist_known(reader, wanted)
-    counts = reader.one(_COUNT, asked) or {}
+        _require_known(reader, ticker)
+    counts = reader.one(_COUNT, params) or {}
     return SymbolReport(
-        symbol=wanted,
+        symbol=ticker,
         account=account,
         period=period,
         data=data,
@@ -153,18 +153,18 @@ def report(
         data_traded=counts["traded"],
         decisions=decisions,
         trades=trades,
-        summary=_summary(reader, asked),
+        summary=_summary(reader, params),
     )
 
 
-def _summary(reader: Reader, asked: dict[str, Any]) -> Summary:
-    states = reader.one(_BY_STATE, asked) or {}
+def _summary(reader: Reader, params: dict[str, Any]) -> Summary:
+    states = reader.one(_BY_STATE, params) or {}
     total = sum(states.values())
-    shares = reader.one(_SHARES, asked) or {}
+    shares = reader.one(_SHARES, params) or {}
     if any(isinstance(value, float) for value in shares.values()):
-        shares |= _exact_shares(reader, asked)
+        shares |= _exact_shares(reader, params)
     return Summary(
-        signals=reader.value(_SIGNALS, asked),
+        signals=reader.value(_SIGNALS, params),
         decisions=total,
         executed=states["executed"],
         failed=states["failed"],
@@ -177,22 +177,22 @@ def _summary(reader: Reader, asked: dict[str, Any]) -> Summary:
     )
 
 
-def _exact_shares(reader: Reader, asked: dict[str, Any]) -> dict[str, Decimal]:
-    rows = reader.rows(_QUANTITIES, asked)
+def _exact_shares(reader: Reader, params: dict[str, Any]) -> dict[str, Decimal]:
+    rows = reader.rows(_QUANTITIES, params)
     return {
         name: sum((money.parse(row["quantity"]) for row in rows if row["is_buy"] == is_buy), money.ZERO)
         for name, is_buy in (("bought", 1), ("sold", 0))
     }
 
 
-def _insist_known(reader: Reader, symbol: str) -> None:
-    known = reader.value(
+def _require_known(reader: Reader, symbol: str) -> None:
+    is_known = reader.value(
         "SELECT EXISTS (SELECT 1 FROM record_versions WHERE symbol = :symbol)"
         " OR EXISTS (SELECT 1 FROM trade_decisions WHERE symbol = :symbol)"
         " OR EXISTS (SELECT 1 FROM fills WHERE symbol = :symbol)",
         {"symbol": symbol},
     )
-    if not known:
+    if not is_known:
         near: Any = reader.value(
             "SELECT symbol FROM record_versions WHERE symbol >= ? AND symbol < ? LIMIT 1",
             (symbol[:1], symbol[:1] + "~"),

@@ -45,18 +45,18 @@ def trades(
     ``value`` is quantity times price; ``status`` is what has become of the order, which may have filled in
     part only. ``why`` is the reason in a line, None where none was given.
     """
-    asked = account.as_columns()
-    asked |= {"since": period.since, "before": period.before}
+    params = account.as_columns()
+    params |= {"since": period.since, "before": period.before}
     # Only where given: a condition that may be empty keeps SQLite from its index.
     more = ""
     if symbol is not None:
-        asked["symbol"], more = symbol, " AND f.symbol = :symbol"
+        params["symbol"], more = symbol, " AND f.symbol = :symbol"
     count = _COUNT + more
     if strategy is not None:
-        asked["strategy"], more = strategy, more + " AND d.strategy_name = :strategy"
+        params["strategy"], more = strategy, more + " AND d.strategy_name = :strategy"
         count = _COUNT_OF_STRATEGY + more
-    rows = reader.rows(_FILLS + more + _NEWEST_FIRST, {**asked, "limit": limit})
-    return [_trade(row) for row in rows], int(reader.value(count, asked))
+    rows = reader.rows(_FILLS + more + _NEWEST_FIRST, {**params, "limit": limit})
+    return [_trade(row) for row in rows], int(reader.value(count, params))
 
 
 def _trade(row: Row) -> Row:
@@ -71,5 +71,5 @@ def _trade(row: Row) -> Row:
 
 def why(rationale: dict[str, Any]) -> str | None:
     """The reason in one line: what triggered a strategy, or what a person gave."""
-    found = rationale.get("trigger_event") or rationale.get("why")
-    return found if isinstance(found, str) else None
+    reason = rationale.get("trigger_event") or rationale.get("why")
+    return reason if isinstance(reason, str) else None

@@ -24,46 +24,46 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     """The decision with its inputs and its executions, each with calls, order events and fills."""
     row = reader.one("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))
     assert row is not None
-    found = {key: value for key, value in row.items() if key not in _HIDDEN}
-    found["extended_hours"] = bool(found["extended_hours"])
-    found["adopted"] = bool(found["adopted"])
-    found["decision_rationale"] = json.loads(row["decision_rationale"])
-    found["inputs"] = reader.rows(_INPUTS, (row["id"],))
+    result = {key: value for key, value in row.items() if key not in _HIDDEN}
+    result["extended_hours"] = bool(result["extended_hours"])
+    result["adopted"] = bool(result["adopted"])
+    result["decision_rationale"] = json.loads(row["decision_rationale"])
+    result["inputs"] = reader.rows(_INPUTS, (row["id"],))
     if row["signal_id"]:
-        found["signal"] = reader.one(
+        result["signal"] = reader.one(
             "SELECT signal_id, strategy_run_id, episode, created_at FROM signals WHERE signal_id = ?",
             (row["signal_id"],),
         )
     executions = reader.rows(
         "SELECT * FROM trade_executions WHERE decision_id = ? ORDER BY attempt_number", (decision_id,)
     )
-    found["executions"] = [_execution(reader, item) for item in executions]
-    found["order"] = _as_one(row, executions)
-    found["requests"] = reader.rows(
+    result["executions"] = [_execution(reader, item) for item in executions]
+    result["order"] = _as_one(row, executions)
+    result["requests"] = reader.rows(
         "SELECT request_id, kind, terms, reason, actor, created_at, execution_id, status, message, tries,"
         " ended_at FROM order_requests WHERE decision_id = ? ORDER BY id",
         (decision_id,),
     )
-    for request in found["requests"]:
+    for request in result["requests"]:
         request["terms"] = json.loads(request["terms"])
-    found["control_events"] = reader.rows(
+    result["control_events"] = reader.rows(
         "SELECT c.kind, c.subject, c.actor, c.reason, c.old_value, c.new_value, c.created_at"
         " FROM control_events c WHERE c.subject = ?1 OR c.subject IN"
         " (SELECT execution_id FROM trade_executions WHERE decision_id = ?1) ORDER BY c.event_id",
         (decision_id,),
     )
-    found["risk_checks"] = reader.rows(
+    result["risk_checks"] = reader.rows(
         "SELECT client_order_id, verdict, code, checks, checked_at FROM risk_checks WHERE decision_id = ?"
         " ORDER BY check_id",
         (decision_id,),
     )
-    for row_ in found["risk_checks"]:
+    for row_ in result["risk_checks"]:
         row_ |= json.loads(row_["checks"])
-    found["alerts"] = reader.rows(
+    result["alerts"] = reader.rows(
         "SELECT kind, message, created_at, acknowledged_at FROM alerts WHERE subject = ? ORDER BY alert_id",
         (decision_id,),
     )
-    return found
+    return result
 
 
 def _as_one(decision: Row, executions: list[Row]) -> dict[str, Any]:
@@ -140,28 +140,28 @@ def signal(reader: Reader, signal_id: str) -> dict[str, Any]:
     """A signal as recorded, taken or not."""
     row = reader.one("SELECT * FROM signals WHERE signal_id = ?", (signal_id,))
     assert row is not None
-    found = {key: value for key, value in row.items() if key != "id"}
-    return {**found, "taken": bool(row["taken"]), "detail": json.loads(row["detail"])}
+    result = {key: value for key, value in row.items() if key != "id"}
+    return {**result, "taken": bool(row["taken"]), "detail": json.loads(row["detail"])}
 
 
 def strategy_run(reader: Reader, run_id: str) -> dict[str, Any]:
     """A run of a strategy with its context and its signals."""
     row = reader.one("SELECT * FROM strategy_runs WHERE strategy_run_id = ?", (run_id,))
     assert row is not None
-    found = {key: value for key, value in row.items() if key != "id"}
+    result = {key: value for key, value in row.items() if key != "id"}
     for key in ("parameters", "context"):
-        found[key] = json.loads(row[key])
-    found["includes_backfill"] = bool(row["includes_backfill"])
-    found["signals"] = reader.rows(
+        result[key] = json.loads(row[key])
+    result["includes_backfill"] = bool(row["includes_backfill"])
+    result["signals"] = reader.rows(
         "SELECT signal_id, symbol, side, episode, taken, reason FROM signals"
         " WHERE strategy_run_id = ? ORDER BY id",
         (run_id,),
     )
-    return found
+    return result
 
 
 def _execution(reader: Reader, row: Row) -> dict[str, Any]:
-    found = {key: value for key, value in row.items() if key not in ("id", "fills_quantity")}
+    result = {key: value for key, value in row.items() if key not in ("id", "fills_quantity")}
     execution_id = row["execution_id"]
     calls = reader.rows(
         "SELECT * FROM broker_calls WHERE execution_id = ?1 OR call_id IN (SELECT call_id FROM order_events"
@@ -175,19 +175,19 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
             call["response_body"] = None
         call["response_headers"] = json.loads(call["response_headers"]) if call["response_headers"] else {}
         del call["execution_id"]
-    found["calls"] = calls
+    result["calls"] = calls
     submits = [call for call in calls if call["purpose"] == "submit"]
     # One copy of the wire: these two are read from the calls, not stored again.
-    found["api_request"] = submits[-1]["request_body"] if submits else None
-    found["api_response"] = submits[-1]["response_body"] if submits else None
-    found["order_events"] = reader.rows(
+    result["api_request"] = submits[-1]["request_body"] if submits else None
+    result["api_response"] = submits[-1]["response_body"] if submits else None
+    result["order_events"] = reader.rows(
         "SELECT status, filled_quantity, source, seen_at, call_id FROM order_events"
         " WHERE broker_order_id = ? ORDER BY event_id",
         (row["alpaca_order_id"],),
     )
-    found["fills"] = reader.rows(
+    result["fills"] = reader.rows(
         "SELECT fill_id, transaction_time, side, quantity, price, price_basis FROM fills"
         " WHERE execution_id = ?1 OR broker_order_id = ?2 ORDER BY transaction_time, fill_id",
         (execution_id, row["alpaca_order_id"]),
     )
-    return found
+    return result

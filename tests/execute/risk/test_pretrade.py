@@ -1064,11 +1064,11 @@ def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> No
     """At a million executions a claim must cost what it costs at ten."""
     from tradelog.execute.outbox import claims
     from tradelog.execute.risk import usage
-    from tradelog.store import worth
+    from tradelog.store import order_values
 
     account = {"broker": "a", "environment": "b", "account": "c"}
-    begun = usage._SENT.format(picked=usage._BEGUN, columns=worth.COLUMNS)
-    untold = usage._SENT.format(picked=usage._NOT_IN_SNAPSHOT, columns=worth.COLUMNS)
+    begun = usage._SENT.format(picked=usage._BEGUN, columns=order_values.COLUMNS)
+    untold = usage._SENT.format(picked=usage._NOT_IN_SNAPSHOT, columns=order_values.COLUMNS)
     lists = dict.fromkeys(("strategies", "symbols", "approved_only"), "[]")
     asked: dict[str, tuple[str, dict[str, Any]]] = {
         "due": (claims._DUE, {**account, **lists, "now": "x", "waits": 1}),

@@ -15,7 +15,7 @@ from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 from tradelog.domain.symbols import position_symbol
 from tradelog.execute.account.snapshots import Snapshot
-from tradelog.store import worth
+from tradelog.store import order_values
 from tradelog.store.writer import Transaction
 
 _OURS = "broker = :broker AND environment = :environment AND account = :account"
@@ -70,7 +70,9 @@ class LimitUsage:
             if symbol is None or position_symbol(row["symbol"]) == position_symbol(symbol):
                 is_replaced = row["client_order_id"] == self._replaced
                 # What the replacement takes back does not count twice.
-                total += (worth.of(row) or money.ZERO) * (1 - worth.share_left(row) if is_replaced else 1)
+                total += (order_values.order_value(row) or money.ZERO) * (
+                    1 - order_values.open_fraction(row) if is_replaced else 1
+                )
         return total
 
     def orders(self, seconds: float) -> int:
@@ -139,10 +141,10 @@ class LimitUsage:
         for row in self._not_in_snapshot(held):
             if row["client_order_id"] == self._replaced:
                 continue
-            part = Decimal(1) if self._is_later(row, held) else worth.share_left(row)
+            part = Decimal(1) if self._is_later(row, held) else order_values.open_fraction(row)
             if not part:
                 continue
-            dollars = worth.of(row)
+            dollars = order_values.order_value(row)
             if dollars is None:
                 return None
             same_side = buys if row["side"] == "buy" else sells
@@ -172,9 +174,9 @@ class LimitUsage:
         for row in self._not_in_snapshot(account):
             if row["side"] != "buy":
                 continue
-            value = worth.of(row) or money.ZERO
+            value = order_values.order_value(row) or money.ZERO
             if row["client_order_id"] == self._replaced:
-                power += value * worth.share_left(row)
+                power += value * order_values.open_fraction(row)
             elif self._is_later(row, account):
                 power -= value
         return power
@@ -200,7 +202,7 @@ class LimitUsage:
     def _sent(self, picked: str, **values: Any) -> list[dict[str, Any]]:
         """One row per order, its last attempt, without the order that is checked."""
         params = self._account.as_columns() | {"own": self._own}
-        rows = self._tx.dicts(_SENT.format(picked=picked, columns=worth.COLUMNS), params | values)
+        rows = self._tx.dicts(_SENT.format(picked=picked, columns=order_values.COLUMNS), params | values)
         return list({row["client_order_id"]: row for row in rows}.values())
 
 

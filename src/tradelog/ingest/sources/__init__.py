@@ -24,8 +24,8 @@ COMMANDS = {"congress": "congress", "insider": "insider", "committees": "legisla
 
 def file_reader(command: str) -> Callable[[IngestionRun, Path], None]:
     """What reads a file for a fetch command."""
-    found: Callable[[IngestionRun, Path], None] = import_module(f"{__name__}.{COMMANDS[command]}").read_file
-    return found
+    reader: Callable[[IngestionRun, Path], None] = import_module(f"{__name__}.{COMMANDS[command]}").read_file
+    return reader
 
 
 def installed() -> list[Source]:
@@ -35,14 +35,14 @@ def installed() -> list[Source]:
 
 def load(name: str) -> Source:
     """One source by its name. Raises ConfigError where there is none, or where it cannot be loaded."""
-    found = entry_points(group=GROUP)
-    if name not in found.names:
-        near = difflib.get_close_matches(name, sorted(found.names), n=1, cutoff=0.0)
+    plugins = entry_points(group=GROUP)
+    if name not in plugins.names:
+        near = difflib.get_close_matches(name, sorted(plugins.names), n=1, cutoff=0.0)
         raise ConfigError(
             f"no source is named {name!r}", hint=f"did you mean {near[0]!r}? tradelog sources lists all"
         )
     try:
-        source = found[name].load()
+        source = plugins[name].load()
     except Exception as error:  # whatever a plugin raises is named as the plugin's
         raise ConfigError(f"the source {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(source, Source) or source.name != name:
@@ -52,8 +52,8 @@ def load(name: str) -> Source:
 
 def check_sections(config: SourcesConfig) -> None:
     """Raise ConfigError for a ``[sources.NAME]`` of which no source is known."""
-    known = {*COMMANDS, *entry_points(group=GROUP).names}
+    names = {*COMMANDS, *entry_points(group=GROUP).names}
     for name in config.tables:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+        if name not in names:
+            near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.0)
             raise ConfigError(f"unknown key {name!r} in [sources]", hint=f"did you mean {near[0]!r}?")

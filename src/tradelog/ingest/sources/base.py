@@ -96,5 +96,5 @@ def resume(run: IngestionRun, endpoint: str, last: date, back_days: int) -> date
     previous = run.last_unbounded(endpoint)
     if previous is None:
         return back
-    looked = clock.from_text(previous.started_at).astimezone(clock.zone(clock.MARKET_ZONE)).date()
-    return min(back, looked - timedelta(days=back_days))
+    last_day = clock.from_text(previous.started_at).astimezone(clock.zone(clock.MARKET_ZONE)).date()
+    return min(back, last_day - timedelta(days=back_days))

@@ -61,7 +61,7 @@ def read_json(run: IngestionRun, text: str, where: str, latest: date) -> Iterato
 def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[Record | BadRow]:
     """Senate eFD reports and their trades, given as (report, its text), in the order of the file."""
     position = 0
-    seen: set[str] = set()
+    report_ids: set[str] = set()
     for report, text in reports:
         position += 1
         try:
@@ -71,11 +71,11 @@ def read_reports(reports: Iterable[tuple[Any, str]], latest: date) -> Iterator[R
             yield BadRow(position, "not a report with tables of rows", text)
             continue
         known_as = str(head["report_id"] or "")
-        if not known_as or known_as in seen:
+        if not known_as or known_as in report_ids:
             why = f"the report {known_as} is there twice" if known_as else "a report without report_id"
             yield BadRow(position, why, text)
             continue
-        seen.add(known_as)
+        report_ids.add(known_as)
         yield forms.read_row(_EFD_HEAD, position, head, json.dumps(head), latest)
         for line, row in enumerate(rows, 1):
             position += 1
@@ -115,8 +115,8 @@ def _dates(event: str, filed: str, latest: date) -> _Dates:
 
 def _as_iso(text: str) -> str:
     """A day as ISO, also one that cannot be yet: what a record is known by must not change with time."""
-    found = fields.day(text, date.max)
-    return text.strip() if found is None else found.isoformat()
+    parsed = fields.day(text, date.max)
+    return text.strip() if parsed is None else parsed.isoformat()
 
 
 def _record(
@@ -199,8 +199,8 @@ def _quiver(name: str, traded: str, filed: str, side: str, amounts: tuple[str, .
 
 @lru_cache(maxsize=8192)
 def _bioguide(text: str) -> str | None:
-    found = text.strip().upper()
-    return found if re.fullmatch(r"[A-Z]\d{6}", found) else None
+    bioguide = text.strip().upper()
+    return bioguide if re.fullmatch(r"[A-Z]\d{6}", bioguide) else None
 
 
 @lru_cache(maxsize=8192)
@@ -271,12 +271,12 @@ def _senate_filing(position: int, row: Row, payload: str, latest: date) -> Recor
 def _senate_efd(position: int, row: Row, payload: str, latest: date) -> Record:
     traded, filed = forms.text(row, "transaction-date"), forms.text(row, "filed-date")
     dates = _dates(traded, filed, latest)
-    told = ("ticker", "asset-name", "asset-type", "type", "amount", "comment", "owner")
+    names = ("ticker", "asset-name", "asset-type", "type", "amount", "comment", "owner")
     return _record(
         position,
         payload,
         identity=(forms.text(row, "report_id"), forms.text(row, "line")),
-        content=(traded, filed, forms.name(row, "filer"), *(forms.text(row, key) for key in told)),
+        content=(traded, filed, forms.name(row, "filer"), *(forms.text(row, key) for key in names)),
         dates=dates,
         filed=filed,
         filed_time=forms.text(row, "filed-time") or None,

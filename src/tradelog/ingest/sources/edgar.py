@@ -78,9 +78,9 @@ def fetch(run: IngestionRun, request: Request) -> None:
 
 def _with_owed(run: IngestionRun, listed: list[Listed | BadRow]) -> list[Listed | BadRow]:
     """What is listed now, and what was listed in the last while and could not be had."""
-    known = {item.accession for item in listed if isinstance(item, Listed)}
-    owed = {item.accession: item for text in run.owed() if (item := listings.from_text(text)) is not None}
-    return [*listed, *(item for accession, item in owed.items() if accession not in known)]
+    accessions = {item.accession for item in listed if isinstance(item, Listed)}
+    pending = {item.accession: item for text in run.owed() if (item := listings.from_text(text)) is not None}
+    return [*listed, *(item for accession, item in pending.items() if accession not in accessions)]
 
 
 def _take_all(
@@ -103,7 +103,7 @@ def _take_all(
             run.confirm(ownership.FILING, [held])
             continue
         try:
-            found = _read(run, client, request.settings, item, position + 1)
+            records = _read(run, client, request.settings, item, position + 1)
         except (VendorFault, UnexpectedType, SchemaMismatch) as error:
             is_there = run.api_calls[-1].get("status") != HTTPStatus.NOT_FOUND
             in_a_row, failed = in_a_row + is_there, failed + is_there
@@ -114,7 +114,7 @@ def _take_all(
             position += 1
             continue
         in_a_row, had = 0, had + 1
-        for record in found:
+        for record in records:
             run.add(record)
             position = record.position
     if failed > 1 and not had:
@@ -146,7 +146,7 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
     """The filings of each day's index. Weekends have none; holidays and today may have none."""
     assert request.since is not None
     assert request.until is not None
-    found: list[Listed | BadRow] = []
+    items: list[Listed | BadRow] = []
     without: list[date] = []
     for day in _working_days(request.since, request.until):
         url = _index_url(request.settings, day)
@@ -167,8 +167,8 @@ def _of_days(run: IngestionRun, client: http.Client, request: Request) -> list[L
         listed = listings.index(http.no_html(answer, "an index"), answer.url)
         run.api_calls[-1]["records"] = len(listed)
         _refuse_unread(listed, answer.url)
-        found += listed
-    return list(listings.merged(found))
+        items += listed
+    return list(listings.merged(items))
 
 
 def _validators(run: IngestionRun, url: str) -> dict[str, str]:
@@ -242,15 +242,15 @@ def _of_symbol(client: http.Client, request: Request) -> list[Listed | BadRow]:
     cik = _cik(client, settings, request.symbol)
     url = f"{data}/submissions/CIK{cik}.json"
     whole = files.json_object(http.no_html(client.get(url), "JSON"), url)
-    found = listings.submissions(whole, url)
-    if found:
-        _refuse_unread(found, url)
+    items = listings.submissions(whole, url)
+    if items:
+        _refuse_unread(items, url)
     for name in _older_parts(whole, request):
         older = f"{data}/submissions/{name}"
         rows = files.json_object(http.no_html(client.get(older), "JSON"), older)
-        found += listings.submissions({**rows, "cik": cik, "name": whole.get("name")}, older)
+        items += listings.submissions({**rows, "cik": cik, "name": whole.get("name")}, older)
     return [
-        item for item in listings.merged(found) if isinstance(item, BadRow) or request.covers(item.filed_day)
+        item for item in listings.merged(items) if isinstance(item, BadRow) or request.covers(item.filed_day)
     ]
 
 
@@ -274,9 +274,9 @@ def _older_parts(whole: dict[str, Any], request: Request) -> list[str]:
 def _cik(client: http.Client, settings: EdgarConfig, symbol: str) -> str:
     url = settings.base_url.rstrip("/") + TICKERS
     companies = files.json_object(http.no_html(client.get(url), "JSON"), url)
-    wanted = symbol.upper().replace(".", "-")
+    ticker = symbol.upper().replace(".", "-")
     for company in companies.values():
-        if isinstance(company, dict) and str(company.get("ticker", "")).upper() == wanted:
+        if isinstance(company, dict) and str(company.get("ticker", "")).upper() == ticker:
             return str(company.get("cik_str", "")).zfill(10)
     raise NotFound(f"EDGAR lists no company with the ticker {symbol}", hint=f"see {url}")
 

@@ -258,8 +258,8 @@ def json_rows(
         return
     form = forms_.recognise(forms, columns(elements), where, expected)
     run.recognised(form.feed)
-    given = (Given(number, value, payload) for number, (value, payload) in enumerate(elements, 1))
-    yield from forms_.read_rows(form, given, latest, where)
+    rows = (Given(number, value, payload) for number, (value, payload) in enumerate(elements, 1))
+    yield from forms_.read_rows(form, rows, latest, where)
 
 
 def columns(elements: list[tuple[Any, str]]) -> frozenset[str]:
@@ -329,11 +329,11 @@ class DuplicateField(ValueError):
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         raise DuplicateField(repr(next(name for name in names if names.count(name) > 1)))
-    return found
+    return values
 
 
 def truncated(where: object, what: str) -> UnexpectedType:

@@ -68,14 +68,14 @@ def read_rows(form: Form, rows: Iterable[Given], latest: date, where: object) ->
     """
     empty = set(form.filled)
     count, is_dated = 0, not form.dated
-    for given in rows:
-        if given.reason:
-            yield BadRow(given.position, given.reason, given.payload)
+    for row_given in rows:
+        if row_given.reason:
+            yield BadRow(row_given.position, row_given.reason, row_given.payload)
             continue
-        if empty and isinstance(given.row, Mapping):
-            empty = {name for name in empty if not str(given.row.get(name) or "").strip()}
+        if empty and isinstance(row_given.row, Mapping):
+            empty = {name for name in empty if not str(row_given.row.get(name) or "").strip()}
         count += 1
-        row = read_row(form, given.position, given.row, given.payload, latest)
+        row = read_row(form, row_given.position, row_given.row, row_given.payload, latest)
         is_dated = is_dated or (isinstance(row, Record) and row.event_date is not None)
         yield row
     if not is_dated and count >= ENOUGH_ROWS:
@@ -113,7 +113,7 @@ def text(row: Row, key: str) -> str:
 
 def name(row: Row, key: str) -> str:
     """A field that must hold a name. Raises Unreadable."""
-    found = text(row, key)
-    if not found.strip():
+    value = text(row, key)
+    if not value.strip():
         raise Unreadable(f"no name in {key}")
-    return found
+    return value

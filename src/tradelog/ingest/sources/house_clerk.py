@@ -46,8 +46,8 @@ def read(run: IngestionRun, file: TextFile, latest: date) -> Iterator[Record | B
     start = 0
     for where, text in texts:
         is_xml = text.lstrip("\ufeff \r\n").startswith("<")
-        given = _from_xml(text, where, start) if is_xml else _from_table(text, where, start)
-        for row in forms.read_rows(_FORM, given, latest, where):
+        rows = _from_xml(text, where, start) if is_xml else _from_table(text, where, start)
+        for row in forms.read_rows(_FORM, rows, latest, where):
             yield row
             start = row.position
 
@@ -56,17 +56,17 @@ def _unpacked(file: TextFile) -> list[tuple[str, str]]:
     """(name, text) of each index in a ZIP; the XML where it holds both forms of a year."""
     try:
         with zipfile.ZipFile(file.path) as archive:
-            found = {}
+            members = {}
             for name in sorted(archive.namelist()):
                 if match := _MEMBER.fullmatch(name):
                     # XML sorts behind TXT, and takes its place.
-                    found[match[1]] = name
-            if not found:
+                    members[match[1]] = name
+            if not members:
                 raise SchemaMismatch(
                     f"{file.path} holds no yearly index", hint="it is named such as 2021FD.xml or 2021FD.txt"
                 )
             texts = []
-            for name in found.values():
+            for name in members.values():
                 if archive.getinfo(name).file_size > MAX_BYTES:
                     raise UnexpectedType(f"{name} in {file.path} is far too large for an index")
                 text = archive.read(name).decode("utf-8-sig")
@@ -104,25 +104,25 @@ def _from_table(text: str, where: str, start: int) -> Iterator[Given]:
 
 
 def _filing(position: int, row: Row, payload: str, latest: date) -> Record:
-    given = {name: forms.text(row, name).strip() for name in COLUMNS}
-    if not given["DocID"]:
+    fields_given = {name: forms.text(row, name).strip() for name in COLUMNS}
+    if not fields_given["DocID"]:
         raise Unreadable("no DocID")
-    filed = given["FilingDate"]
+    filed = fields_given["FilingDate"]
     day = fields.day(filed, latest) if filed else None
     flags = [] if day else ["impossible_filed_date" if filed else "no_filed_date"]
-    if given["FilingType"] == PERIODIC_TRANSACTION_REPORT:
-        flags.append("electronic" if given["DocID"].startswith("20") else "scanned")
+    if fields_given["FilingType"] == PERIODIC_TRANSACTION_REPORT:
+        flags.append("electronic" if fields_given["DocID"].startswith("20") else "scanned")
     return Record(
         kind=KIND,
         position=position,
-        identity=(given["Year"], given["DocID"]),
-        content=(filed, *(given[name] for name in COLUMNS[:6])),
+        identity=(fields_given["Year"], fields_given["DocID"]),
+        content=(filed, *(fields_given[name] for name in COLUMNS[:6])),
         payload=payload,
         filed_at=None if day is None else fields.filed_moment(day),
         filed_as_given=filed or None,
-        actor=" ".join(filter(None, (given[name] for name in ("Prefix", "First", "Last", "Suffix")))),
+        actor=" ".join(filter(None, (fields_given[name] for name in ("Prefix", "First", "Last", "Suffix")))),
         flags=tuple(flags),
-        document=given["DocID"],
+        document=fields_given["DocID"],
     )
 
 

@@ -66,14 +66,14 @@ def fetch(run: IngestionRun, request: Request) -> None:
     settings = request.settings
     run.recognised(FEED)
     urls = [(f"{settings.base_url.rstrip('/')}/{name}", kind) for name, kind in FILES]
-    known = _validators(run)
+    validators = _validators(run)
     request.progress.expect(len(urls))
     answers = []
     with http.Client(
         run, headers={"Accept": "application/json"}, timeout_seconds=float(settings.timeout_seconds)
     ) as client:
         for url, _ in urls:
-            answers.append(client.get(url, since=known.get(url)))
+            answers.append(client.get(url, since=validators.get(url)))
             request.progress.advance()
         for kind in dict.fromkeys(kind for _, kind in urls):
             mine = [number for number, (_, part) in enumerate(urls) if part == kind]
@@ -151,10 +151,10 @@ def read(run: IngestionRun, value: Any, where: object, start: int = 0) -> Iterat
         if not value:
             run.lists_all(SEAT)
         return _seats(value, start)
-    told = [item for item in value[:50] if isinstance(item, dict)] if isinstance(value, list) else []
-    if any("id" in item or item.keys() >= _CSV_NEEDS for item in told):
+    items = [item for item in value[:50] if isinstance(item, dict)] if isinstance(value, list) else []
+    if any("id" in item or item.keys() >= _CSV_NEEDS for item in items):
         return _politicians(value, start)
-    if any("thomas_id" in item for item in told):
+    if any("thomas_id" in item for item in items):
         return _committees(value, start)
     raise SchemaMismatch(f"{where} is no known form", hint=f"expected one of: {EXPECTED}")
 
@@ -229,19 +229,19 @@ def _politicians(value: list[Any], position: int) -> Iterator[Record | BadRow]:
         try:
             name, term = (row["name"], (row.get("terms") or [{}])[-1]) if "name" in row else _from_csv(row)
             bio = row.get("bio") or row
-            told = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
-            said = [_text(bio.get(key)) for key in ("birthday", "gender")]
+            names = [_text(name.get(key)) for key in ("first", "middle", "last", "suffix", "nickname")]
+            personal = [_text(bio.get(key)) for key in ("birthday", "gender")]
             # Only what all forms of the file have: the table has no dates of a term.
-            said += [_text(term.get(key)) for key in ("type", "state", "district", "party")]
+            personal += [_text(term.get(key)) for key in ("type", "state", "district", "party")]
         except (TypeError, AttributeError, KeyError):
             yield BadRow(position, f"the legislator {person} with a field of another type", payload)
             continue
-        full = _text(name.get("official_full")) or f"{told[0]} {told[2]}"
+        full = _text(name.get("official_full")) or f"{names[0]} {names[2]}"
         yield Record(
             kind=POLITICIAN,
             position=position,
             identity=(person,),
-            content=(*told, *said),
+            content=(*names, *personal),
             payload=payload,
             actor=full,
             person=person,
@@ -300,10 +300,10 @@ def _loader(yaml: Any) -> Any:
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            found = super().construct_mapping(node, deep=deep)
-            if len(found) < len(node.value):
+            mapping = super().construct_mapping(node, deep=deep)
+            if len(mapping) < len(node.value):
                 raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-            return found
+            return mapping
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
     return Loader
@@ -322,7 +322,7 @@ def _csv(file: TextFile) -> list[Any]:
         rows = list(files.whole_rows(file, header, reader))
     if not file.ends_in_newline:
         raise files.truncated(file.path, "its last line has no end")
-    return [given.payload if given.reason else given.row for given in rows]
+    return [row.payload if row.reason else row.row for row in rows]
 
 
 SOURCE = Source(

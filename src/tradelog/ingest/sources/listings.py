@@ -130,7 +130,7 @@ def _entry(number: int, entry: Any) -> Listed | BadRow | None:
 
 def read_feed_rows(rows: Iterable[Given]) -> Iterator[Record | BadRow]:
     """The latest-filings feed, written out as a table: form, accession, filed, updated, role, cik, name."""
-    return records(merged(_feed_row(given) for given in rows))
+    return records(merged(_feed_row(row) for row in rows))
 
 
 def _feed_row(given: Given) -> Listed | BadRow | None:
@@ -179,22 +179,22 @@ def read_submissions(answer: Mapping[str, Any], where: object) -> Iterator[Recor
     return records(submissions(answer, where))
 
 
-def merged(found: Iterable[Listed | BadRow | None]) -> Iterator[Listed | BadRow]:
+def merged(items: Iterable[Listed | BadRow | None]) -> Iterator[Listed | BadRow]:
     """Each accession once, with all its entities, in the order in which they were first named."""
     by_accession: dict[str, Listed] = {}
-    for item in found:
+    for item in items:
         if isinstance(item, BadRow):
             yield item
         elif item is not None:
-            known = by_accession.setdefault(item.accession, item)
-            if item.entities[0] not in known.entities:
-                by_accession[item.accession] = replace(known, entities=known.entities + item.entities)
+            first = by_accession.setdefault(item.accession, item)
+            if item.entities[0] not in first.entities:
+                by_accession[item.accession] = replace(first, entities=first.entities + item.entities)
     yield from by_accession.values()
 
 
-def records(found: Iterable[Listed | BadRow]) -> Iterator[Record | BadRow]:
+def records(items: Iterable[Listed | BadRow]) -> Iterator[Record | BadRow]:
     """The filings of a list as records of their own: that they were listed, not their content."""
-    for position, item in enumerate(found, 1):
+    for position, item in enumerate(items, 1):
         if isinstance(item, BadRow):
             yield item
             continue
@@ -230,9 +230,9 @@ def as_text(item: Listed) -> str:
 def from_text(text: str) -> Listed | None:
     """The inverse of `as_text`; None for any other text."""
     try:
-        told = json.loads(text)["listed"]
-        entities = tuple(Entity(**entity) for entity in told["entities"])
-        return Listed(**{**told, "entities": entities})
+        listed = json.loads(text)["listed"]
+        entities = tuple(Entity(**entity) for entity in listed["entities"])
+        return Listed(**{**listed, "entities": entities})
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -249,13 +249,13 @@ def _listed(
     moment: str = "",
 ) -> Listed | BadRow:
     """A filing: at the moment that the list names, or at the end of the day, for a bare date."""
-    found = accession_in(accession)
-    if found is None:
+    accession_found = accession_in(accession)
+    if accession_found is None:
         return BadRow(number, f"no accession number in {accession!r}", text)
     latest = clock.market_today()
     at = clock.read_moment(moment)
     if at is not None and fields.day(at[:10], clock.now().date()) is not None:
-        return Listed(found, form, day, at, moment, path, (entity,))
+        return Listed(accession_found, form, day, at, moment, path, (entity,))
     if (filed := fields.day(day, latest)) is None:
         return BadRow(number, f"no filing date but {day!r}", text)
-    return Listed(found, form, day, clock.end_of_day(filed), day, path, (entity,))
+    return Listed(accession_found, form, day, clock.end_of_day(filed), day, path, (entity,))

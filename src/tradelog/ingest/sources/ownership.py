@@ -109,10 +109,10 @@ def read_xml(text: str, where: object, position: int = 1) -> list[Record]:
     """The records of an ownership XML alone; its accession number is taken from the name of the file."""
     # EDGAR names the folder by the accession number without its dashes.
     name = "/".join(str(where).split("/")[-2:])
-    found = accession_in(name)
-    if found is None and (bare := re.search(r"(?<!\d)(\d{10})(\d{2})(\d{6})(?!\d)", name)):
-        found = "-".join(bare.groups())
-    return read_document(text, Envelope(found, None, None, None), where, position)
+    accession = accession_in(name)
+    if accession is None and (bare := re.search(r"(?<!\d)(\d{10})(\d{2})(\d{6})(?!\d)", name)):
+        accession = "-".join(bare.groups())
+    return read_document(text, Envelope(accession, None, None, None), where, position)
 
 
 def read_document(text: str, envelope: Envelope, where: object, position: int = 1) -> list[Record]:
@@ -146,8 +146,8 @@ def _refuse_nameless(head: dict[str, Any], where: object) -> None:
 
 
 def accession_in(text: str) -> str | None:
-    found = _ACCESSION.search(text)
-    return None if found is None else found[0]
+    match = _ACCESSION.search(text)
+    return None if match is None else match[0]
 
 
 def accepted_at(stamp: str) -> str | None:
@@ -168,16 +168,16 @@ def iso_day(text: str) -> str:
 
 def _envelope(text: str) -> Envelope:
     head = text[:20_000]
-    found = {name: match[1] for name, pattern in _HEADER.items() if (match := pattern.search(head))}
-    filed_day = iso_day(found["filed"]) if "filed" in found else None
-    accepted = found.get("accepted")
+    headers = {name: match[1] for name, pattern in _HEADER.items() if (match := pattern.search(head))}
+    filed_day = iso_day(headers["filed"]) if "filed" in headers else None
+    accepted = headers.get("accepted")
     moment = None if accepted is None else accepted_at(accepted)
     if moment is not None:
-        return Envelope(found.get("accession"), moment, accepted, filed_day)
+        return Envelope(headers.get("accession"), moment, accepted, filed_day)
     # A bare date counts as the end of that day: EDGAR takes filings until 22:00 Eastern.
     day = None if filed_day is None else fields.day(filed_day, clock.market_today())
     end = None if day is None else clock.end_of_day(day)
-    return Envelope(found.get("accession"), end, filed_day, filed_day)
+    return Envelope(headers.get("accession"), end, filed_day, filed_day)
 
 
 def _head(root: Element) -> dict[str, Any]:
@@ -215,13 +215,13 @@ def _owner(owner: Element) -> dict[str, Any]:
 
 
 def _filing_flags(head: dict[str, Any], envelope: Envelope) -> tuple[str, ...]:
-    told = (
+    fields_of_filing = (
         ("amendment", head["form"].endswith("/A")),
         ("no_accession", envelope.accession is None),
         ("no_filed_date", envelope.filed_at is None),
         ("several_owners", len(head["owners"]) > 1),
     )
-    return tuple(name for name, is_so in told if is_so)
+    return tuple(name for name, is_so in fields_of_filing if is_so)
 
 
 def _filing(
@@ -265,28 +265,28 @@ def _line(
     position: int,
 ) -> Record:
     kind, table, number = what
-    told = _told(line)
-    code = told["code"]
-    day = _day(told["date"])
-    cost, flags = _cost(told, kind)
+    line_fields = _told(line)
+    code = line_fields["code"]
+    day = _day(line_fields["date"])
+    cost, flags = _cost(line_fields, kind)
     if head["plan_10b5_1"] and kind != HOLDING:
         flags.append("10b5_1_plan")
-    if _is_true(told["equity_swap"]):
+    if _is_true(line_fields["equity_swap"]):
         flags.append("equity_swap")
     if kind != HOLDING and day is None:
-        flags.append(f"impossible_event_date: {told['date'] or 'none given'}")
+        flags.append(f"impossible_event_date: {line_fields['date'] or 'none given'}")
     if day is not None and envelope.filed_day is not None and day > envelope.filed_day:
         flags.append("traded_after_filed")
-    content = json.dumps({**told, "issuer": head["issuer"], "owners": head["owners"]}, sort_keys=True)
+    content = json.dumps({**line_fields, "issuer": head["issuer"], "owners": head["owners"]}, sort_keys=True)
     payload = {
         "form": head["form"],
         "table": table,
         "line": number,
-        **told,
+        **line_fields,
         "issuer": head["issuer"],
         "owners": head["owners"],
         "plan_10b5_1": head["plan_10b5_1"],
-        "notes": {note: head["footnotes"].get(note, "") for note in told["footnotes"]},
+        "notes": {note: head["footnotes"].get(note, "") for note in line_fields["footnotes"]},
     }
     return Record(
         kind=kind,
@@ -311,8 +311,8 @@ def _line(
 def _side(kind: str, code: str) -> str:
     if kind == HOLDING:
         return "holding"
-    found = SIDES.get(code, "other")
-    return f"derivative {found}" if kind == DERIVATIVE else found
+    side = SIDES.get(code, "other")
+    return f"derivative {side}" if kind == DERIVATIVE else side
 
 
 def _told(line: Element) -> dict[str, Any]:
@@ -345,14 +345,14 @@ def _told(line: Element) -> dict[str, Any]:
     }
 
 
-def _cost(told: dict[str, Any], kind: str) -> tuple[Decimal | None, list[str]]:
+def _cost(line_fields: dict[str, Any], kind: str) -> tuple[Decimal | None, list[str]]:
     """The dollars of an open-market trade; None for anything else."""
-    if kind != TRADE or told["code"] not in OPEN_MARKET:
+    if kind != TRADE or line_fields["code"] not in OPEN_MARKET:
         return None, []
-    cost = product(told["shares"], told["price"])
+    cost = product(line_fields["shares"], line_fields["price"])
     if cost is not None:
         return cost, []
-    return None, ["price_in_footnote" if told["price_is_in_a_footnote"] else "unknown_amount"]
+    return None, ["price_in_footnote" if line_fields["price_is_in_a_footnote"] else "unknown_amount"]
 
 
 def product(shares: str, price: str) -> Decimal | None:
@@ -378,8 +378,8 @@ def _names(head: dict[str, Any]) -> str:
 
 
 def _day(text: str) -> str | None:
-    found = fields.day(text, clock.market_today())
-    return None if found is None else found.isoformat()
+    parsed = fields.day(text, clock.market_today())
+    return None if parsed is None else parsed.isoformat()
 
 
 def _value(line: Element, path: str) -> str:

@@ -166,11 +166,11 @@ def _union(passes: list[Elements]) -> Elements:
     kept: Elements = []
     have: dict[str, int] = {}
     for rows in passes:
-        seen: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for value, text in rows:
-            seen[text] = seen.get(text, 0) + 1
-            if seen[text] > have.get(text, 0):
-                have[text] = seen[text]
+            counts[text] = counts.get(text, 0) + 1
+            if counts[text] > have.get(text, 0):
+                have[text] = counts[text]
                 kept.append((value, text))
     return kept
 
