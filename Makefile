@@ -56,6 +56,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/structure.py
 
 # What the tests and linters need on top of the program.
 .venv/ready: .venv/program

@@ -35,6 +35,7 @@ class TradeLog:
         self.close()
 
     def close(self) -> None:
+        """Close the store. Safe to call twice."""
         self._writer.close()
 
     def ingestion_run(

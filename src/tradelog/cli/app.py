@@ -58,9 +58,11 @@ class LazyGroup(TyperGroup):
     """A group that imports a command's module when the command runs or shows its help."""
 
     def list_commands(self, ctx: _click.Context) -> list[str]:  # noqa: ARG002
+        """The names of all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: _click.Context, cmd_name: str) -> _click.Command | None:  # noqa: ARG002
+        """A stand-in with the one-line help: nothing is imported for a list of commands."""
         if cmd_name not in COMMANDS:
             return None
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1], rich_markup_mode=None)
@@ -68,6 +70,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(
         self, ctx: _click.Context, args: list[str]
     ) -> tuple[str | None, _click.Command | None, list[str]]:
+        """Import the command that is to run; a wrong name gets the nearest ones."""
         if args and args[0] in COMMANDS:
             return args[0], _load(args[0]), args[1:]
         self.commands = dict.fromkeys(COMMANDS, TyperCommand("known"))  # names, for "Did you mean"

@@ -14,11 +14,13 @@ from tradelog.store.reader import Reader
 
 
 def load_config() -> Config:
+    """The configuration of this command line. Raises ConfigError."""
     path = os.environ.get("TRADELOG_CONFIG")
     return load.load_config(Path(path) if path else None)
 
 
 def open_reader(loaded: Config) -> Reader:
+    """The configured store, for reading. Raises StoreError."""
     return Reader(loaded.store_path)
 
 

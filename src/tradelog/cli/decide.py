@@ -12,6 +12,7 @@ import typer
 
 from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line
+from tradelog.domain.order import OrderType
 from tradelog.errors import InvalidDecision, NotFound, TradelogError, UsageError
 
 
@@ -58,30 +59,42 @@ def command(
         )
     if not why or not why.strip():
         raise UsageError("a decision needs its reason", hint='add --why "..."')
-    from tradelog.decide import record
-    from tradelog.store.opening import open_writer
-
-    if order_type is None and trail:
-        order_type = "trailing_stop"
-    elif order_type is None:
-        order_type = "stop_limit" if limit and stop else "limit" if limit else "stop" if stop else "market"
-    decision = record.parse(
+    terms = {"symbol": symbol, "side": side.lower(), "quantity": quantity, "notional": notional}
+    terms |= {"order_type": order_type or _implied_type(limit, stop, trail)}
+    terms |= {"limit_price": limit, "stop_price": stop, **_trail(trail)}
+    _record(
         {
-            "symbol": symbol,
-            "side": side.lower(),
-            "quantity": quantity,
-            "notional": notional,
-            "order_type": order_type,
-            "limit_price": limit,
-            "stop_price": stop,
-            "trail_price": None if trail and trail.endswith("%") else trail,
-            "trail_percent": trail.removesuffix("%") if trail and trail.endswith("%") else None,
+            **terms,
             "time_in_force": tif,
             "extended_hours": extended_hours,
             "expires_at": expires,
             "rationale": {"why": why},
-        }
+        },
+        output_json,
     )
+
+
+def _implied_type(limit: str | None, stop: str | None, trail: str | None) -> OrderType:
+    """The order type that the given prices imply."""
+    if trail:
+        return OrderType.TRAILING_STOP
+    if limit and stop:
+        return OrderType.STOP_LIMIT
+    return OrderType.LIMIT if limit else OrderType.STOP if stop else OrderType.MARKET
+
+
+def _trail(trail: str | None) -> dict[str, str | None]:
+    """Dollars, or a percentage with its sign, as the two terms of a trailing stop."""
+    if trail and trail.endswith("%"):
+        return {"trail_price": None, "trail_percent": trail.removesuffix("%")}
+    return {"trail_price": trail, "trail_percent": None}
+
+
+def _record(values: dict[str, Any], output_json: bool) -> None:
+    from tradelog.decide import record
+    from tradelog.store.opening import open_writer
+
+    decision = record.parse(values)
     config = load_config()
     writer = open_writer(config.store_path)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -82,19 +83,23 @@ def command(
     if output_json:
         as_json({"period": str(days), "total": total, "signals" if not_taken else "decisions": rows})
         return
-    columns = NOT_TAKEN if not_taken else COLUMNS
     for row in rows:
         if not_taken:
             row["created"] = clock.local(row["created_at"], days.zone)
         else:
             describe(row, days.zone)
             _waits(row, approved_only, halts, days.zone)
+    columns = NOT_TAKEN if not_taken else COLUMNS
     if output_csv:
         render.as_csv(columns, rows)
         return
     what = "Signals not taken" if not_taken else "Decisions"
+    _print(f"{what}  {days.title}  account {config.account.label}", columns, rows, total)
+
+
+def _print(title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]], total: int) -> None:
     with paged():
-        heading(f"{what}  {days.title}  account {config.account.label}")
+        heading(title)
         if rows:
             table(columns, rows)
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,11 @@ from tradelog.cli.broker import require_id
 from tradelog.cli.context import covered, load_config, open_reader
 from tradelog.domain.text import counted
 from tradelog.errors import UsageError
+from tradelog.report import trail
+from tradelog.store.reader import Reader
+
+if TYPE_CHECKING:
+    from tradelog.evidence.bundle import Bundle
 
 USAGE = "tradelog export bundle dec_4kz -o trade.zip, or --symbol AAPL --year 2025 -o aapl.zip"
 
@@ -33,7 +39,6 @@ def command(
     """
     from tradelog.domain.symbols import normalise_ticker
     from tradelog.evidence import bundle
-    from tradelog.report import trail
 
     if what != "bundle":
         raise UsageError(f"{what!r} cannot be exported", hint=USAGE)
@@ -53,14 +58,23 @@ def command(
             title = f"{ticker}, {period}, account {account}"
             decisions, versions = bundle.of_symbol(reader, config.account, ticker, period)
         else:
-            decisions = []
-            for text in ids or ():
-                require_id(text)
-                kind, full_id = reader.resolve(text, ("dec", "exe"))
-                decisions.append(full_id if kind == "dec" else str(trail.decision_of(reader, kind, full_id)))
-            decisions = list(dict.fromkeys(decisions))
+            decisions = _decisions(reader, ids or ())
             title = f"Decision {', '.join(decisions)}"
         written = bundle.write(reader, output, title, decisions, versions, zone=config.report.timezone)
+    _print(written, output_json)
+
+
+def _decisions(reader: Reader, ids: Sequence[str]) -> list[str]:
+    """The decisions that ids of them, or of their attempts, name. Raises NotFound, UsageError."""
+    decisions = []
+    for text in ids:
+        require_id(text)
+        kind, full_id = reader.resolve(text, ("dec", "exe"))
+        decisions.append(full_id if kind == "dec" else str(trail.decision_of(reader, kind, full_id)))
+    return list(dict.fromkeys(decisions))
+
+
+def _print(written: Bundle, output_json: bool) -> None:
     if output_json:
         render.as_json(
             {

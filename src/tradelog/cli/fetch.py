@@ -56,16 +56,8 @@ def command(
         raise UsageError(f"{what!r} cannot be fetched", hint=f"known: {', '.join(WHAT)}")
     if complete and file is None:
         raise UsageError("--complete goes with --file", hint="each source declares what it lists")
-    params_of_request = {
-        "since": None if since is None else clock.parse_day(since),
-        "until": None if until is None else clock.parse_day(until),
-        "symbol": None if symbol is None else _symbol(symbol),
-        "history": history,
-    }
-    _check_bounds(params_of_request["since"], params_of_request["until"])
-    if params_of_request["symbol"] and history:
-        raise UsageError("--history is of all symbols", hint="leave one of --symbol and --history out")
-    set_options = {name: value for name, value in params_of_request.items() if value}
+    bounds = _bounds(since, until, symbol, history=history)
+    set_options = {name: value for name, value in bounds.items() if value}
     if file is not None and set_options:
         raise UsageError(
             f"--{next(iter(set_options))} does not go with --file", hint="a file is read as a whole"
@@ -85,7 +77,7 @@ def command(
         return
     source = _source(config, what, set_options)
     settings = config.sources.settings(source.name, source.settings)
-    request = Request(what, settings, _key(source), **params_of_request)  # type: ignore[arg-type]
+    request = Request(what, settings, _key(source), **bounds)
     runs = []
     with _writer(config, dry=dry_run) as writer, _progress(quiet=quiet) as progress:
         for part in source.parts(writer, replace(request, progress=progress)):
@@ -158,9 +150,16 @@ def _symbol(text: str) -> str:
     return ticker
 
 
-def _check_bounds(since: Any, until: Any) -> None:
-    if isinstance(since, date) and isinstance(until, date) and since > until:
-        raise UsageError(f"--since {since} is after --until {until}")
+def _bounds(since: str | None, until: str | None, symbol: str | None, *, history: bool) -> dict[str, Any]:
+    """The bounds of a request. Raises UsageError where they contradict each other."""
+    first = None if since is None else clock.parse_day(since)
+    last = None if until is None else clock.parse_day(until)
+    ticker = None if symbol is None else _symbol(symbol)
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"--since {first} is after --until {last}")
+    if ticker and history:
+        raise UsageError("--history is of all symbols", hint="leave one of --symbol and --history out")
+    return {"since": first, "until": last, "symbol": ticker, "history": history}
 
 
 def _readable(path: Path) -> str:

@@ -57,6 +57,7 @@ class Column:
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether standard output is a terminal."""
     return (stream or sys.stdout).isatty()
 
 
@@ -252,6 +253,7 @@ def _total(widths: Mapping[int, int]) -> int:
 
 
 def heading(text: str) -> None:
+    """Print a heading line."""
     if not is_terminal():
         print(f"# {escape_controls(text)}")
         return
@@ -297,6 +299,7 @@ def as_json(value: Mapping[str, Any]) -> None:
 
 
 def plain(value: object) -> Any:
+    """A value as JSON has it: decimals as text. Raises TypeError for anything else."""
     if isinstance(value, Decimal):
         return money.to_text(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column, as_json, line, note, table
+from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.text import counted
+
+if TYPE_CHECKING:
+    from tradelog.decide.run import StrategyRunResult
+    from tradelog.prices import Prices
 
 
 def command(
@@ -27,29 +33,11 @@ def command(
 ) -> None:
     """Run a strategy on the current data, and record its decisions."""
     from tradelog import prices
-    from tradelog.decide.run import run_strategy
 
     config = load_config()
     day = None if as_of is None else clock.parse_past_day(as_of)
     price_file = prices.load(config.market.prices)
-    if dry_run:
-        with open_reader(config) as reader:
-            result = run_strategy(reader.connection, None, config, name, price_file, as_of=day)
-    else:
-        from tradelog.decide import strategies
-        from tradelog.execute.account.snapshots import refresh_snapshots
-        from tradelog.execute.brokers import connect
-        from tradelog.store.opening import open_writer
-
-        strategies.load(name)
-        writer = open_writer(config.store_path)
-        try:
-            if config.broker.name == "simulated":
-                # Its account is a local file; a real broker's is what the worker last saw.
-                refresh_snapshots(writer, connect(config), config.account)
-            result = run_strategy(writer.connection, writer, config, name, price_file, as_of=day)
-        finally:
-            writer.close()
+    result = _run(config, name, price_file, day, dry_run=dry_run)
     rows = [_row(item) for item in result.outcomes]
     if output_json:
         as_json(
@@ -76,6 +64,30 @@ def command(
             )
         return
     table(COLUMNS, rows)
+
+
+def _run(
+    config: Config, name: str, price_file: Prices, day: date | None, *, dry_run: bool
+) -> StrategyRunResult:
+    from tradelog.decide.run import run_strategy
+
+    if dry_run:
+        with open_reader(config) as reader:
+            return run_strategy(reader.connection, None, config, name, price_file, as_of=day)
+    from tradelog.decide import strategies
+    from tradelog.execute.account.snapshots import refresh_snapshots
+    from tradelog.execute.brokers import connect
+    from tradelog.store.opening import open_writer
+
+    strategies.load(name)
+    writer = open_writer(config.store_path)
+    try:
+        if config.broker.name == "simulated":
+            # Its account is a local file; a real broker's is that of the worker's last snapshot.
+            refresh_snapshots(writer, connect(config), config.account)
+        return run_strategy(writer.connection, writer, config, name, price_file, as_of=day)
+    finally:
+        writer.close()
 
 
 COLUMNS = (

@@ -13,6 +13,7 @@ from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
 from tradelog.domain.text import counted
 from tradelog.errors import EvidenceBroken, UsageError
+from tradelog.store.reader import Reader
 
 COLUMNS = (
     Column("check", "check"),
@@ -55,10 +56,7 @@ def command(
     config = load_config()
     with open_reader(config) as reader:
         if head:
-            found = chains.head(reader)
-            if to is not None:
-                anchors.send(reader, found, to)
-            _head(found, output_json)
+            _print_head(reader, to, output_json)
             return
         heads = [] if since_head is None else chains.read_heads(since_head)
         verified = verify.chain_only(reader) if chain else verify.verify(reader)
@@ -85,7 +83,14 @@ def command(
         )
 
 
-def _head(head: Any, output_json: bool) -> None:
+def _print_head(reader: Reader, to: str | None, output_json: bool) -> None:
+    """Print the head of the chain, after it was written to a file or given to a command."""
+    from tradelog.evidence import anchors
+    from tradelog.evidence import chain as chains
+
+    head = chains.head(reader)
+    if to is not None:
+        anchors.send(reader, head, to)
     from tradelog.evidence import chain as chains
 
     if output_json:

@@ -89,6 +89,7 @@ _DURATIONS = ("duplicate_window_seconds", "max_snapshot_seconds", "max_age_secon
 
 
 def check_duration(value: Decimal | None, where: str) -> None:
+    """Raise ConfigError for a number of seconds that is a mistake."""
     if value is not None and value > _MAX_SECONDS:
         raise ConfigError(
             f"{where} is more than ten years", hint='"off" is no limit, where there may be none'

@@ -32,6 +32,7 @@ def from_table(cls: type[T], table: Any, where: str, base: Path) -> T:
 
 
 def check_keys(table: Mapping[str, Any], names: Any, where: str) -> None:
+    """Raise ConfigError for a key that is not one of ``names``, with the nearest one."""
     for key in table:
         if key not in names:
             if any(word in key.lower() for word in _SECRET):
@@ -47,6 +48,7 @@ def check_keys(table: Mapping[str, Any], names: Any, where: str) -> None:
 
 
 def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
+    """A TOML value as a field's type. Raises ConfigError that names ``where``."""
     is_optional = type(None) in getattr(kind, "__args__", ())
     if is_optional and value == "off" and str not in kind.__args__ and Path not in kind.__args__:
         return None
@@ -77,6 +79,7 @@ def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
 
 
 def one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
+    """Raise ConfigError for a value that is not allowed."""
     if value not in allowed:
         raise ConfigError(
             f"{where} = {value!r} is not known", hint=f"one of: {', '.join(map(repr, allowed))}"
@@ -84,6 +87,7 @@ def one_of(value: str, allowed: tuple[str, ...], where: str) -> None:
 
 
 def check_url(url: str, where: str) -> None:
+    """Raise ConfigError unless it is https, or http on loopback, without user and password."""
     try:
         parts = urlsplit(url)
     except ValueError as error:

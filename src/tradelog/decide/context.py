@@ -152,6 +152,7 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
 
 
 def portfolio_json(portfolio: Portfolio) -> dict[str, Any]:
+    """A portfolio as it is recorded with a strategy run."""
     held = portfolio.positions
     return {
         "positions": None if held is None else {key: money.to_text(held[key]) for key in sorted(held)},

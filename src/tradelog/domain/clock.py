@@ -65,6 +65,7 @@ def read_moment(text: object) -> str | None:
 
 
 def now_text() -> str:
+    """This moment as store text."""
     return to_text(now())
 
 
@@ -86,6 +87,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def market_today(zone_name: str = MARKET_ZONE) -> date:
+    """Today's date in a zone, by default the market's."""
     return now().astimezone(zone(zone_name)).date()
 
 

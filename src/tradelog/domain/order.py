@@ -72,10 +72,12 @@ class OrderTerms:
 
     @property
     def is_fractional(self) -> bool:
+        """Whether it is for parts of a share, or for dollars."""
         return self.quantity is None or money.places(self.quantity) > 0
 
     @property
     def is_crypto(self) -> bool:
+        """Whether the symbol is a crypto pair."""
         return "/" in self.symbol
 
     def as_columns(self) -> dict[str, Any]:

@@ -21,10 +21,12 @@ class DecisionStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether the decision may still have, or get, an order."""
         return self in (DecisionStatus.PENDING, DecisionStatus.EXECUTING)
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the decision has ended."""
         return not self.is_open
 
 
@@ -45,10 +47,12 @@ class AttemptStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether the broker has, or may have, an order that can still be filled."""
         return self.is_unsettled or self.is_live
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the attempt has ended."""
         return not self.is_open
 
     @property
@@ -84,10 +88,12 @@ class RequestStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether the request is still processed."""
         return self in (RequestStatus.PENDING, RequestStatus.SENDING, RequestStatus.SENT)
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the request has ended."""
         return not self.is_open
 
 
@@ -102,10 +108,12 @@ class RunStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether the run has not ended."""
         return self is RunStatus.RUNNING
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the run has ended."""
         return not self.is_open
 
 

@@ -147,4 +147,5 @@ def since(reader: Reader, heads: list[Head]) -> list[Finding]:
 
 
 def as_json(found: Head) -> dict[str, Any]:
+    """The head as a JSON object."""
     return asdict(found)

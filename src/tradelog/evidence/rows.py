@@ -78,6 +78,7 @@ class Told:
             waiting.clear()
 
     def close(self) -> None:
+        """Drop the temporary tables."""
         for table in AUDITED:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.told_{table}")
 
@@ -107,6 +108,7 @@ class Found:
         self._digests: list[str] = []
 
     def compare(self) -> int:
+        """Compare every row with its digest; returns how many there were."""
         count = 0
         for key, text, last, version, digest in self._rows():
             count += 1

@@ -20,14 +20,17 @@ NEVER = 1 << 62
 
 
 def sha(data: bytes) -> str:
+    """SHA-256 as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def text(value: Any, **more: Any) -> bytes:
+    """Bytes as text."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, **more).encode()
 
 
 def read(place: Path) -> Files:
+    """The members of a bundle by name."""
     if place.is_dir():
         return {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()}
     with zipfile.ZipFile(place) as opened:
@@ -37,6 +40,7 @@ def read(place: Path) -> Files:
 
 
 def lines(files: Files, name: str) -> list[Any]:
+    """The JSON lines of a member."""
     return [json.loads(line) for line in files[name].decode().split("\n") if line]
 
 

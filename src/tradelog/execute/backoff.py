@@ -23,6 +23,7 @@ class JitteredBackoff:
         return random.uniform(0.5, bound)  # noqa: S311
 
     def reset(self) -> None:
+        """Start over after a success."""
         self._failures = 0
 
 
@@ -38,6 +39,7 @@ class KeyedBackoff:
         self._failed: dict[str, tuple[int, float]] = {}
 
     def is_due(self, key: str) -> bool:
+        """Whether the key may be tried now."""
         return clock.running_seconds() >= self._failed.get(key, (0, 0.0))[1]
 
     def failures(self, key: str) -> int:
@@ -52,6 +54,7 @@ class KeyedBackoff:
         self._failed[key] = (failures + 1, clock.running_seconds() + wait)
 
     def succeeded(self, key: str) -> None:
+        """Forget the failures of a key."""
         self._failed.pop(key, None)
 
     def waiting(self) -> list[str]:

@@ -23,6 +23,7 @@ class RateLimit:
         self._resets_at = 0.0
 
     def observe(self, exchange: Exchange) -> None:
+        """Take over the limit that a response's headers state."""
         remaining = _whole_number(exchange.headers.get("x-ratelimit-remaining"))
         reset = _whole_number(exchange.headers.get("x-ratelimit-reset"))
         if remaining is not None and reset is not None:

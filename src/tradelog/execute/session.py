@@ -67,6 +67,7 @@ class BrokerSession:
         )
 
     def heartbeat(self) -> None:
+        """Record that this process is alive."""
         with self.writer.transaction() as tx:
             tx.unaudited(
                 "UPDATE workers SET heartbeat_at = ?, quiet_calls = ? WHERE worker_id = ?",

@@ -319,57 +319,54 @@ class Submitter:
             return
         with self._writer.transaction() as tx:
             claims.check_lease(tx, claim)
-            waits = tx.one(
-                "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
-            )[0]
-            if exchanges.was_duplicate_id(tx, claim) or (waits and not self._is_unwanted(tx, claim)):
-                # The broker has it, or a person is to decide: it is looked up again, and not resubmitted.
+            if self._ended_or_waits(tx, claim, old_state, is_halted=is_halted):
                 return
-            refused = exchanges.last_refusal(tx, claim)
             sent = exchanges.count_submissions(tx, claim)
-            if refused is not None and old_state is None:
-                transitions.apply_refusal(tx, claim, refused)
-                return
-            if self._is_unwanted(tx, claim):
-                transitions.abandon_attempt(
-                    tx, claim, "cancelled: the broker has no such order, and it is not submitted again"
-                )
-                return
-            if is_halted and claim.change is None:
-                # The broker has no such order: it waits as before, and others of its symbol go on. Whatever
-                # comes of it later comes under the same id.
-                classification = Classification(
-                    ResponseKind.NOT_FOUND, "halted: the broker has no such order"
-                )
-                transitions.return_to_queue(
-                    tx, claim, classification, AttemptStatus.NOT_ACCEPTED, None, alerts=False
-                )
-                return
-            if is_halted:
-                return
-            if old_state is not None:
-                transitions.abandon_attempt(
-                    tx, claim, f"the order that it should replace is {old_state} by now"
-                )
-                return
-            if not self._session.broker.rejects_duplicate_ids:
-                transitions.require_attention(
-                    tx, claim, "the broker would take the same id twice: it is not submitted again"
-                )
-                return
-            if sent >= MAX_SUBMISSIONS:
-                transitions.require_attention(
-                    tx, claim, f"submitted {sent} times, and the broker has no such order"
-                )
-                return
-            why = self._pretrade.check_resubmission(tx, claim)
+            why = self._why_not_again(tx, claim, sent)
             if why is not None:
-                transitions.require_attention(
-                    tx, claim, f"the broker has no such order, and it is not submitted again: {why}"
-                )
+                transitions.require_attention(tx, claim, why)
                 return
             claims.record_resubmission(tx, claim, sent)
         self.send(claim)
+
+    def _ended_or_waits(
+        self, tx: Transaction, claim: Claim, old_state: str | None, *, is_halted: bool
+    ) -> bool:
+        """Whether an absent order is not to be submitted again now, which ends its attempt where it can."""
+        waits = tx.one(
+            "SELECT needs_attention FROM trade_decisions WHERE decision_id = ?", (claim.decision_id,)
+        )[0]
+        is_unwanted = self._is_unwanted(tx, claim)
+        if exchanges.was_duplicate_id(tx, claim) or (waits and not is_unwanted):
+            # The broker has it, or a person is to decide: it is looked up again, and not resubmitted.
+            return True
+        refused = exchanges.last_refusal(tx, claim)
+        if refused is not None and old_state is None:
+            transitions.apply_refusal(tx, claim, refused)
+        elif is_unwanted:
+            transitions.abandon_attempt(
+                tx, claim, "cancelled: the broker has no such order, and it is not submitted again"
+            )
+        elif is_halted and claim.change is None:
+            # It waits as before, and others of its symbol go on. Whatever comes of it later has the same id.
+            classification = Classification(ResponseKind.NOT_FOUND, "halted: the broker has no such order")
+            transitions.return_to_queue(
+                tx, claim, classification, AttemptStatus.NOT_ACCEPTED, None, alerts=False
+            )
+        elif old_state is not None and not is_halted:
+            transitions.abandon_attempt(tx, claim, f"the order that it should replace is {old_state} by now")
+        else:
+            return is_halted
+        return True
+
+    def _why_not_again(self, tx: Transaction, claim: Claim, sent: int) -> str | None:
+        """Why the same id must not be submitted once more without a person; None where it may be."""
+        if not self._session.broker.rejects_duplicate_ids:
+            return "the broker would take the same id twice: it is not submitted again"
+        if sent >= MAX_SUBMISSIONS:
+            return f"submitted {sent} times, and the broker has no such order"
+        why = self._pretrade.check_resubmission(tx, claim)
+        return None if why is None else f"the broker has no such order, and it is not submitted again: {why}"
 
     def _old_order_state(self, claim: Claim) -> tuple[bool, str | None]:
         """Of a replacement: whether the old order could be looked up, and how it ended, None while live."""

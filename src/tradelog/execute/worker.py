@@ -65,10 +65,12 @@ class Worker:
 
     @property
     def worker_id(self) -> str:
+        """The id of this process, as leases name it."""
         return self.session.worker_id
 
     @property
     def summary(self) -> Summary:
+        """What this worker submitted."""
         return self.submitter.summary
 
     def register(self) -> None:

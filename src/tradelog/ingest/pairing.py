@@ -44,6 +44,7 @@ class Write:
 
     @property
     def is_created(self) -> bool:
+        """Whether the row starts a new record."""
         return self.known is None or self.known.version_id is None
 
 
@@ -57,6 +58,7 @@ class Counts:
 
     @property
     def fetched(self) -> int:
+        """Rows that were read, quarantined ones included."""
         return self.created + self.updated + len(self.unchanged) + self.quarantined
 
     def columns(self) -> dict[str, int]:

@@ -71,6 +71,7 @@ class Staging:
         )
 
     def add(self, row: Record | BadRow) -> None:
+        """Keep a row until the run is planned."""
         if isinstance(row, BadRow):
             self._add_bad(row)
             return
@@ -222,6 +223,7 @@ class Staging:
             self._digest(digest, first, first + len(chunk))
 
     def close(self) -> None:
+        """Drop the temporary tables."""
         for suffix in ("", "_asked", "_new", "_sorted"):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{self._name}{suffix}")
 

@@ -68,6 +68,7 @@ class Closed:
 
     @property
     def gain(self) -> Decimal | None:
+        """Dollars gained; None where a price is unknown."""
         if self.proceeds is None or self.basis is None:
             return None
         return self.proceeds - self.basis

@@ -29,10 +29,12 @@ class Period:
 
     @property
     def first_day(self) -> str:
+        """The first day, inclusive; None without a bound."""
         return "" if self.first is None else self.first.isoformat()
 
     @property
     def last_day(self) -> str:
+        """The last day, inclusive; None without a bound."""
         return "~" if self.last is None else self.last.isoformat()
 
     def months(self, earliest: str, latest: str) -> list[tuple[str, str, str]]:

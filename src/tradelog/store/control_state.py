@@ -25,6 +25,7 @@ class Halts:
     symbols: frozenset[str]
 
     def covers(self, strategy: str, symbol: str) -> bool:
+        """Whether a halt covers an order of this strategy and symbol."""
         return self.everything or strategy in self.strategies or symbols.normalise(symbol) in self.symbols
 
 

@@ -87,6 +87,7 @@ class Figures:
     times: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def add(self, other: Figures) -> None:
+        """Add the counts of another span."""
         self.taken += other.taken
         self.not_taken += other.not_taken
         self.states.update(other.states)
@@ -120,6 +121,7 @@ class Figures:
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Figures:
+        """The counts as they are stored."""
         return cls(
             taken=value["taken"],
             not_taken=value["not_taken"],

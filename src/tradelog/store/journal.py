@@ -62,6 +62,7 @@ class Audited:
 
     @property
     def version(self) -> int:
+        """The current version of the columns."""
         return len(self.earlier) + 1
 
     def of(self, version: int) -> tuple[str, ...]:

@@ -55,13 +55,16 @@ class Reader:
         self.close()
 
     def close(self) -> None:
+        """Close the connection."""
         self.connection.close()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """All rows of a query, by column name."""
         with engine.faults(self.path, "read"):
             return [dict(row) for row in self.connection.execute(sql, parameters)]
 
     def one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+        """The first row of a query, None without one."""
         with engine.faults(self.path, "read"):
             row = self.connection.execute(sql, parameters).fetchone()
         return None if row is None else dict(row)

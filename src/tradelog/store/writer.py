@@ -80,6 +80,7 @@ class Writer:
             yield
 
     def close(self) -> None:
+        """Close the store; later use raises StoreError."""
         with self._turn:
             self._is_closed = True
             self.connection.close()
@@ -103,6 +104,7 @@ class Transaction:
         return self._seq
 
     def query(self, sql: str, parameters: Sequence[Any] | Row = ()) -> list[Any]:
+        """All rows of a query, as tuples."""
         return self._connection.execute(sql, parameters).fetchall()
 
     def one(self, sql: str, parameters: Sequence[Any] | Row = ()) -> Any:
@@ -218,6 +220,7 @@ class Transaction:
             self.journal(event, subject)
 
     def finish(self) -> None:
+        """Append the entry of this transaction, before it commits."""
         if self._changed:
             left = ", ".join(sorted({table for table, _ in self._changed}))
             raise AssertionError(f"a change of {left} was not journaled")

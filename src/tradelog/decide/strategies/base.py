@@ -42,6 +42,7 @@ class Portfolio:
     unavailable: str | None
 
     def position(self, symbol: str) -> Decimal | None:
+        """Shares of a symbol; None where positions are unknown."""
         if self.positions is None:
             return None
         return self.positions.get(symbol, Decimal(0))
@@ -84,6 +85,7 @@ class Signal:
 
     @property
     def taken(self) -> bool:
+        """Whether the signal becomes a decision."""
         return self.reason is None
 
 
@@ -102,4 +104,6 @@ class Strategy(Protocol):
         """Only symbols with a record filed in so many days up to the as-of day are candidates."""
         ...
 
-    def evaluate(self, context: Context) -> list[Signal]: ...
+    def evaluate(self, context: Context) -> list[Signal]:
+        """The signals of a context. Reads nothing else, and changes nothing."""
+        ...

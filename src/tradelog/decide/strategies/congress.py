@@ -26,9 +26,11 @@ class CongressionalTradingStrategy:
 
     @property
     def window_days(self) -> int:
+        """Days of disclosures that the context must cover."""
         return self._parameters.window_days
 
     def evaluate(self, context: Context) -> list[Signal]:
+        """Signals for each symbol and side with a consensus of members within the window."""
         by_key: dict[tuple[str, str], list[Disclosure]] = {}
         for item in context.disclosures:
             if item.filed <= context.as_of:

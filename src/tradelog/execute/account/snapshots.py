@@ -59,6 +59,7 @@ class Snapshot:
     missing: str | None = None
 
     def age(self) -> float:
+        """Seconds since it was taken."""
         return clock.running_seconds() - self.taken
 
 
@@ -72,6 +73,7 @@ class Snapshots:
         self._known: dict[tuple[str, str], Snapshot] = {}
 
     def get(self, kind: str, subject: str) -> Snapshot | None:
+        """The last snapshot of a kind and subject; None before the first."""
         return self._known.get((kind, subject))
 
     def fetch(self, kind: str, subject: str) -> tuple[Exchange, bool]:

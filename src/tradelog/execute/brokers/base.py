@@ -125,7 +125,9 @@ class Broker(Protocol):
     finds_by_client_id: ClassVar[bool]
     refuses_without_price: ClassVar[bool]
 
-    def submit(self, order: WireOrder) -> Exchange: ...
+    def submit(self, order: WireOrder) -> Exchange:
+        """Submit an order, once."""
+        ...
 
     def cancel(self, broker_order_id: str) -> Exchange:
         """Request the cancel of an order; whether it is canceled, only a later look-up shows."""
@@ -135,9 +137,13 @@ class Broker(Protocol):
         """Request the replacement of an order; the response holds the new order."""
         ...
 
-    def find(self, client_order_id: str) -> Exchange: ...
+    def find(self, client_order_id: str) -> Exchange:
+        """Look up an order by its client order id."""
+        ...
 
-    def order(self, broker_order_id: str) -> Exchange: ...
+    def order(self, broker_order_id: str) -> Exchange:
+        """Look up an order by the broker's id."""
+        ...
 
     def orders(self, status: str, after: str | None) -> Exchange:
         """A page of up to ORDERS_PAGE orders, ``open`` or ``all``, submitted after a moment, oldest first."""
@@ -151,15 +157,21 @@ class Broker(Protocol):
         """A page of up to FILLS_PAGE activities that are no fills, made after a moment, oldest first."""
         ...
 
-    def account(self) -> Exchange: ...
+    def account(self) -> Exchange:
+        """The account: its number, cash and buying power."""
+        ...
 
-    def positions(self) -> Exchange: ...
+    def positions(self) -> Exchange:
+        """All positions."""
+        ...
 
     def quote(self, symbol: str) -> Exchange:
         """The last quote, in the form of Alpaca's data API: ``{"quotes": {symbol: {"ap", "bp", "t"}}}``."""
         ...
 
-    def asset(self, symbol: str) -> Exchange: ...
+    def asset(self, symbol: str) -> Exchange:
+        """Whether a symbol is tradable and fractionable."""
+        ...
 
     def clock(self) -> Exchange:
         """Whether the market is open now, and when it opens and closes next."""

@@ -42,6 +42,7 @@ def weekday_sessions(start: date, end: date) -> list[Session]:
 
 
 def is_open(sessions: Sequence[Session], moment: datetime) -> bool:
+    """Whether a moment is within a session."""
     return any(item.opens <= moment < item.closes for item in sessions)
 
 

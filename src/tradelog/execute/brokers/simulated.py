@@ -55,6 +55,7 @@ class SimulatedBroker:
                 self._connection.execute("INSERT INTO account VALUES (?, ?)", (number, money.to_text(cash)))
 
     def close(self) -> None:
+        """Close the broker's file."""
         self._connection.close()
 
     def submit(self, order: WireOrder) -> Exchange:

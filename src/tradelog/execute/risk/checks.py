@@ -31,6 +31,7 @@ class Check:
     code: str | None = None
 
     def as_row(self) -> dict[str, Any]:
+        """The check as it is recorded."""
         row = {"check": self.name, "observed": self.observed, "limit": self.limit, "passed": self.passed}
         return row if self.note is None else row | {"note": self.note}
 

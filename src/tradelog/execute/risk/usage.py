@@ -80,6 +80,7 @@ class LimitUsage:
         return len(self._begun(clock.later(self._tx.now, -seconds)))
 
     def orders_today(self) -> int:
+        """How many orders were begun since the market's day began."""
         return len(self._begun(clock.start_of_day(clock.market_today())))
 
     def duplicate(self, decision: Mapping[str, Any], window: Decimal | None) -> str | None:

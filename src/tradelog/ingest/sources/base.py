@@ -18,19 +18,23 @@ from tradelog.store.writer import Writer
 class Progress(Protocol):
     """How far a long fetch has come, for whoever watches."""
 
-    def expect(self, steps: int) -> None: ...
+    def expect(self, steps: int) -> None:
+        """Add to the number of steps."""
+        ...
 
-    def advance(self) -> None: ...
+    def advance(self) -> None:
+        """One step is done."""
+        ...
 
 
 class Unwatched:
     """Progress that is not shown."""
 
     def expect(self, steps: int) -> None:
-        pass
+        """Nothing is shown."""
 
     def advance(self) -> None:
-        pass
+        """Nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)

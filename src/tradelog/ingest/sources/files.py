@@ -63,6 +63,7 @@ class TextFile:
         return self.path.open(encoding="utf-8-sig", errors=_FALLBACK, newline="")
 
     def read(self) -> str:
+        """The whole text."""
         with self.path.open(encoding="utf-8-sig", errors=_FALLBACK) as stream:
             return stream.read()
 
@@ -337,4 +338,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def truncated(where: object, what: str) -> UnexpectedType:
+    """The error for a file that ends within a row."""
     return UnexpectedType(f"{where} is truncated or damaged: {what}", hint="get the whole file again")

@@ -58,6 +58,7 @@ def recognise(forms: Iterable[Form], columns: frozenset[str], where: object, exp
 
 
 def unknown(where: object, expected: str) -> SchemaMismatch:
+    """The error for a file of no known form."""
     return SchemaMismatch(f"{where} is no known form", hint=f"expected the columns of one of: {expected}")
 
 

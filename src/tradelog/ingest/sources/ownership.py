@@ -146,6 +146,7 @@ def _refuse_nameless(head: dict[str, Any], where: object) -> None:
 
 
 def accession_in(text: str) -> str | None:
+    """The accession number in a text; None without one."""
     match = _ACCESSION.search(text)
     return None if match is None else match[0]
 

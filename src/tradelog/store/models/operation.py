@@ -1,0 +1,146 @@
+"""The log itself: journal, alerts, workers, clocks, report cache, archive, upgrades."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Column, Index, text
+from sqlmodel import Field, SQLModel
+
+from tradelog.store.models.base import STRICT, STRICT_KEYED, column
+from tradelog.store.types import Bytes, Integer, Moment, Text, Written
+
+
+class ReportFigures(SQLModel, table=True):
+    """What reports count of a closed span of time, so that it need not be counted again.
+
+    Nothing but a memory of other rows: a trigger forgets it when one of them changes, and reports are the
+    same without it.
+    """
+
+    __tablename__ = "report_figures"
+    __table_args__ = (STRICT_KEYED,)
+    broker: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    environment: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    account: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    before: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
+    since: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
+    body: str = column(Written)
+
+
+class Alert(SQLModel, table=True):
+    """Something a person must look at; one row a subject until it is acknowledged."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        Index(
+            "uq_alerts_open",
+            *("kind", "subject"),
+            unique=True,
+            sqlite_where=text("acknowledged_at IS NULL"),
+        ),
+        Index("ix_alerts_created", "created_at"),
+        Index("ix_alerts_subject", "subject"),
+        Index(
+            "ix_alerts_untold",
+            "alert_id",
+            sqlite_where=text("told_at IS NULL AND acknowledged_at IS NULL"),
+        ),
+        STRICT,
+    )
+    alert_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    kind: str = column(Text)
+    subject: str = column(Text)
+    message: str = column(Text)
+    created_at: datetime = column(Moment)
+    acknowledged_at: datetime | None = column(Moment, null=True)
+    acknowledged_by: str | None = column(Text, null=True)
+    # Of the [alerts] command: the store's own bookkeeping, which no digest covers.
+    told_at: datetime | None = column(Moment, null=True)
+    tell_tries: int = column(Integer, server_default=text("0"))
+    tell_error: str | None = column(Text, null=True)
+
+
+class Worker(SQLModel, table=True):
+    """A worker and its heartbeat; or a command that spoke with the broker, by its ``role``.
+
+    ``quiet_calls`` counts the questions whose answers told nothing new, which are not kept. Clocks are
+    in `ClockOffset`; the column here was never written.
+    """
+
+    __tablename__ = "workers"
+    __table_args__ = (STRICT_KEYED,)
+    worker_id: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    host: str = column(Text)
+    pid: int = column(Integer)
+    boot_id: str = column(Text)
+    broker: str = column(Text)
+    environment: str = column(Text)
+    account: str = column(Text)
+    started_at: datetime = column(Moment)
+    heartbeat_at: datetime = column(Moment)
+    stopped_at: datetime | None = column(Moment, null=True)
+    clock_offset_ms: int | None = column(Integer, null=True)
+    role: str = column(Text, server_default=text("'worker'"))
+    quiet_calls: int = column(Integer, server_default=text("0"))
+
+
+class ClockOffset(SQLModel, table=True):
+    """How far our clock was from that of a source or a broker, by the Date of an answer. Append-only.
+
+    ``subject`` is the run or the worker that measured it; ``offset_ms`` is ours less theirs, right to
+    ``uncertainty_ms``: a Date has whole seconds, and an answer takes its time.
+    """
+
+    __tablename__ = "clock_offsets"
+    __table_args__ = (Index("ix_offsets_subject", "subject"), STRICT)
+    offset_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    source: str = column(Text)
+    subject: str = column(Text)
+    measured_at: datetime = column(Moment)
+    remote_date: str = column(Text)
+    offset_ms: int = column(Integer)
+    uncertainty_ms: int = column(Integer)
+
+
+class ArchivedRange(SQLModel, table=True):
+    """Rows that were moved out of the store into a file, by their numbers. Append-only.
+
+    ``seq`` is the journal entry of the transaction that moves them: until it is written, and only then,
+    the triggers let these rows go.
+    """
+
+    __tablename__ = "archived_ranges"
+    __table_args__ = (Index("ix_archived_seq", "seq"), STRICT)
+    range_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    table_name: str = column(Text)
+    first_key: int = column(Integer)
+    last_key: int = column(Integer)
+    row_count: int = column(Integer)
+    path: str = column(Text)
+    digest: str = column(Text)
+    seq: int = column(Integer)
+    actor: str = column(Text)
+    archived_at: datetime = column(Moment)
+
+
+class JournalEntry(SQLModel, table=True):
+    """The hash chain over every change above. Append-only."""
+
+    __tablename__ = "journal"
+    __table_args__ = (STRICT,)
+    seq: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    body: str = column(Written)
+    body_hash: bytes = column(Bytes)
+    hash: bytes = column(Bytes)
+
+
+class SchemaUpgrade(SQLModel, table=True):
+    """When this store was brought to which schema version, and by which tradelog."""
+
+    __tablename__ = "schema_upgrades"
+    __table_args__ = (STRICT_KEYED,)
+    revision: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    upgraded_at: datetime = column(Moment)
+    tradelog_version: str = column(Text)
+    copy_path: str | None = column(Text, null=True)
