@@ -70,16 +70,14 @@ def test_nothing_that_ended_at_the_broker_lives_again_but_what_was_replaced_or_r
         assert not any(following.is_live for following in status.ATTEMPT_TRANSITIONS[state])
 
 
-def test_which_attempts_are_unsettled_live_or_without_an_order() -> None:
+def test_which_attempts_are_unsettled_or_live() -> None:
     groups = {
         "unsettled": {state for state in AttemptStatus if state.is_unsettled},
         "live": {state for state in AttemptStatus if state.is_live},
-        "no order": {state for state in AttemptStatus if state.has_no_order},
     }
     assert groups == {
         "unsettled": {"sending", "unknown"},
         "live": {"accepted", "partially_filled"},
-        "no order": {"not_sent", "not_accepted"},
     }
     assert {state for state in AttemptStatus if state.is_open} == groups["unsettled"] | groups["live"]
 

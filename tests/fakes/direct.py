@@ -26,7 +26,6 @@ class Fault:
 class DirectBroker:
     name: ClassVar[str] = "alpaca"
     rejects_duplicate_ids: ClassVar[bool] = True
-    finds_by_client_id: ClassVar[bool] = True
     refuses_without_price: ClassVar[bool] = False
 
     def __init__(self, books: Books, tick: Callable[[str], None] = lambda _: None) -> None:

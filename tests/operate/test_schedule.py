@@ -37,21 +37,21 @@ def test_a_task_runs_once_a_day_at_the_markets_time(writer: Writer, home: Path) 
     with freeze_time("2026-03-06T22:29:59Z") as frozen:  # 17:29:59 in New York, in winter
         timetable = made(writer, home, f"verify --head --to {heads}")
         timetable.tick()
-        assert not timetable.is_busy
+        assert not timetable._running
         frozen.tick(1)
         timetable.tick()
-        assert timetable.is_busy
-        until(lambda: not timetable.is_busy, timetable)
+        assert timetable._running
+        until(lambda: not timetable._running, timetable)
         frozen.tick(3600)
         timetable.tick()
-        assert not timetable.is_busy
+        assert not timetable._running
         # Summer time has begun by Monday: an hour earlier in UTC.
         frozen.move_to("2026-03-09T21:29:00Z")
-        until(lambda: not timetable.is_busy, timetable)
+        until(lambda: not timetable._running, timetable)
         frozen.move_to("2026-03-09T21:30:00Z")
         timetable.tick()
-        assert timetable.is_busy
-        until(lambda: not timetable.is_busy, timetable)
+        assert timetable._running
+        until(lambda: not timetable._running, timetable)
     assert len(heads.read_text().splitlines()) == 3  # a worker that slept on Saturday made up for one
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0
 
@@ -99,5 +99,5 @@ def test_the_ends_of_the_day(writer: Writer, home: Path, at: str) -> None:
         timetable = made(writer, home, "verify --head", at)
         frozen.move_to("2026-03-07T05:00:00Z")
         timetable.tick()
-        assert timetable.is_busy
-        until(lambda: not timetable.is_busy, timetable)
+        assert timetable._running
+        until(lambda: not timetable._running, timetable)

@@ -65,11 +65,6 @@ class AttemptStatus(StrEnum):
         """Whether the order is at the broker and may still be filled."""
         return self in (AttemptStatus.ACCEPTED, AttemptStatus.PARTIALLY_FILLED)
 
-    @property
-    def has_no_order(self) -> bool:
-        """Whether the attempt ended without an order: it does not count for its decision."""
-        return self in (AttemptStatus.NOT_SENT, AttemptStatus.NOT_ACCEPTED)
-
 
 class RequestKind(StrEnum):
     CANCEL = "cancel"

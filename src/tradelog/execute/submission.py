@@ -18,6 +18,7 @@ from tradelog.execute.backoff import MAX_BACKOFF_SECONDS
 from tradelog.execute.brokers.base import Exchange
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
 from tradelog.execute.outbox.claims import Claim, LeaseLost
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.risk.pretrade import PreTradeChecks
 from tradelog.execute.session import BrokerSession
@@ -110,7 +111,7 @@ class Submitter:
         if self._withdraw_if_halted(claim):
             return Classification(ResponseKind.NOT_SENT, HALTED)
         exchange, classification = self._transmit(claim)
-        self._settle(claim, exchange, "submit", classification, claims_next=False)
+        self._settle(claim, exchange, Purpose.SUBMIT, classification, claims_next=False)
         if classification.kind in (ResponseKind.DUPLICATE, ResponseKind.UNKNOWN):
             self.resolve(claim)
         self._session.observe(exchange, classification)
@@ -124,12 +125,12 @@ class Submitter:
         try:
             if different is not None:
                 with self._writer.transaction() as tx:
-                    exchanges.record_exchange(tx, exchange, "lookup", claim.execution_id)
+                    exchanges.record_exchange(tx, exchange, Purpose.LOOKUP, claim.execution_id)
                     transitions.require_attention(
                         tx, claim, f"the broker has another order under this client order id: {different}"
                     )
                 return classification
-            self._settle(claim, exchange, "lookup", classification, claims_next=False)
+            self._settle(claim, exchange, Purpose.LOOKUP, classification, claims_next=False)
             self._session.observe(exchange, classification)
             if classification.kind is ResponseKind.NOT_FOUND and self._is_absent(claim):
                 self._resubmit(claim)
@@ -150,7 +151,7 @@ class Submitter:
         following = self._settle(
             claim,
             exchange,
-            "submit",
+            Purpose.SUBMIT,
             classification,
             claims_next=goes_on and is_plain and self._session.may_request(),
         )
@@ -240,10 +241,10 @@ class Submitter:
     ) -> None:
         session = self._session
         claims.check_lease(tx, claim)
-        is_first = purpose == "submit" and not exchanges.count_submissions(tx, claim)
+        is_first = purpose == Purpose.SUBMIT and not exchanges.count_submissions(tx, claim)
         call_id = exchanges.record_exchange(tx, exchange, purpose, claim.execution_id)
         if classification.order is not None:
-            source = "submit" if purpose == "submit" else "lookup"
+            source = "submit" if purpose == Purpose.SUBMIT else "lookup"
             owner = Owner(claim.execution_id, claim.decision_id)
             orders.apply_order(tx, session.account, owner, classification.order, source, call_id)
             claims.release_lease(tx, claim.decision_id, claim.token)

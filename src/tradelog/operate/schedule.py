@@ -40,11 +40,6 @@ class Timetable:
         self._running: dict[str, _Running] = {}
         self._due = {task.name: _after(task, clock.now()) for task in tasks}
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a task is going on."""
-        return bool(self._running)
-
     def tick(self) -> None:
         """Start what is due, and collect what has ended. Never waits."""
         for task in self._tasks:

@@ -18,7 +18,6 @@ UNSURE = ("running", "abandoned")
 _WHERE = "started_at >= :since AND started_at < :before"
 _RUNS = f"SELECT * FROM data_ingestion_runs WHERE {_WHERE}"
 _COUNT = f"SELECT count(*) FROM data_ingestion_runs WHERE {_WHERE}"
-_LAST = "SELECT * FROM data_ingestion_runs WHERE data_source = ? ORDER BY started_at DESC, id DESC LIMIT 1"
 _NEWEST_FIRST = " ORDER BY started_at DESC, id DESC LIMIT :limit"
 _RECORDS = """
 SELECT v.version_id, v.record_id, i.outcome, v.position, v.symbol, v.actor AS member, v.side, v.event_date,

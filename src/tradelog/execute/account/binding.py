@@ -6,6 +6,7 @@ from tradelog.config.schema import Config
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import exchanges
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.outbox.responses import ResponseKind, classify_lookup
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import clocks
@@ -40,7 +41,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
         if bound is None:
             row = config.account.as_columns()
             tx.insert("broker_accounts", {**row, "account_number": number, "bound_at": tx.now})
-            exchanges.record_exchange(tx, exchange, "account", None)
+            exchanges.record_exchange(tx, exchange, Purpose.ACCOUNT, None)
             tx.journal("account.bound", config.broker.account, account_number=number)
         elif bound[0] != number:
             raise BrokerRefusesUs(
@@ -72,7 +73,7 @@ def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str |
     if exchange.status == 200 and isinstance(answer, dict) and answer.get("account_number"):
         return str(answer["account_number"])
     with writer.transaction() as tx:
-        exchanges.record_exchange(tx, exchange, "account", None)
+        exchanges.record_exchange(tx, exchange, Purpose.ACCOUNT, None)
         tx.journal("account.unanswered", broker.name)
     classification = classify_lookup(exchange)
     if classification.kind is ResponseKind.BAD_KEYS:

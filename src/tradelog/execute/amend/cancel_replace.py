@@ -20,6 +20,7 @@ from tradelog.execute.amend.order_requests import (
 )
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.outbox.responses import ResponseKind
 from tradelog.execute.risk import controls
 from tradelog.execute.risk.pretrade import PreTradeChecks, Refusal
@@ -112,7 +113,7 @@ class CancelReplace:
 
         def write() -> None:
             with self._writer.transaction() as tx:
-                exchanges.record_exchange(tx, exchange, "cancel", owner.execution_id)
+                exchanges.record_exchange(tx, exchange, Purpose.CANCEL, owner.execution_id)
                 is_ours = tx.one(
                     "SELECT 1 FROM trade_decisions WHERE decision_id = ? AND lease_token = ?",
                     (owner.decision_id, token),

@@ -13,6 +13,7 @@ from tradelog.domain.status import AttemptStatus, DecisionStatus, RequestStatus
 from tradelog.errors import NotFound, TradelogError, UsageError
 from tradelog.execute.account import positions
 from tradelog.execute.outbox import claims, exchanges, responses, transitions
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.outbox.responses import Classification
 from tradelog.execute.risk.controls import record_event
 from tradelog.execute.session import BrokerSession
@@ -77,7 +78,7 @@ def adopt_order(session: BrokerSession, decision_id: str, broker_order_id: str, 
     with session.writer.transaction() as tx:
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, session.worker_id)
-        call_id = exchanges.record_exchange(tx, exchange, "lookup", execution["execution_id"])
+        call_id = exchanges.record_exchange(tx, exchange, Purpose.LOOKUP, execution["execution_id"])
         order = classification.order
         if order is not None:
             _refuse_other(tx, decision_id, broker_order_id)

@@ -44,7 +44,6 @@ class AlpacaBroker:
 
     name: ClassVar[str] = "alpaca"
     rejects_duplicate_ids: ClassVar[bool] = True
-    finds_by_client_id: ClassVar[bool] = True
     refuses_without_price: ClassVar[bool] = False
 
     def __init__(

@@ -122,7 +122,6 @@ class Broker(Protocol):
 
     name: ClassVar[str]
     rejects_duplicate_ids: ClassVar[bool]
-    finds_by_client_id: ClassVar[bool]
     refuses_without_price: ClassVar[bool]
 
     def submit(self, order: WireOrder) -> Exchange:

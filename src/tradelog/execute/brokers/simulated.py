@@ -40,7 +40,6 @@ Answer = tuple[int, Any]
 class SimulatedBroker:
     name: ClassVar[str] = "simulated"
     rejects_duplicate_ids: ClassVar[bool] = True
-    finds_by_client_id: ClassVar[bool] = True
     refuses_without_price: ClassVar[bool] = True
 
     def __init__(self, path: Path, prices: Prices, *, cash: Decimal) -> None:

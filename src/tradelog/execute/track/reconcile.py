@@ -20,6 +20,7 @@ from tradelog.execute.account import activities, positions, snapshots
 from tradelog.execute.brokers.base import ORDERS_PAGE, Exchange
 from tradelog.execute.outbox import exchanges, responses
 from tradelog.execute.outbox.claims import wire_order
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
@@ -97,7 +98,7 @@ class Reconciler:
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    exchanges.record_exchange(tx, exchange, "reconcile", None)
+                    exchanges.record_exchange(tx, exchange, Purpose.RECONCILE, None)
                     tx.journal("reconcile.failed", self._session.broker.name)
                 self._session.observe(exchange)
                 return False
@@ -138,7 +139,7 @@ class Reconciler:
             def write(chunk: Sequence[dict[str, Any]] = news[start : start + CHUNK]) -> None:
                 nonlocal call_id
                 with self._writer.transaction() as tx:
-                    logged = call_id or exchanges.record_exchange(tx, exchange, "reconcile", None)
+                    logged = call_id or exchanges.record_exchange(tx, exchange, Purpose.RECONCILE, None)
                     for order in chunk:
                         self._match(tx, order, logged)
                     tx.journal_rest("reconcile.read", self._session.broker.name)

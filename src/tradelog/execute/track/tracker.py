@@ -14,6 +14,7 @@ from tradelog.domain import clock
 from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import FILLS_PAGE, ORDERS_PAGE, Exchange
 from tradelog.execute.outbox import exchanges, responses
+from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.session import BrokerSession
 from tradelog.execute.track import orders
 from tradelog.execute.track.orders import Owner
@@ -207,7 +208,7 @@ class OrderTracker:
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
-                    call_id = exchanges.record_exchange(tx, page, "poll", None)
+                    call_id = exchanges.record_exchange(tx, page, Purpose.POLL, None)
                     for item in mine:
                         order = listed[item.order_id][0]
                         orders.apply_order(tx, self._session.account, item.owner, order, "poll", call_id)
@@ -226,7 +227,7 @@ class OrderTracker:
             page = exchange.json()
             if exchange.status != 200 or not isinstance(page, list):
                 with self._writer.transaction() as tx:
-                    exchanges.record_exchange(tx, exchange, "poll", None)
+                    exchanges.record_exchange(tx, exchange, Purpose.POLL, None)
                     tx.journal("orders.poll_failed", self._session.broker.name)
                 self._backoff.failed("list")
                 self._session.observe(exchange)
@@ -275,7 +276,7 @@ class OrderTracker:
             verdict = responses.classify_lookup(exchange)
             if verdict.order is None or verdict.order["id"] != order_id:
                 with self._writer.transaction() as tx:
-                    exchanges.record_exchange(tx, exchange, "poll", execution_id)
+                    exchanges.record_exchange(tx, exchange, Purpose.POLL, execution_id)
                     tx.journal("order.poll_failed", execution_id)
                 self._backoff.failed(order_id)
             else:
@@ -314,7 +315,7 @@ class OrderTracker:
             owner = owner or orders.adopt(tx, account, order, self._writer.actor)
             if owner is None:
                 return
-            call_id = exchanges.record_exchange(tx, exchange, "poll", owner.execution_id)
+            call_id = exchanges.record_exchange(tx, exchange, Purpose.POLL, owner.execution_id)
             orders.apply_order(tx, account, owner, order, "poll", call_id)
             tx.journal_rest("order.told", owner.execution_id)
 

@@ -80,7 +80,6 @@ class Worker(SQLModel, table=True):
     started_at: datetime = column(Moment)
     heartbeat_at: datetime = column(Moment)
     stopped_at: datetime | None = column(Moment, null=True)
-    clock_offset_ms: int | None = column(Integer, null=True)
     role: str = column(Text, server_default=text("'worker'"))
     quiet_calls: int = column(Integer, server_default=text("0"))
 

@@ -14,6 +14,8 @@ def upgrade() -> None:
     op.add_column("broker_calls", sa.Column("proves", Text))
     op.add_column("breaks", sa.Column("resolution", Text))
     op.add_column("order_requests", sa.Column("refused_by", Text))
+    # Measured offsets are in clock_offsets.
+    op.drop_column("workers", "clock_offset_ms")
     op.execute(
         "UPDATE breaks SET resolution = CASE WHEN closed_why LIKE 'accepted:%' THEN 'accepted'"
         " ELSE 'agreed' END WHERE closed_at IS NOT NULL"
