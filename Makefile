@@ -1,8 +1,9 @@
 # Everything here needs Python 3.11+ and make; the rest is set up by itself in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-quick test-clocks mutants browser soak lint bench clean
+.PHONY: demo test test-quick test-clocks mutants browser soak lint lock bench clean
 
 demo: .venv/program
 	$(BIN)/tradelog demo
@@ -13,7 +14,7 @@ test: .venv/ready
 
 # What starts no process and is quick, with its stores in memory where there is a place: for a first look, and
 # while writing.
-ROOMS := tests/domain tests/decide tests/execute tests/store tests/test_library.py
+ROOMS := tests/domain tests/decide tests/execute tests/store tests/test_library.py tests/test_docs.py
 QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
 test-quick: .venv/ready
 	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal $(QUICK_TESTS)
@@ -60,14 +61,24 @@ lint: .venv/ready
 
 # What the tests and linters need on top of the program.
 .venv/ready: .venv/program
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	$(INSTALL) --upgrade 'pip>=25.1'
+	$(INSTALL) --constraint requirements.lock --editable . --group dev
 	touch $@
 
-.venv/program: pyproject.toml
+# The newest versions that pyproject.toml allows, as everybody's next set-up.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check . --group dev
+	echo '# Written by `make lock`: what .venv is set up with.' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --exclude tradelog >> requirements.lock
+	rm -rf .venv-lock
+
+.venv/program: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --constraint requirements.lock --editable .
 	touch $@
 
 clean:

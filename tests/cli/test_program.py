@@ -185,13 +185,23 @@ def test_init_writes_what_can_be_read_and_replaces_nothing(cli: Cli, home: Path)
     assert cli("init", "x.toml", "--congress", "propublica").code == 2
 
 
+# Keys without a default, shown with an example.
+UNSET = (
+    "account_number",
+    "prices",
+    "contact",
+    'base_url = "https://paper',
+    'data_url = "https://data.alpaca',
+)
+
+
 def test_every_commented_key_of_the_template_is_a_default() -> None:
     """What the template shows is what holds without it."""
     lines = []
     for line in template().splitlines():
         body = line.removeprefix("# ")
         shows = line.startswith("# ") and (" = " in body or body.startswith("["))
-        lines.append(body if shows and not body.startswith(("account_number", "prices", "contact")) else line)
+        lines.append(body if shows and not body.startswith(UNSET) else line)
     shown = tomllib.loads("\n".join(lines))
     plain = Config.__dataclass_fields__
     for section in ("broker", "worker", "report"):
