@@ -235,7 +235,7 @@ def test_the_year_bounds_what_is_in_it(home: Path) -> None:
         (("bundle", "--symbol", "AAPL", "--year", "1999", "-o", "x.zip"), 3, "nothing of AAPL in 1999-01-01"),
         (("bundle", "--symbol", "AAPL", "-o", "again.csv"), 2, "again.csv is there already"),
         (("bundle", "--symbol", "AAPL", "-o", "no/such/x.zip"), 2, "cannot be written"),
-        (("csv", "--symbol", "AAPL", "-o", "x.zip"), 2, "'csv' is nothing to export"),
+        (("csv", "--symbol", "AAPL", "-o", "x.zip"), 2, "'csv' cannot be exported"),
     ],
 )
 def test_what_cannot_be_exported(home: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
