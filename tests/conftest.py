@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import freezegun
 import pytest
 
 from tests import transitions, wall_clock
+from tests.in_process import Ended, run_program
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
 from tradelog.domain import clock
@@ -40,20 +40,13 @@ def pytest_report_header() -> str:
 
 
 # Fixtures and modules whose tests run the program as processes.
-PROCESSES = {"cli", "made", "worked", "checkout"}
+PROCESSES = {"program", "made", "worked", "checkout"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
 
 
 Cli = Callable[..., Ended]
@@ -154,11 +147,25 @@ def writer(config: Config) -> Iterator[Writer]:
 
 @pytest.fixture
 def cli(home: Path) -> Cli:
-    """Run ``tradelog ARGS`` as a process in a home of its own."""
+    """Run ``tradelog ARGS`` in this process, in a home of its own."""
     return cli_in(home)
 
 
 def cli_in(home: Path) -> Cli:
+    def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Ended:
+        data = stdin.encode() if isinstance(stdin, str) else stdin or b""
+        return run_program(home, process_environment(home, **environment), arguments, data)
+
+    return run
+
+
+@pytest.fixture
+def program(home: Path) -> Cli:
+    """Run ``tradelog ARGS`` as a process: for what is about the process itself."""
+    return program_in(home)
+
+
+def program_in(home: Path) -> Cli:
     def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Ended:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         ended = subprocess.run(

@@ -209,21 +209,21 @@ def plugin(tmp_path: Path, home: Path) -> Path:
     return folder
 
 
-def test_a_package_adds_a_source(cli: Cli, plugin: Path) -> None:
+def test_a_package_adds_a_source(program: Cli, plugin: Path) -> None:
     """Point 1: an entry point is all it takes; its key, its settings and its last run are as ours."""
-    ended = cli("fetch", "congress", PYTHONPATH=str(plugin))
+    ended = program("fetch", "congress", PYTHONPATH=str(plugin))
     assert ended.code == 4
     assert "ACME_KEY is not set" in ended.err
-    ended = cli("fetch", "congress", "--json", PYTHONPATH=str(plugin), ACME_KEY="k")
+    ended = program("fetch", "congress", "--json", PYTHONPATH=str(plugin), ACME_KEY="k")
     assert json.loads(ended.out)["data_source"] == "acme"
-    listed = json.loads(cli("sources", "--json", PYTHONPATH=str(plugin)).out)["sources"]
+    listed = json.loads(program("sources", "--json", PYTHONPATH=str(plugin)).out)["sources"]
     assert next(row for row in listed if row["name"] == "acme")["last_run"]["status"] == "completed"
 
 
 @pytest.mark.parametrize("code", ["raise RuntimeError('broken')", "SOURCE = 5", "import nosuchmodule"])
-def test_a_broken_plugin_is_named(cli: Cli, plugin: Path, code: str) -> None:
+def test_a_broken_plugin_is_named(program: Cli, plugin: Path, code: str) -> None:
     (plugin / "acme_source.py").write_text(code)
-    ended = cli("fetch", "congress", PYTHONPATH=str(plugin), ACME_KEY="k")
+    ended = program("fetch", "congress", PYTHONPATH=str(plugin), ACME_KEY="k")
     assert ended.code == 4
     assert "acme" in ended.err
     assert "Traceback" not in ended.err

@@ -11,22 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ended, process_environment
+from tests.conftest import process_environment
+from tests.in_process import Ended, run_program
 
 Change = Callable[..., None]
 
 
 def run(home: Path, *arguments: str, **environment: str) -> Ended:
-    """``tradelog ARGUMENTS`` as a process, on the store in ``home``."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tradelog", *arguments],
-        capture_output=True,
-        timeout=120,
-        cwd=home,
-        env=process_environment(home, **environment),
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    """``tradelog ARGUMENTS`` in this process, on the store in ``home``."""
+    return run_program(home, process_environment(home, **environment), arguments)
 
 
 @pytest.fixture(scope="session")
