@@ -243,7 +243,7 @@ print(len(run.counts.unchanged) + run.counts.created, peak, longest)
 
 def growing(home: Path) -> list[Figure]:
     """Memory and the write lock on a million rows; the store after 90 fetches of unchanged data."""
-    found = []
+    result = []
     peaks = []
     for rows in (100_000, 1_000_000):
         source = made_up(home / f"{rows}.csv", rows)
@@ -257,7 +257,7 @@ def growing(home: Path) -> list[Figure]:
         assert int(loaded) == rows
         peaks.append(int(peak) / 1024)
     detail = f"{peaks[0]:.0f} MB at 100 k, {peaks[1]:.0f} MB at 1 M"
-    found.append(
+    result.append(
         Figure(
             "peak memory, 1 M rows ÷ 100 k rows",
             peaks[1] / peaks[0],
@@ -266,7 +266,7 @@ def growing(home: Path) -> list[Figure]:
             detail,
         )
     )
-    found.append(
+    result.append(
         Figure("longest write transaction of 1 M rows, s", float(longest), "< 0.2", float(longest) < 0.2, "")
     )
     source, path = made_up(home / "daily.csv"), home / "daily.db"
@@ -282,7 +282,7 @@ def growing(home: Path) -> list[Figure]:
         grown = (size(writer) - before) / 90
         writer.close()
         path = home / "turned.db"
-        found.append(
+        result.append(
             Figure(
                 f"growth a fetch, {name}, KiB",
                 grown / 1024,
@@ -291,7 +291,7 @@ def growing(home: Path) -> list[Figure]:
                 f"of {before / 2**20:.1f} MiB",
             )
         )
-    return found
+    return result
 
 
 def size(writer: Writer) -> int:
@@ -349,39 +349,39 @@ def running(home: Path) -> list[Figure]:
 def reporting(home: Path) -> list[Figure]:
     """Whole processes at a million decisions, beside the same at ten thousand."""
     stores = reports.make(home)
-    found = []
+    result = []
     slowest = ("", 0.0)
     for arguments, most in reports.COMMANDS.items():
         timed = reports.command(stores, arguments)
         name, large = f"tradelog {arguments[0]}", timed.large * 1000
         detail = f"{large:.0f} ms; at 10 k {timed.small_ratio:.2f}, {timed.small * 1000:.0f} ms"
         met = most is None or timed.ratio <= most
-        found.append(Figure(f"{name}, 1 M ÷ python -c pass", timed.ratio, f"≤ {most or '-'}", met, detail))
+        result.append(Figure(f"{name}, 1 M ÷ python -c pass", timed.ratio, f"≤ {most or '-'}", met, detail))
         if most is not None:
             flat = timed.growth <= 1.2
-            found.append(Figure(f"{name}, 1 M ÷ 10 k", timed.growth, "≤ 1.2", flat, ""))
+            result.append(Figure(f"{name}, 1 M ÷ 10 k", timed.growth, "≤ 1.2", flat, ""))
         slowest = max(slowest, (name, timed.small), key=lambda item: item[1])
         if arguments[0] == "report":
-            found.append(Figure("symbol report at 1 M, ms", large, "< 200", large < 200, "the mission's"))
+            result.append(Figure("symbol report at 1 M, ms", large, "< 200", large < 200, "the mission's"))
     completed = reports.command(stores, (), **reports.COMPLETION)
     took = f"{completed.large * 1000:.0f} ms"
-    found.append(Figure("completion ÷ python -c pass", completed.ratio, "≤ 20", completed.ratio <= 20, took))
+    result.append(Figure("completion ÷ python -c pass", completed.ratio, "≤ 20", completed.ratio <= 20, took))
     spent = reports.statements(stores.large) * 1000
-    found.append(
+    result.append(
         Figure("statements of a symbol report at 1 M, ms", spent, "< 20", spent < 20, "with its rows")
     )
     worst = slowest[1] * 1000
-    found.append(Figure("slowest report at 10 k, ms", worst, "< 500", worst < 500, slowest[0]))
+    result.append(Figure("slowest report at 10 k, ms", worst, "< 500", worst < 500, slowest[0]))
     size = reports.a_year(home) / 2**20
-    said = "50 decisions a day, executed, and a fetch; the mission expects 26"
-    found.append(Figure("a year on disk, MiB", size, "measured", True, said))
-    return found
+    text = "50 decisions a day, executed, and a fetch; the mission expects 26"
+    result.append(Figure("a year on disk, MiB", size, "measured", True, text))
+    return result
 
 
 def proving(home: Path, source: Path) -> list[Figure]:
     """Verifying, and what the journal costs."""
     entries, chain, full = evidence.speed(home)
-    commits, loads = (statistics.median(found) for found in evidence.cost(home, source))
+    commits, loads = (statistics.median(result) for result in evidence.cost(home, source))
     of = f"of {entries} entries, {evidence.DECISIONS} executed decisions"
     return [
         Figure("verify --chain, k entries a second", chain / 1000, "≥ 200", chain >= 200_000, of),

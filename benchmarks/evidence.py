@@ -59,9 +59,9 @@ def _rate(check: Callable[[], verify.Verified]) -> float:
     rates = []
     for _ in range(5):
         began = time.perf_counter()
-        found = check()
-        rates.append(found.entries / (time.perf_counter() - began))
-        assert not found.findings
+        result = check()
+        rates.append(result.entries / (time.perf_counter() - began))
+        assert not result.findings
     return statistics.median(rates)
 
 

@@ -109,13 +109,13 @@ def _spawn(program: list[str], environment: Mapping[str, str]) -> float:
 def statements(folder: Path) -> float:
     """Seconds of the statements of a symbol report of a year, read into rows, in a process that runs."""
     days = period.of(int(LAST_YEAR), None, None, clock.MARKET_ZONE)
-    found = []
+    result = []
     with Reader(folder / "log.db") as reader:
         for _ in range(ROUNDS):
             began = time.perf_counter()
             symbol.report(reader, "AAPL", million.ACCOUNT, days)
-            found.append(time.perf_counter() - began)
-    return statistics.median(found)
+            result.append(time.perf_counter() - began)
+    return statistics.median(result)
 
 
 def a_year(home: Path, *, days: int = 365, decisions: int = 50, new: int = 40, shown: int = 1000) -> int:
@@ -141,8 +141,8 @@ def a_year(home: Path, *, days: int = 365, decisions: int = 50, new: int = 40, s
         newest = writer.rows("SELECT version_id AS id FROM record_versions ORDER BY version_id DESC LIMIT 3")
         values = {"side": "buy", "quantity": "1", "inputs": [row["id"] for row in newest]}
         for number in range(decisions):
-            wanted = {**values, "symbol": f"T{number}", "rationale": {"why": "x" * 600}}
-            record.record(writer, outbox.ACCOUNT, record.parse(wanted))
+            expected = {**values, "symbol": f"T{number}", "rationale": {"why": "x" * 600}}
+            record.record(writer, outbox.ACCOUNT, record.parse(expected))
         worker.drain()
     writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     writer.close()

@@ -119,10 +119,10 @@ def test_every_key_is_in_the_template(table: str) -> None:
     section, keys = "", set()
     for line in lines:
         text = line.removeprefix("# ").strip()
-        if found := re.fullmatch(r"\[([\w.-]+)\].*", text):
-            section = found[1]
-        elif section == table and (found := re.match(r"([a-z_]+) = ", text)):
-            keys.add(found[1])
+        if result := re.fullmatch(r"\[([\w.-]+)\].*", text):
+            section = result[1]
+        elif section == table and (result := re.match(r"([a-z_]+) = ", text)):
+            keys.add(result[1])
     expected = {item.name for item in fields(TABLES[table])}
     if table.startswith("strategies."):
         expected |= {item.name for item in fields(ControlConfig)}

@@ -53,7 +53,7 @@ def test_threads_may_share_a_log(log: tradelog.TradeLog) -> None:
         assert reader.value("SELECT count(*) FROM trade_decisions") == 64
 
 
-def test_a_closed_log_says_so(log: tradelog.TradeLog) -> None:
+def test_a_closed_log_raises_store_error(log: tradelog.TradeLog) -> None:
     log.close()
     with pytest.raises(StoreError, match="was closed by this program"):
         log.decide(symbol="AAPL", side="buy", quantity=1)

@@ -18,7 +18,7 @@ def test_a_worker_measures_at_its_start(cli: Cli, alpaca: Path, fake: FakeAlpaca
     assert abs(worker["clock_offset_ms"]) <= 1500
 
 
-def test_a_clock_that_is_far_off_is_told_of(cli: Cli, alpaca: Path, fake: FakeAlpaca) -> None:
+def test_a_clock_offset_beyond_five_seconds_raises_an_alert(cli: Cli, alpaca: Path, fake: FakeAlpaca) -> None:
     fake.ahead_seconds = 90
     assert cli("run-worker", "--once", **ENVIRONMENT).code == 0
     (alert,) = json.loads(cli("alerts", "--json").out)["alerts"]

@@ -29,8 +29,8 @@ def ruled(home: Path, text: str) -> None:
 
 
 def statuses(cli: Cli) -> dict[str, str]:
-    found = json.loads(cli("decisions", "--json").out)["decisions"]
-    return {row["decision_id"]: row["failure_code"] or row["status"] for row in found}
+    result = json.loads(cli("decisions", "--json").out)["decisions"]
+    return {row["decision_id"]: row["failure_code"] or row["status"] for row in result}
 
 
 def test_halt_and_resume_with_the_simulated_broker(cli: Cli, home: Path, writer: Writer) -> None:
@@ -65,8 +65,8 @@ def test_halts_of_a_strategy_and_a_symbol(cli: Cli, home: Path) -> None:
     assert one_line(cli("halt", "--symbol", "A", "--strategy", "b", "--why", "x"))
     assert one_line(cli("halt", "--symbol", "  ", "--why", "x"))
     assert one_line(cli("halt")) == "error: the reason is missing"
-    found = json.loads(cli("limits", "--json").out)["halts"]
-    assert [(row["scope"], row["subject"]) for row in found] == [("strategy", "manual"), ("symbol", "AAPL")]
+    result = json.loads(cli("limits", "--json").out)["halts"]
+    assert [(row["scope"], row["subject"]) for row in result] == [("strategy", "manual"), ("symbol", "AAPL")]
     decide(cli, "buy", "1", "AAPL")
     cli("run-worker", "--once")
     assert list(statuses(cli).values()) == ["pending"]
@@ -109,30 +109,30 @@ def test_limits_with_todays_use(cli: Cli, home: Path) -> None:
     decide(cli, "buy", "3", "AAPL")
     decide(cli, "buy", "20000", "AAPL")
     cli("run-worker", "--once")
-    found = {row["name"]: row for row in json.loads(cli("limits", "--json").out)["limits"]}
-    assert set(found) == set(RiskConfig.__dataclass_fields__)
-    assert found["max_day_notional"]["used"] == "300"
-    assert found["max_symbol_notional"]["used"] == "300 in AAPL"
-    assert found["max_orders_per_day"]["used"] == "1"
-    assert (found["max_order_notional"]["limit"], found["max_order_notional"]["refused"]) == ("1000000", 1)
+    result = {row["name"]: row for row in json.loads(cli("limits", "--json").out)["limits"]}
+    assert set(result) == set(RiskConfig.__dataclass_fields__)
+    assert result["max_day_notional"]["used"] == "300"
+    assert result["max_symbol_notional"]["used"] == "300 in AAPL"
+    assert result["max_orders_per_day"]["used"] == "1"
+    assert (result["max_order_notional"]["limit"], result["max_order_notional"]["refused"]) == ("1000000", 1)
     assert "max_order_notional" in cli("limits").out
 
 
-def test_what_was_said_about_sending_can_be_read(cli: Cli, home: Path) -> None:
+def test_control_events_are_listed(cli: Cli, home: Path) -> None:
     cli("run-worker", "--once")
     assert cli("halt", "--why", "odd", "--strategy", "bott").err.count("is that its name?") == 1
     cli("resume", "--strategy", "bott", "--by", "ann", "--why", "typo")
     cli("limits", "set", "long_only", "off", "--until", "2999-01-01", "--why", "hedge", "--by", "bob")
-    found = json.loads(cli("limits", "--history", "--json").out)
-    told = [(row["kind"], row["subject"], row["actor"], row["reason"]) for row in found["events"][:3]]
+    result = json.loads(cli("limits", "--history", "--json").out)
+    told = [(row["kind"], row["subject"], row["actor"], row["reason"]) for row in result["events"][:3]]
     assert told == [
         ("limit.lifted", "long_only", "bob", "hedge"),
         ("resume", "strategy bott", "ann", "typo"),
         ("halt", "strategy bott", told[2][2], "odd"),
     ]
-    assert [found["events"][0][name] for name in ("old_value", "new_value")] == ["on", "off"]
+    assert [result["events"][0][name] for name in ("old_value", "new_value")] == ["on", "off"]
     # The home's file has no table of a strategy: what was noted are the limits.
-    assert found["total"] == 3 + len(RiskConfig.__dataclass_fields__)
+    assert result["total"] == 3 + len(RiskConfig.__dataclass_fields__)
     assert "hedge" in cli("limits", "--history").out
 
 
@@ -140,8 +140,8 @@ def test_a_refused_replacement_is_a_refusal(cli: Cli, home: Path) -> None:
     ruled(home, "[worker]\nonce_seconds = 1\n[risk]\nmax_order_notional = 950\n")
     decision_id = resting(cli)
     assert cli("replace", decision_id, "--quantity", "11", "--why", "x").code == 1
-    found = json.loads(cli("failures", "--json").out)["failures"]
-    assert [(row["stage"], row["reason"], row["count"]) for row in found] == [
+    result = json.loads(cli("failures", "--json").out)["failures"]
+    assert [(row["stage"], row["reason"], row["count"]) for row in result] == [
         ("risk", "replace: risk.order_notional", 1)
     ]
     assert "replace: risk.order_notional" in cli("failures").out
@@ -159,7 +159,7 @@ def test_a_refused_replacement_is_a_refusal(cli: Cli, home: Path) -> None:
         ("[strategies.bot]\napproval_hours = 999999999999\n", "approval_hours"),
     ],
 )
-def test_a_gate_that_is_not_there_is_an_error(text: str, message: str, home: Path) -> None:
+def test_an_unknown_key_of_a_strategy_is_an_error(text: str, message: str, home: Path) -> None:
     """What a typing error switches off in silence, nobody misses until it costs."""
     ruled(home, text)
     with pytest.raises(ConfigError, match=message):
@@ -319,9 +319,9 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     fake.faults += [Fault(drop=True), Fault("GET", status=500, path="by_client", times=9)]
     reasons["no known outcome"] = decide(cli, "buy", "1", "XOM")
     cli("run-worker", "--once", **ENVIRONMENT)
-    found = json.loads(cli("failures", "--json").out)["failures"]
-    assert {row["reason"]: row["examples"][0]["decision_id"] for row in found} == reasons
-    stages = {row["reason"]: row["stage"] for row in found}
+    result = json.loads(cli("failures", "--json").out)["failures"]
+    assert {row["reason"]: row["examples"][0]["decision_id"] for row in result} == reasons
+    stages = {row["reason"]: row["stage"] for row in result}
     assert stages == {
         "risk.restricted_symbol": "risk",
         "risk.long_only": "risk",
@@ -331,7 +331,7 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
         "declined": "person",
         "no known outcome": "unknown",
     }
-    assert all(row["count"] == 1 == sum(row["months"].values()) for row in found)
+    assert all(row["count"] == 1 == sum(row["months"].values()) for row in result)
     text = cli("failures").out
     assert "is on restricted_symbols" in text
     assert cli("failures", "--year", "2020").out.endswith("nothing failed\n")
@@ -344,8 +344,8 @@ def test_signals_that_were_not_taken_are_listed(cli: Cli, home: Path) -> None:
     d.write(home / "h.csv", d.house_csv(rows))
     assert cli("fetch", "congress", "--file", str(home / "h.csv")).code == 0
     assert cli("run-strategy", "congress").code == 0
-    found = json.loads(cli("decisions", "--not-taken", "--json").out)
-    assert [(row["symbol"], row["reason"]) for row in found["signals"]] == [("AAPL", "no position to sell")]
+    result = json.loads(cli("decisions", "--not-taken", "--json").out)
+    assert [(row["symbol"], row["reason"]) for row in result["signals"]] == [("AAPL", "no position to sell")]
     assert "no position to sell" in cli("decisions", "--not-taken", "--symbol", "aapl").out
     assert "none" in cli("decisions", "--not-taken", "--symbol", "AAPL", "--year", "2020").out
     nothing = cli("decisions", "--not-taken", "--symbol", "MSFT")

@@ -105,7 +105,7 @@ def test_a_dry_run_counts_and_writes_nothing(cli: Cli, house: Path, config: Conf
         assert reader.value("SELECT count(*) FROM data_ingestion_runs") == 2
 
 
-def test_cron_hears_nothing_of_success_and_one_line_of_failure(cli: Cli, house: Path) -> None:
+def test_quiet_prints_nothing_on_success_and_one_line_on_failure(cli: Cli, house: Path) -> None:
     """Point 7."""
     rows = cli("fetch", "congress", "--file", str(house), "--quiet")
     assert (rows.code, rows.out, rows.err) == (0, "", "")
@@ -119,8 +119,8 @@ def test_the_same_file_again_is_known_by_its_bytes(cli: Cli, house: Path, config
     """Seen unchanged costs bytes, not rows; a file in between, or one changed byte, and it is read."""
 
     def fetch(path: Path) -> tuple[int, int, int]:
-        found = json.loads(cli("fetch", "congress", "--file", str(path), "--json").out)
-        return found["records_created"], found["records_updated"], found["records_skipped"]
+        result = json.loads(cli("fetch", "congress", "--file", str(path), "--json").out)
+        return result["records_created"], result["records_updated"], result["records_skipped"]
 
     def same_as() -> Any:
         return json.loads(cli("runs", "--json").out)["runs"][0]["api_calls"][0].get("same_as")
@@ -146,17 +146,17 @@ def test_the_same_file_again_is_known_by_its_bytes(cli: Cli, house: Path, config
 def test_sources_are_listed_with_what_one_must_know(cli: Cli, house: Path) -> None:
     """Point 1: origin, terms, key needed, last run."""
     assert "never" in cli("sources").out
-    found = {
+    result = {
         row["name"]: row for row in json.loads(cli("sources", "--json", QUIVER_API_KEY="k").out)["sources"]
     }
-    assert set(found) == {"quiver", "sec-edgar", "congress-legislators"}
-    assert (found["quiver"]["key_needed"], found["quiver"]["key_is_set"]) == ("QUIVER_API_KEY", True)
-    assert found["sec-edgar"]["used_for"] == ["insider"]
-    assert "public domain" in found["congress-legislators"]["terms"]
+    assert set(result) == {"quiver", "sec-edgar", "congress-legislators"}
+    assert (result["quiver"]["key_needed"], result["quiver"]["key_is_set"]) == ("QUIVER_API_KEY", True)
+    assert result["sec-edgar"]["used_for"] == ["insider"]
+    assert "public domain" in result["congress-legislators"]["terms"]
     d.write(house, f.as_json(f.COMMITTEES))
     assert cli("fetch", "committees", "--file", str(house)).code == 0
-    found = {row["name"]: row for row in json.loads(cli("sources", "--json").out)["sources"]}
-    assert found["congress-legislators"]["last_run"]["status"] == "completed"
+    result = {row["name"]: row for row in json.loads(cli("sources", "--json").out)["sources"]}
+    assert result["congress-legislators"]["last_run"]["status"] == "completed"
 
 
 def test_on_a_narrow_terminal_nothing_of_it_is_missing(home: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_broken_plugin_is_named(program: Cli, plugin: Path, code: str) -> None
 
 
 def read_all(descriptor: int) -> bytes:
-    said = b""
+    text = b""
     while True:
         try:
             block = os.read(descriptor, 4096)
@@ -238,9 +238,9 @@ def read_all(descriptor: int) -> bytes:
             break
         if not block:
             break
-        said += block
+        text += block
     os.close(descriptor)
-    return said
+    return text
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -274,11 +274,11 @@ def test_a_bar_on_a_terminal_and_none_elsewhere(
         env=process_environment(home, QUIVER_API_KEY="k", TERM="xterm"),
     )
     os.close(theirs)
-    said = read_all(ours)
-    assert process.wait(timeout=30) == 0, said
+    text = read_all(ours)
+    assert process.wait(timeout=30) == 0, text
     assert process.stdout is not None
     process.stdout.close()
-    assert (b"fetching" in said) == is_terminal
+    assert (b"fetching" in text) == is_terminal
 
 
 def test_the_crontab_names_real_commands(cli: Cli) -> None:

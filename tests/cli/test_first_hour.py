@@ -164,7 +164,7 @@ def test_what_is_known_and_has_nothing_to_list_is_no_error(home: Path) -> None:
         ('[broker]\nAPCA_API_SECRET_KEY = "x"', "no secret belongs into tradelog.toml"),
     ],
 )
-def test_a_secret_in_the_file_is_told_where_it_belongs(home: Path, section: str, said: str) -> None:
+def test_a_secret_in_tradelog_toml_is_refused_with_a_hint(home: Path, section: str, said: str) -> None:
     (home / "tradelog.toml").write_text(section)
     ended = show(home, "status")
     assert ended.code == 4
@@ -198,7 +198,7 @@ def test_a_refusal_by_a_limit_is_a_sentence(home: Path, limit: str, size: str, s
     assert said in show(home, "decisions").out
 
 
-def test_an_order_that_nobody_knows_a_price_of_says_what_to_do(home: Path) -> None:
+def test_an_order_without_a_known_price_gets_a_hint(home: Path) -> None:
     show(home, "decide", "buy", "10", "NOPRICE", "--why", "x")
     show(home, "run-worker", "--once")
     for command in (("failures",), ("show", "dec"), ("status",)):

@@ -43,9 +43,9 @@ def test_trades_are_what_executed_with_price_and_reason(cli: Cli, writer: Writer
     decided(writer, 1, symbol="NOPRICE")
     decided(writer, 1, symbol="MSFT", strategy="bot", rationale={"trigger_event": "it rang"})
     assert cli("run-worker", "--once").code == 0
-    found = json.loads(cli("trades", "--json").out)
-    assert found["total"] == 3
-    assert {(row["symbol"], row["price"], row["why"]) for row in found["trades"]} == {
+    result = json.loads(cli("trades", "--json").out)
+    assert result["total"] == 3
+    assert {(row["symbol"], row["price"], row["why"]) for row in result["trades"]} == {
         ("AAPL", "100", "=1+1"),
         ("MSFT", "200", "it rang"),
     }
@@ -85,8 +85,8 @@ def test_a_year_is_the_markets_wherever_the_machine_is(cli: Cli, writer: Writer)
     for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles"):
         assert json.loads(cli("decisions", "--year", "2025", "--json", TZ=zone).out)["total"] == 1
         assert json.loads(cli("decisions", "--year", "2026", "--json", TZ=zone).out)["total"] == 0
-    found = json.loads(cli("decisions", "--year", "2026", "--tz", "UTC", "--json").out)
-    assert (found["total"], found["period"]) == (1, "2026-01-01 to 2026-12-31 (UTC)")
+    result = json.loads(cli("decisions", "--year", "2026", "--tz", "UTC", "--json").out)
+    assert (result["total"], result["period"]) == (1, "2026-01-01 to 2026-12-31 (UTC)")
     (row,) = read(cli("decisions", "--csv").out)
     assert row["created"] == "2025-12-31 20:30:00"
     (row,) = read(cli("decisions", "--csv", "--tz", "UTC").out)
@@ -151,8 +151,8 @@ def test_what_a_program_reads_is_complete(
     decided(writer, 61)
     assert show(home, "run-worker", "--once").code == 0
     assert len(json.loads(show(home, *command, "--json").out)[key]) == 61
-    found = read(show(home, *command, "--csv").out)
-    assert len([row for row in found if row.get("what", "trade") == "trade"]) == 61
+    result = read(show(home, *command, "--csv").out)
+    assert len([row for row in result if row.get("what", "trade") == "trade"]) == 61
     assert len(json.loads(show(home, *command, "--json", "--limit", "7").out)[key]) == 7
     assert len(read(show(home, *command, "--csv", "--limit", "7").out)) == (
         14 if command[0] == "report" else 7

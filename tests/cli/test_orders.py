@@ -154,7 +154,7 @@ def unknown(cli: Cli, fake: FakeAlpaca) -> str:
     return decision_id
 
 
-def test_unknowns_are_listed_asked_about_and_found(
+def test_unknown_outcomes_are_listed_looked_up_and_resolved(
     cli: Cli, alpaca: Path, fake: FakeAlpaca, writer: Writer
 ) -> None:
     decision_id = unknown(cli, fake)
@@ -168,20 +168,20 @@ def test_unknowns_are_listed_asked_about_and_found(
     still = cli("resolve", decision_id, **ENVIRONMENT)
     assert still.code == 6
     fake.hidden = 0
-    found = cli("resolve", decision_id, "--json", **ENVIRONMENT)
-    assert found.code == 0, found.err
-    assert json.loads(found.out)["status"] == "executed"
+    result = cli("resolve", decision_id, "--json", **ENVIRONMENT)
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["status"] == "executed"
     assert cli("resolve").out == "no unknown outcomes, no breaks\n"
     assert cli("status").code == 0
     assert len(fake.posts()) == 1
 
 
-def test_a_word_that_it_was_never_placed_ends_it(
+def test_manual_resolution_not_placed_ends_the_attempt(
     cli: Cli, alpaca: Path, fake: FakeAlpaca, writer: Writer
 ) -> None:
     decision_id = unknown(cli, fake)
-    said = cli("resolve", decision_id, "--not-placed", "--why", "not on the broker's page")
-    assert said.code == 0, said.err
+    text = cli("resolve", decision_id, "--not-placed", "--why", "not on the broker's page")
+    assert text.code == 0, text.err
     row = writer.connection.execute("SELECT status, failure_code FROM trade_decisions").fetchone()
     assert row == ("failed", "other")
     event = writer.connection.execute(
@@ -196,7 +196,7 @@ def test_a_word_that_it_was_never_placed_ends_it(
     assert scalar(writer, "SELECT count(*) FROM trade_decisions") == 1
 
 
-def test_a_word_which_order_it_is_brings_it_in(
+def test_manual_resolution_by_order_id_adopts_it(
     cli: Cli, alpaca: Path, fake: FakeAlpaca, writer: Writer
 ) -> None:
     decision_id = unknown(cli, fake)
@@ -211,8 +211,8 @@ def test_a_word_which_order_it_is_brings_it_in(
     assert replacement_mismatch.code == 2
     assert "symbol is TSLA" in one_line(replacement_mismatch)
     order_id = next(iter(fake.orders))
-    said = cli("resolve", decision_id, "--order", order_id, "--why", "I see it there", **ENVIRONMENT)
-    assert said.code == 0, said.err
+    text = cli("resolve", decision_id, "--order", order_id, "--why", "I see it there", **ENVIRONMENT)
+    assert text.code == 0, text.err
     assert scalar(writer, "SELECT status FROM trade_decisions") == "executed"
     assert scalar(writer, "SELECT new_value FROM control_events WHERE kind LIKE 'resolve%'") == order_id
     assert (
@@ -233,7 +233,7 @@ def test_an_alert_is_listed_until_it_is_acknowledged(cli: Cli, home: Path) -> No
     assert cli("status").code == 0
 
 
-def test_status_tells_of_a_queue_that_nobody_works_on(cli: Cli, home: Path, writer: Writer) -> None:
+def test_status_needs_attention_for_a_queue_without_a_worker(cli: Cli, home: Path, writer: Writer) -> None:
     decide(cli, "buy", "1", "AAPL")
     told = json.loads(cli("status", "--json").out)
     assert (told["queue"]["pending"], told["queue"]["due"], told["workers"]) == (1, 1, [])
@@ -241,7 +241,7 @@ def test_status_tells_of_a_queue_that_nobody_works_on(cli: Cli, home: Path, writ
     assert "none yet" in cli("status").out
 
 
-def test_status_tells_of_a_worker_that_died(cli: Cli, home: Path, writer: Writer) -> None:
+def test_status_needs_attention_for_a_worker_that_died(cli: Cli, home: Path, writer: Writer) -> None:
     decide(cli, "buy", "1", "AAPL")
     assert cli("run-worker", "--once").code == 0
     with writer.transaction() as tx:
@@ -251,7 +251,7 @@ def test_status_tells_of_a_worker_that_died(cli: Cli, home: Path, writer: Writer
     assert "ended unexpectedly" in one_line(ended)
 
 
-def test_status_tells_of_open_orders_that_nobody_compares(cli: Cli, home: Path, writer: Writer) -> None:
+def test_status_needs_attention_for_an_overdue_reconciliation(cli: Cli, home: Path, writer: Writer) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write("[worker]\nonce_seconds = 1\n")
     resting(cli)

@@ -224,7 +224,7 @@ def test_the_demonstration_runs_the_whole_chain(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    for wanted in (
+    for expected in (
         *("$ tradelog fetch congress", "273 created", "$ tradelog run-strategy", "decided\tbuy\tAAPL"),
         *(
             "$ tradelog run-worker --once",
@@ -234,7 +234,7 @@ def test_the_demonstration_runs_the_whole_chain(tmp_path: Path) -> None:
         ),
         *("illustrative prices", "export TRADELOG_CONFIG="),
     ):
-        assert wanted in ended.stdout
+        assert expected in ended.stdout
     again = subprocess.run(
         [sys.executable, "-m", "tradelog", "demo", "--dir", str(tmp_path / "demo")],
         capture_output=True,

@@ -123,8 +123,8 @@ def _run_and_kill(home: Path, fake: FakeAlpaca, chance: random.Random) -> bool:
         fake.wait(0.002)
     fake.wait(chance.random() * 0.01)
     process.send_signal(signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said.decode()
+    _, text = process.communicate()
+    assert process.returncode == -signal.SIGKILL, text.decode()
     return True
 
 
@@ -162,8 +162,8 @@ def _finish(home: Path, fake: FakeAlpaca, config: Config) -> None:
             fake.wait(0.1)
     connection.close()
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=MOST_SECONDS)
-    assert process.returncode == 0, said.decode()
+    _, text = process.communicate(timeout=MOST_SECONDS)
+    assert process.returncode == 0, text.decode()
 
 
 def _count(config: Config, fake: FakeAlpaca, made: list[str], kills: int, faults: int) -> Outcome:

@@ -215,9 +215,9 @@ def check_wire(reader: Reader, seen: list[Any], crashes: int) -> None:
         for row in reader.rows("SELECT * FROM broker_calls WHERE url IS NOT NULL")
         if row["method"] != "GET"
     )
-    said = Counter(item for item in seen if item[0] != "GET")
-    assert not logged - said
-    assert (said - logged).total() <= crashes, said - logged
+    text = Counter(item for item in seen if item[0] != "GET")
+    assert not logged - text
+    assert (text - logged).total() <= crashes, text - logged
     # Nothing is repeated before it was asked about: a cancel once, an order over the grace period. What a
     # limit turned away was answered, and needs no asking.
     limited = {row["request_body"] for row in reader.rows("SELECT * FROM broker_calls WHERE status = 429")}

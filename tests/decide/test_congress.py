@@ -45,9 +45,9 @@ def signals(
 
 
 def test_a_consensus_of_members_buys() -> None:
-    found = signals(bought(1, "Ann", 20), bought(2, "Bo", 10), bought(3, "Cy", 5), bought(4, "Cy", 4))
-    assert len(found) == 1
-    signal = found[0]
+    result = signals(bought(1, "Ann", 20), bought(2, "Bo", 10), bought(3, "Cy", 5), bought(4, "Cy", 4))
+    assert len(result) == 1
+    signal = result[0]
     assert (signal.symbol, signal.side, signal.notional) == ("ABC", "buy", Decimal(1000))
     assert signal.episode == DAY - timedelta(5)
     assert signal.inputs == (1, 2, 3, 4)
@@ -92,18 +92,18 @@ def test_sales_exit_a_position_and_are_not_taken_without_one() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ABCDEF"), st.integers(0, 90)), max_size=25), st.integers(0, 2**32))
 def test_it_is_pure_and_blind_to_the_order_of_rows(rows: list[tuple[str, int]], seed: int) -> None:
-    found = [bought(n, member, ago) for n, (member, ago) in enumerate(rows)]
-    shuffled = random.Random(seed).sample(found, len(found))
-    assert signals(*found) == signals(*shuffled)
+    result = [bought(n, member, ago) for n, (member, ago) in enumerate(rows)]
+    shuffled = random.Random(seed).sample(result, len(result))
+    assert signals(*result) == signals(*shuffled)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABCDEF"), st.integers(0, 60)), min_size=3, max_size=20))
 def test_while_a_consensus_lasts_every_day_names_the_same_episode(rows: list[tuple[str, int]]) -> None:
     """Run daily, it decides once: two days of one unbroken consensus give one key."""
-    found = [bought(n, member, ago) for n, (member, ago) in enumerate(rows)]
+    result = [bought(n, member, ago) for n, (member, ago) in enumerate(rows)]
     last: date | None = None
     for ago in range(60, -40, -1):
-        now = signals(*found, as_of=DAY - timedelta(ago))
+        now = signals(*result, as_of=DAY - timedelta(ago))
         if now and last is not None:
             assert now[0].episode == last
         last = now[0].episode if now else None
@@ -189,16 +189,18 @@ def test_backfill_counts_with_as_of_only_and_is_shown_as_such(cli: Cli, home: Pa
 def test_dry_run_writes_nothing(cli: Cli, home: Path, config: Config) -> None:
     load(cli, home, *fresh())
     before = {path.name: path.read_bytes() for path in config.store_path.parent.glob("*.db")}
-    found = json.loads(cli("run-strategy", "congress", "--dry-run", "--json").out)
-    assert [item["verdict"] for item in found["signals"]] == ["would decide"]
+    result = json.loads(cli("run-strategy", "congress", "--dry-run", "--json").out)
+    assert [item["verdict"] for item in result["signals"]] == ["would decide"]
     assert {path.name: path.read_bytes() for path in config.store_path.parent.glob("*.db")} == before
 
 
 def test_a_signal_not_taken_is_kept_once_with_its_reason(cli: Cli, home: Path, config: Config) -> None:
     load(cli, home, *fresh(kind="sale_full"))
     for _ in range(2):
-        found = json.loads(cli("run-strategy", "congress", "--json").out)["signals"]
-        assert [(item["verdict"], item["reason"]) for item in found] == [("not taken", "no position to sell")]
+        result = json.loads(cli("run-strategy", "congress", "--json").out)["signals"]
+        assert [(item["verdict"], item["reason"]) for item in result] == [
+            ("not taken", "no position to sell")
+        ]
     with Reader(config.store_path) as reader:
         assert reader.value("SELECT count(*) FROM signals WHERE taken = 0") == 1
 
@@ -236,9 +238,9 @@ def test_a_misspelt_parameter_is_named(cli: Cli, home: Path) -> None:
 
 def test_a_ticker_that_is_no_symbol_costs_its_signal_only(cli: Cli, home: Path) -> None:
     load(cli, home, *fresh("LMT$A"), *fresh("AAPL"))
-    found = json.loads(cli("run-strategy", "congress", "--json").out)["signals"]
-    assert [(item["symbol"], item["verdict"]) for item in found] == [
+    result = json.loads(cli("run-strategy", "congress", "--json").out)["signals"]
+    assert [(item["symbol"], item["verdict"]) for item in result] == [
         ("AAPL", "decided"),
         ("LMT$A", "not taken"),
     ]
-    assert "no symbol" in found[1]["reason"]
+    assert "no symbol" in result[1]["reason"]

@@ -170,7 +170,7 @@ def test_a_decision_that_cannot_be_printed_is_not_called_a_failure(cli: Cli, hom
     assert len(json.loads(cli("report", "AAPL", "--json").out)["decisions"]) == 1
 
 
-def test_where_nobody_can_hear_the_answer_nothing_is_recorded(cli: Cli, home: Path) -> None:
+def test_without_standard_output_nothing_is_recorded(cli: Cli, home: Path) -> None:
     shell = f"{sys.executable} -m tradelog decide buy 1 AAPL --why x --json >&-"
     ended = subprocess.run(
         ["bash", "-c", shell], capture_output=True, text=True, env=process_environment(home), check=False

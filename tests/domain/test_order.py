@@ -86,8 +86,8 @@ def test_an_order_by_flags_and_by_ndjson_is_the_same(
     bodies = [wire_order(row).body() for row in rows]
     for sent in bodies:
         del sent["client_order_id"]
-    wanted = {"symbol": "AAPL", "side": "buy", "time_in_force": "day"} | body
-    assert bodies == [wanted, wanted]
+    expected = {"symbol": "AAPL", "side": "buy", "time_in_force": "day"} | body
+    assert bodies == [expected, expected]
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_simulated_trailing_stop_follows_the_best_price(
     placed = broker.submit(wire(side=side, **trail)).json()
     assert placed["status"] == "new"
     broker.close()
-    found = placed
+    result = placed
     for number, price in enumerate(path, 2):
-        assert found["status"] == "new", (price, found)
+        assert result["status"] == "new", (price, result)
         broker = SimulatedBroker(home / "b.db", at(home, price, f"2026-01-0{number}"), cash=Decimal(1))
-        found = broker.order(placed["id"]).json()
+        result = broker.order(placed["id"]).json()
         broker.close()
-    assert found["status"] == ("filled" if filled_at else "new")
-    assert found["filled_avg_price"] == filled_at
+    assert result["status"] == ("filled" if filled_at else "new")
+    assert result["filled_avg_price"] == filled_at
 
 
 def test_both_brokers_take_what_was_decided_or_refuse_it_clearly(home: Path) -> None:
@@ -206,7 +206,7 @@ def test_nothing_is_recorded_of_what_cannot_be(cli: Cli, writer: Writer) -> None
         ({"side": "long"}, "side", "side: 'long' is not known"),
     ],
 )
-def test_what_is_missing_is_told_from_what_is_wrong(
+def test_missing_and_wrong_fields_have_different_messages(
     values: dict[str, object], field: str, message: str
 ) -> None:
     with pytest.raises(InvalidDecision) as refused:
@@ -247,7 +247,7 @@ def test_inputs_are_kept_once_and_in_order() -> None:
     assert record.parse(values | {"rationale": "a text"}).rationale == {"why": "a text"}
 
 
-def test_the_lineage_of_a_rationale_is_ours_to_say(writer: Writer, config: Config) -> None:
+def test_a_given_data_lineage_is_replaced_by_the_true_one(writer: Writer, config: Config) -> None:
     """A caller's own ``data_lineage`` is replaced by the runs of exactly the versions that are linked."""
     values = {"symbol": "AAPL", "side": "buy", "quantity": "1"}
     forged = {"why": "x", "data_lineage": {"ingestion_runs": ["run_of_somebody_else"]}}

@@ -81,8 +81,8 @@ def test_everything_that_concerns_the_symbol_is_in_it(bundle: Path, home: Path, 
         for item in records
         if item["part"] == "payloads"
     }
-    wanted = one(store, "SELECT count(*) FROM record_versions WHERE symbol = 'AAPL'")
-    assert len(payloads) == wanted
+    expected = one(store, "SELECT count(*) FROM record_versions WHERE symbol = 'AAPL'")
+    assert len(payloads) == expected
     assert all("AAPL" in payload for payload in payloads.values())
     call = json.loads(rows["rows/broker_calls.jsonl"][0])["values"]
     assert json.loads(call["request_body"])["symbol"] == "AAPL"
@@ -92,7 +92,7 @@ def test_everything_that_concerns_the_symbol_is_in_it(bundle: Path, home: Path, 
 
 
 def test_nothing_of_other_symbols_is_in_it(bundle: Path, store: Path) -> None:
-    found = b"\n".join(everything(bundle).values()).decode()
+    result = b"\n".join(everything(bundle).values()).decode()
     others = json.loads(
         one(
             store,
@@ -108,7 +108,7 @@ def test_nothing_of_other_symbols_is_in_it(bundle: Path, store: Path) -> None:
         )
     )
     assert len(ids) == 3
-    words = set(found.replace('"', " ").replace("\\", " ").replace(",", " ").split())
+    words = set(result.replace('"', " ").replace("\\", " ").replace(",", " ").split())
     assert not words & {*others, "NOPRICE", *ids}
 
 
@@ -182,7 +182,7 @@ FORGED = [
 def test_a_forgery_with_its_manifest_breaks_on_the_journal(
     bundle: Path, name: str, old: str, new: str, said: str
 ) -> None:
-    name = next(found for found in everything(bundle) if found.startswith(name))
+    name = next(result for result in everything(bundle) if result.startswith(name))
     ended = forge(bundle, name, lambda text: text.replace(old, new, 1))
     assert ended.code == 1
     assert said in ended.out

@@ -127,9 +127,9 @@ def test_archiving_alone_may_take_rows_out(home: Path, store: Path) -> None:
         tx.archive("broker_snapshots", 3, 3, path="archive.zip", digest="0" * 64)
     writer.close()
     with Reader(store) as reader:
-        found = verify.verify(reader)
-    assert found.findings == ()
-    assert found.archived_rows == 2
+        result = verify.verify(reader)
+    assert result.findings == ()
+    assert result.archived_rows == 2
 
 
 @pytest.mark.tampered

@@ -63,10 +63,10 @@ def test_what_is_learnt_later_changes_no_replay(home: Path, store: Path) -> None
     (home / "less.csv").write_text("\n".join(lines[:2]) + "\n")
     ended = run(home, "fetch", "congress", "--file", "less.csv", "--complete", "--allow-shrink")
     assert ended.code == 0, ended
-    wanted = decision(store, "AAPL")
-    assert run(home, "replay", wanted).code == 0
+    expected = decision(store, "AAPL")
+    assert run(home, "replay", expected).code == 0
     # Knowing that the source has withdrawn them, nothing would be decided on the same day.
-    ended = run(home, "replay", wanted, "--as-of-now")
+    ended = run(home, "replay", expected, "--as-of-now")
     assert ended.code == 1
     assert "different, on what is known today of the same filings" in ended.out
     assert "signal\tbuy AAPL\t—" in ended.out
@@ -74,9 +74,9 @@ def test_what_is_learnt_later_changes_no_replay(home: Path, store: Path) -> None
 
 def test_other_code_is_not_the_code_of_then(home: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "code_hash", lambda strategy: "f" * 64)
-    found = again(home, store, "AAPL")
-    assert found.verdict == replay.NOT_REPLAYABLE
-    assert "its code was" in str(found.why)
+    result = again(home, store, "AAPL")
+    assert result.verdict == replay.NOT_REPLAYABLE
+    assert "its code was" in str(result.why)
     assert again(home, store, "AAPL", current_code=True).verdict == replay.SAME
 
 
@@ -84,9 +84,9 @@ def test_another_version_is_not_the_version_of_then(
     home: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CongressionalTradingStrategy, "version", "3")
-    found = again(home, store, "AAPL")
-    assert found.verdict == replay.NOT_REPLAYABLE
-    assert "it was version 2, and this is version 3" in str(found.why)
+    result = again(home, store, "AAPL")
+    assert result.verdict == replay.NOT_REPLAYABLE
+    assert "it was version 2, and this is version 3" in str(result.why)
     assert again(home, store, "AAPL", current_code=True).verdict == replay.SAME
 
 
@@ -98,11 +98,11 @@ def test_what_todays_code_would_say_otherwise_is_named(
     monkeypatch.setattr(
         CongressionalTradingStrategy, "_size", lambda self, seen, symbol, side: (None, Decimal(250), None)
     )
-    found = again(home, store, "AAPL", current_code=True)
-    assert found.verdict == replay.DIFFERENT
-    assert found.differences == (replay.Difference("notional", "1000", "250"),)
-    found = again(home, store, "PYPL", current_code=True)
-    assert {(item.what, item.then, item.now) for item in found.differences} == {
+    result = again(home, store, "AAPL", current_code=True)
+    assert result.verdict == replay.DIFFERENT
+    assert result.differences == (replay.Difference("notional", "1000", "250"),)
+    result = again(home, store, "PYPL", current_code=True)
+    assert {(item.what, item.then, item.now) for item in result.differences} == {
         ("taken", False, True),
         ("reason", "no position to sell", None),
     }
@@ -113,8 +113,8 @@ def test_a_strategy_that_would_not_decide_at_all(
 ) -> None:
     nothing: list[Signal] = []
     monkeypatch.setattr(CongressionalTradingStrategy, "evaluate", lambda self, seen: nothing)
-    found = again(home, store, "AAPL", current_code=True)
-    assert found.differences == (replay.Difference("signal", "buy AAPL", None),)
+    result = again(home, store, "AAPL", current_code=True)
+    assert result.differences == (replay.Difference("signal", "buy AAPL", None),)
 
 
 def test_parameters_are_those_of_then_whatever_is_configured_now(home: Path, store: Path) -> None:

@@ -247,10 +247,10 @@ def test_it_is_found_and_named(name: str, store: Path, change: Change) -> None:
         if statement.startswith("CREATE"):
             connection.execute(statement)
     connection.close()
-    found = "\n".join(f"{item.check}\t{item.subject}\t{item.message}" for item in findings(store))
+    result = "\n".join(f"{item.check}\t{item.subject}\t{item.message}" for item in findings(store))
     for text in said:
-        wanted = text.format(input=first_input) if "{input}" in text else text
-        assert any(one in found for one in wanted.split("|")), (wanted, found)
+        expected = text.format(input=first_input) if "{input}" in text else text
+        assert any(one in result for one in expected.split("|")), (expected, result)
 
 
 def test_each_finding_is_a_line_and_the_command_exits_5(home: Path, change: Change) -> None:
@@ -276,8 +276,8 @@ def test_triggers_dropped_first_are_missed(home: Path, change: Change) -> None:
     change("UPDATE trade_decisions SET status = 'executed' WHERE symbol = 'NOPRICE'", keep_dropped=True)
     ended = run(home, "verify", "--json")
     assert ended.code == 5
-    found = {item["check"] for item in json.loads(ended.out)["findings"]}
-    assert found == {"row", "schema"}
+    result = {item["check"] for item in json.loads(ended.out)["findings"]}
+    assert result == {"row", "schema"}
     assert "not there any more: trigger account_activities_delete" in ended.out
 
 
@@ -327,8 +327,8 @@ def rewrite(store: Path) -> None:
     row = dict(connection.execute("SELECT * FROM trade_decisions WHERE symbol = 'LMT'").fetchone())
     row["decision_rationale"] = '{"why": "something nicer"}'
     inputs = [
-        found[0]
-        for found in connection.execute(
+        result[0]
+        for result in connection.execute(
             "SELECT version_id FROM decision_inputs WHERE decision = ? ORDER BY version_id", (row["id"],)
         )
     ]
@@ -351,8 +351,8 @@ def rewrite(store: Path) -> None:
     digests = {}
     for table, audited in journal.AUDITED.items():
         if table != "decision_inputs":
-            for found in connection.execute(f"SELECT {', '.join(audited.columns)} FROM {table}").fetchall():
-                digests[table, str(found[audited.key])] = audited.digest(list(found))
+            for result in connection.execute(f"SELECT {', '.join(audited.columns)} FROM {table}").fetchall():
+                digests[table, str(result[audited.key])] = audited.digest(list(result))
     previous = journal.GENESIS
     for seq, body in connection.execute("SELECT seq, body FROM journal ORDER BY seq").fetchall():
         said = json.loads(body)

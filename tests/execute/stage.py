@@ -122,5 +122,5 @@ class Stage:
         return made
 
     def alerts(self) -> list[str]:
-        found = self.rows("SELECT kind FROM alerts WHERE acknowledged_at IS NULL ORDER BY alert_id")
-        return [row["kind"] for row in found]
+        result = self.rows("SELECT kind FROM alerts WHERE acknowledged_at IS NULL ORDER BY alert_id")
+        return [row["kind"] for row in result]

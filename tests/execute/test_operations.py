@@ -67,8 +67,8 @@ def test_several_workers_on_one_store_send_each_decision_once(
     finally:
         for process in workers:
             process.send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=30)[1] for process in workers]
-    assert [process.returncode for process in workers] == [0, 0, 0], said
+    text = [process.communicate(timeout=30)[1] for process in workers]
+    assert [process.returncode for process in workers] == [0, 0, 0], text
     assert len(fake.posts()) == len(ids) == len(fake.orders)
     assert scalar(writer, "SELECT count(DISTINCT fill_id) FROM fills") == 60
 
@@ -145,12 +145,12 @@ def test_sigint_finishes_the_call_in_flight(
     process = start(home)
     wait_for(fake, process, fake.posts)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 0, text
     assert state(writer, decision_id)[1] in ("unknown", "filled")
 
 
-def test_systemd_is_told_that_it_is_ready_alive_and_stopping(
+def test_systemd_is_notified_ready_watchdog_stopping(
     home: Path, config: Config, fake: FakeAlpaca, writer: Writer, tmp_path: Path
 ) -> None:
     path = tmp_path / "notify"
@@ -158,13 +158,13 @@ def test_systemd_is_told_that_it_is_ready_alive_and_stopping(
         listener.bind(str(path))
         listener.settimeout(30)
         process = start(home, NOTIFY_SOCKET=str(path))
-        said = [listener.recv(4096).decode()]
-        while said[-1] != "READY=1" or "WATCHDOG=1" not in said:
-            said.append(listener.recv(4096).decode())
-            assert set(said) <= {"WATCHDOG=1", "READY=1"}
+        text = [listener.recv(4096).decode()]
+        while text[-1] != "READY=1" or "WATCHDOG=1" not in text:
+            text.append(listener.recv(4096).decode())
+            assert set(text) <= {"WATCHDOG=1", "READY=1"}
         process.send_signal(signal.SIGTERM)
-        while said[-1] != "STOPPING=1":
-            said.append(listener.recv(4096).decode())
+        while text[-1] != "STOPPING=1":
+            text.append(listener.recv(4096).decode())
         process.communicate(timeout=30)
     assert process.returncode == 0
 
@@ -237,13 +237,13 @@ def test_a_worker_waits_for_a_locked_store_and_says_so(
     blocker.execute("BEGIN IMMEDIATE")
     thread = threading.Thread(target=worker.run)
     thread.start()
-    said = ""
+    text = ""
     for _ in range(1000):
-        said += capsys.readouterr().err
-        if "locked by another process" in said:
+        text += capsys.readouterr().err
+        if "locked by another process" in text:
             break
         fake.wait(0.01)
-    assert "locked by another process" in said
+    assert "locked by another process" in text
     assert fake.posts() == []
     blocker.execute("ROLLBACK")
     blocker.close()
@@ -330,7 +330,7 @@ def test_a_command_that_hangs_or_fails_blocks_nothing(
     assert 1 <= tries <= 3
 
 
-def test_a_deep_queue_is_told_of_until_it_is_not(
+def test_a_deep_queue_is_an_alert_until_it_is_drained(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     for number in range(DEEP_QUEUE + 1):
@@ -343,7 +343,7 @@ def test_a_deep_queue_is_told_of_until_it_is_not(
     assert scalar(writer, open_) == 0
 
 
-def test_questions_that_told_nothing_new_are_counted(
+def test_polls_without_changes_are_counted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.fills = False

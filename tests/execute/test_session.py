@@ -61,14 +61,14 @@ def session(stage: Stage) -> BrokerSession:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """What was drawn by lot, between which bounds; the lot is always the upper one."""
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
-        found.append((low, high))
+        result.append((low, high))
         return high
 
     monkeypatch.setattr(random, "uniform", uniform)
-    return found
+    return result
 
 
 def test_a_call_takes_no_longer_than_its_two_time_outs(session: BrokerSession) -> None:
@@ -218,7 +218,7 @@ def test_a_request_that_could_not_leave_pauses_at_once(session: BrokerSession) -
 @pytest.mark.parametrize(
     "classification", [None, Classification(ResponseKind.BAD_KEYS, "the verdict's words")]
 )
-def test_refused_keys_end_the_work_in_the_broker_s_words(
+def test_refused_keys_end_the_session_with_the_brokers_message(
     session: BrokerSession, classification: Classification | None
 ) -> None:
     exchange = answer(401, body=b'{"message": "the answer\'s words"}')
@@ -243,14 +243,14 @@ def test_backoff_doubles_up_to_a_minute_and_is_drawn_by_lot(
     assert drawn[-1] == (0.5, 1)
 
 
-def test_what_did_not_get_there_is_sent_again_after_backoff_or_the_wait_asked_for(
+def test_retry_waits_for_backoff_or_retry_after(
     session: BrokerSession, drawn: list[tuple[float, float]]
 ) -> None:
     assert session.retry_at(answer(429, retry_after="7"), moment()) == moment(7)
     assert session.retry_at(answer(None, left_host=False), moment()) == moment(1)
 
 
-def test_a_thing_that_fails_is_asked_for_less_and_less_often_and_no_other(stage: Stage) -> None:
+def test_backoff_is_per_key(stage: Stage) -> None:
     backoff = KeyedBackoff(10.0)
     for seconds in (1, 2, 4, 8, 10, 10):
         backoff.failed("a")
@@ -284,9 +284,7 @@ def test_failures_without_end_do_not_overflow(stage: Stage) -> None:
 # Account binding.
 
 
-def test_the_account_is_asked_for_once_and_nothing_leaves_before(
-    stage: Stage, session: BrokerSession
-) -> None:
+def test_nothing_is_submitted_before_the_account_is_bound(stage: Stage, session: BrokerSession) -> None:
     stage.broker.faults.append(Fault("GET", status=500))
     assert not session.ensure_bound()
     assert session.ensure_bound()

@@ -209,7 +209,7 @@ def test_an_order_in_an_answer_is_one_of_its_submission(stage: Stage) -> None:
         (LOOKUPS + 20, MAX_BACKOFF_SECONDS),
     ],
 )
-def test_an_unknown_is_asked_about_ever_less_often(stage: Stage, asked: int, seconds: float) -> None:
+def test_look_ups_of_an_unknown_back_off(stage: Stage, asked: int, seconds: float) -> None:
     """Backoff: a quarter of the grace period within it, then twice as long each time, a minute at most."""
     worker = stage.worker()
     claim = lost(stage, worker)
@@ -222,7 +222,7 @@ def test_an_unknown_is_asked_about_ever_less_often(stage: Stage, asked: int, sec
         assert worker.submitter._next_lookup_at(tx, claim) == moment(seconds)
 
 
-def test_the_pauses_begin_anew_with_each_send(stage: Stage) -> None:
+def test_look_up_backoff_restarts_with_each_submission(stage: Stage) -> None:
     worker = stage.worker()
     claim = lost(stage, worker)
     for _ in range(LOOKUPS + 3):
@@ -266,7 +266,7 @@ def look_ups(stage: Stage, claim: Claim, count: int, **more: Any) -> None:
         (LOOKUPS, 40, {"purpose": "poll"}, False),
     ],
 )
-def test_not_found_counts_by_the_broker_s_own_word_over_the_whole_grace_period(
+def test_only_the_brokers_own_not_found_counts_over_the_grace_period(
     stage: Stage, count: int, seconds: float, more: dict[str, Any], is_gone: bool
 ) -> None:
     worker = stage.worker()
@@ -303,7 +303,7 @@ def test_not_found_before_the_last_send_does_not_count(stage: Stage) -> None:
     assert worker.submitter._is_absent(claim)
 
 
-def test_a_second_send_that_left_no_word_counts_from_its_moment(stage: Stage) -> None:
+def test_a_resubmission_without_an_exchange_counts_from_its_time(stage: Stage) -> None:
     """The worker was killed after it had written down the second send."""
     worker = stage.worker()
     claim = lost(stage, worker)
@@ -331,7 +331,7 @@ def gone(stage: Stage, worker: Worker, sends: int = 1, **changes_: Any) -> Claim
         return claims.take_over_attempt(tx, claim.execution_id, worker.session.worker_id, LEASE)
 
 
-def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
+def test_it_is_resubmitted_under_the_same_client_order_id(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     worker.submitter.resolve(claim)
@@ -343,7 +343,7 @@ def test_it_is_sent_once_more_under_the_same_id(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("sends", "is_sent"), [(MAX_SUBMISSIONS - 1, True), (MAX_SUBMISSIONS, False)])
-def test_it_is_sent_so_often_and_then_a_person_is_asked(stage: Stage, sends: int, is_sent: bool) -> None:
+def test_after_five_submissions_it_needs_attention(stage: Stage, sends: int, is_sent: bool) -> None:
     worker = stage.worker()
     claim = gone(stage, worker, sends)
     worker.submitter.resolve(claim)
@@ -365,7 +365,7 @@ def test_what_waits_for_a_person_is_not_sent_again(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("waits", [None, "a person is to say"])
-def test_what_somebody_wants_cancelled_is_given_up(stage: Stage, waits: str | None) -> None:
+def test_an_absent_order_whose_cancel_is_requested_is_abandoned(stage: Stage, waits: str | None) -> None:
     """Also where a person was to say: that is what they said."""
     worker = stage.worker()
     claim = gone(stage, worker)
@@ -403,7 +403,7 @@ def test_what_is_halted_goes_back_to_where_it_waited(stage: Stage) -> None:
     assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
 
 
-def test_a_broker_that_takes_an_id_twice_is_not_asked_twice(stage: Stage) -> None:
+def test_no_resubmission_to_a_broker_that_takes_an_id_twice(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     stage.broker.rejects_duplicate_ids = False  # type: ignore[misc]
@@ -455,7 +455,7 @@ def test_a_refusal_of_a_repeated_send_proves_nothing_of_the_first(stage: Stage, 
 @pytest.mark.parametrize(
     "answer", [(None, b""), (500, b""), (422, b'{"message":"client_order_id must be unique"}')]
 )
-def test_an_unclear_answer_is_asked_about_at_once(stage: Stage, answer: tuple[int | None, bytes]) -> None:
+def test_an_unproven_response_is_looked_up_right_away(stage: Stage, answer: tuple[int | None, bytes]) -> None:
     worker = stage.worker()
     claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=answer[0], body=answer[1]))
@@ -468,7 +468,7 @@ def test_an_unclear_answer_is_asked_about_at_once(stage: Stage, answer: tuple[in
     ("status", "body"),
     [(429, b"{}"), (403, b'{"message":"insufficient buying power"}')],
 )
-def test_a_clear_answer_is_not_asked_about(stage: Stage, status: int, body: bytes) -> None:
+def test_a_proven_response_is_not_looked_up(stage: Stage, status: int, body: bytes) -> None:
     worker = stage.worker()
     claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=status, body=body))
@@ -506,7 +506,7 @@ def test_a_drain_gives_way_after_a_slice_and_goes_on_afterwards(
     assert worker.submitter.summary.sent == set(ids)
 
 
-def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: Stage) -> None:
+def test_a_drain_is_not_idle_while_paused_or_waiting_for_a_quote(stage: Stage) -> None:
     worker = stage.worker()
     worker.drain()
     assert worker.submitter.is_idle
@@ -522,7 +522,7 @@ def test_a_drain_is_not_idle_while_the_line_is_closed_or_a_symbol_waits(stage: S
     assert worker.submitter.is_idle
 
 
-def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
+def test_look_ups_take_one_slice_at_most(stage: Stage) -> None:
     worker = stage.worker()
     for number in range(4):
         claim = stage.claim(stage.decide(symbol=f"S{number}"))
@@ -538,7 +538,7 @@ def test_unknowns_are_asked_about_for_a_slice_at_most(stage: Stage) -> None:
     assert len(requests(stage, "GET")) == 2
 
 
-def test_one_limit_that_is_heard_stops_the_next_claim(stage: Stage) -> None:
+def test_a_rate_limit_stops_the_next_claim(stage: Stage) -> None:
     """A limit is heard before the next decision is claimed: it would wait under a lease."""
     for number in range(3):
         stage.decide(symbol=f"S{number}")
@@ -621,9 +621,7 @@ def test_after_a_withdrawn_one_the_next_is_claimed_within_the_slice(stage: Stage
     assert (following and following.decision_id) == (other if goes_on else None)
 
 
-def test_where_an_answer_says_that_the_limit_is_spent_nothing_more_is_claimed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_used_up_rate_limit_stops_claims(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         stage.decide(symbol=f"S{number}", quantity="1", **LIMIT)
     worker = stage.worker()

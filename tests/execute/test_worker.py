@@ -327,7 +327,7 @@ def test_the_end_of_an_order_is_the_end_of_its_decision(
     assert scalar(writer, "SELECT filled_quantity FROM trade_executions") == filled
 
 
-def test_a_status_that_nobody_knows_is_kept_and_alerted(
+def test_an_unknown_broker_status_is_kept_and_alerted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
 ) -> None:
     fake.fills = False
@@ -392,11 +392,11 @@ def test_sigterm_ends_a_worker_in_good_order(
     while not fake.orders and process.poll() is None:
         fake.wait(0.01)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 0, text
     assert state(writer, decision_id)[1] != "sending"
     assert scalar(writer, "SELECT stopped_at FROM workers ORDER BY started_at DESC LIMIT 1") is not None
-    assert "broker alpaca, environment paper, account default" in said
+    assert "broker alpaca, environment paper, account default" in text
 
 
 def test_live_is_refused_until_there_are_limits(cli: Cli, home: Path) -> None:
@@ -426,7 +426,7 @@ def test_lease_tokens_only_grow(writer: Writer, config: Config, decide: Callable
         claims.check_lease(tx, claim)
 
 
-def test_a_broker_out_of_reach_leaves_decisions_pending_and_is_said_so(
+def test_an_unreachable_broker_leaves_decisions_pending(
     home: Path, cli: Cli, config: Config, writer: Writer, decide: Callable[..., str]
 ) -> None:
     """Invariant 11: provably not sent, pending as before, tried less and less often."""
@@ -474,7 +474,7 @@ def refusal(message: str = "insufficient buying power") -> Fault:
 
 
 @pytest.mark.parametrize("landed", [True, False])
-def test_a_refusal_of_the_second_send_says_nothing_about_the_first(
+def test_a_refused_resubmission_proves_nothing_about_the_first(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str], landed: bool
 ) -> None:
     """Invariant 3: refused because the first one landed and took the buying power, or really refused."""
@@ -528,7 +528,7 @@ def test_activities_that_are_none_do_not_stop_the_worker(
     assert scalar(writer, "SELECT status FROM trade_decisions") == "executed"
 
 
-def test_an_order_replaced_at_the_broker_is_followed_to_its_successor(
+def test_an_order_replaced_at_the_broker_is_tracked_to_its_replacement(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
 ) -> None:
     fake.fills = False
@@ -590,7 +590,7 @@ def test_nothing_is_sent_before_the_account_has_been_checked(
     assert fake.posts() == []
 
 
-def test_one_order_that_cannot_be_asked_about_keeps_none_waiting(
+def test_backoff_of_one_order_delays_no_other(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Callable[..., str]
 ) -> None:
     fake.fills = False

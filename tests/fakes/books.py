@@ -314,8 +314,8 @@ class Books:
             return self.cancel(order_id)
         if method == "PATCH":
             return self.replace(order_id, json.loads(body))
-        found = self.orders.get(order_id)
-        return (200, self._seen(found)) if found else missing(f"order not found for {order_id}")
+        result = self.orders.get(order_id)
+        return (200, self._seen(result)) if result else missing(f"order not found for {order_id}")
 
     def _seen(self, order: dict[str, Any]) -> dict[str, Any]:
         """An order as it is told; what was asked of it happens behind the first look at it."""

@@ -65,8 +65,8 @@ def test_json_and_yaml_are_one_feed(cli: Cli, tmp_path: Path, value: Any, number
 def test_a_subcommittee_is_a_body_of_its_own(cli: Cli, config: Config, tmp_path: Path) -> None:
     fetch(cli, write(tmp_path / "c.json", f.as_json(f.COMMITTEES)))
     with Reader(config.store_path) as reader:
-        found = [json.loads(row["payload"]) for row in reader.rows("SELECT payload FROM record_versions")]
-    assert sorted((row["code"], row["parent"]) for row in found) == [
+        result = [json.loads(row["payload"]) for row in reader.rows("SELECT payload FROM record_versions")]
+    assert sorted((row["code"], row["parent"]) for row in result) == [
         ("HSTE", ""),
         ("HSTE15", "HSTE"),
         ("HSTE22", "HSTE"),
@@ -150,8 +150,8 @@ def test_yaml_that_is_none_is_refused(cli: Cli, tmp_path: Path, text: str, said:
 )
 def test_a_legislator_that_is_none_costs_itself(cli: Cli, tmp_path: Path, bad: dict[str, Any]) -> None:
     rows = [PEOPLE[0] | bad, None, PEOPLE[1]]
-    found = fetch(cli, write(tmp_path / "l.json", f.as_json(rows)))
-    assert (found["records_created"], found["records_quarantined"]) == (1, 2)
+    result = fetch(cli, write(tmp_path / "l.json", f.as_json(rows)))
+    assert (result["records_created"], result["records_quarantined"]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_a_legislator_that_is_none_costs_itself(cli: Cli, tmp_path: Path, bad: d
     ],
 )
 def test_odd_committees_cost_themselves(cli: Cli, tmp_path: Path, value: Any, good: int, bad: int) -> None:
-    found = fetch(cli, write(tmp_path / "c.json", f.as_json(value)))
-    assert (found["records_created"], found["records_quarantined"]) == (good, bad)
+    result = fetch(cli, write(tmp_path / "c.json", f.as_json(value)))
+    assert (result["records_created"], result["records_quarantined"]) == (good, bad)
 
 
 def test_a_key_that_is_there_twice_is_no_list_of_seats(cli: Cli, tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_a_key_that_is_there_twice_is_no_list_of_seats(cli: Cli, tmp_path: Path)
 
 def test_a_bad_row_of_a_table_of_legislators_costs_itself(cli: Cli, tmp_path: Path) -> None:
     text = f.legislators_csv(PEOPLE) + "short,row\n"
-    found = fetch(cli, write(tmp_path / "l.csv", text))
-    assert (found["records_created"], found["records_quarantined"]) == (2, 1)
+    result = fetch(cli, write(tmp_path / "l.csv", text))
+    assert (result["records_created"], result["records_quarantined"]) == (2, 1)
 
 
 class Pages:
@@ -213,8 +213,8 @@ def pages(home: Path, httpserver: HTTPServer) -> Pages:
 def live(cli: Cli, *more: str) -> dict[str, Any]:
     ended = cli("fetch", "committees", "--json", *more)
     assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
+    result: dict[str, Any] = json.loads(ended.out)
+    return result
 
 
 def test_what_has_not_changed_is_not_sent_again(cli: Cli, pages: Pages, config: Config) -> None:
@@ -233,7 +233,7 @@ def test_what_has_not_changed_is_not_sent_again(cli: Cli, pages: Pages, config: 
         check_complete(reader)
 
 
-def test_a_kind_in_two_files_is_asked_for_as_a_whole(cli: Cli, pages: Pages) -> None:
+def test_a_kind_in_two_files_is_fetched_as_a_whole(cli: Cli, pages: Pages) -> None:
     """A politician who leaves office moves from file to file, and is not gone."""
     live(cli)
     pages.files["legislators-current.json"] = f.as_json(PEOPLE[:1])
@@ -250,7 +250,7 @@ def test_a_kind_in_two_files_is_asked_for_as_a_whole(cli: Cli, pages: Pages) -> 
     ]
 
 
-def test_what_could_not_be_read_is_asked_for_again(cli: Cli, pages: Pages) -> None:
+def test_an_unreadable_file_is_fetched_again(cli: Cli, pages: Pages) -> None:
     """A row that was unreadable may have hidden a change: nothing is confirmed until it is gone."""
     live(cli)
     bad = [*PEOPLE[:1], {"id": {}}]
@@ -348,7 +348,7 @@ def test_one_member_under_several_spellings(cli: Cli, tmp_path: Path, politician
     assert sorted(str(row["person"]) for row in known) == ["F000472"] * 3 + ["None"]
 
 
-def test_a_fetch_says_how_many_names_fit_nobody(cli: Cli, tmp_path: Path) -> None:
+def test_a_fetch_counts_unresolved_names(cli: Cli, tmp_path: Path) -> None:
     assert "2 names of members not resolved" in house(cli, tmp_path, ["A B", "C D"])
     assert "unresolved" in cli("people").err
     assert cli("people", "nosuch").code == 3
@@ -388,9 +388,9 @@ def test_names_and_people_fetched_side_by_side_find_each_other(
 
     def side_by_side(*arguments: Any, **named: Any) -> list[str]:
         monkeypatch.setattr(people_, "resolve", resolve)
-        found = resolve(*arguments, **named)
+        result = resolve(*arguments, **named)
         members.__exit__(None, None, None)
-        return found
+        return result
 
     monkeypatch.setattr(people_, "resolve", side_by_side)
     with IngestionRun(writer, "data_fetch:congress", "quiver-congress") as run:

@@ -36,19 +36,19 @@ EVERYDAY = "0000000077-26-000001"
 
 def rows(config: Config, kind: str = "insider_trade") -> list[dict[str, Any]]:
     with Reader(config.store_path) as reader:
-        found = reader.rows(
+        result = reader.rows(
             "SELECT v.* FROM record_versions v JOIN source_records r USING (record_id) WHERE r.kind = ?"
             " ORDER BY v.version_id",
             (kind,),
         )
-    return [{**row, "flags": json.loads(row["flags"] or "[]")} for row in found]
+    return [{**row, "flags": json.loads(row["flags"] or "[]")} for row in result]
 
 
 def fetch(cli: Cli, path: Path, *more: str) -> dict[str, Any]:
     ended = cli("fetch", "insider", "--file", str(path), "--json", *more)
     assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
+    result: dict[str, Any] = json.loads(ended.out)
+    return result
 
 
 def test_only_p_and_s_are_trades_on_the_open_market(cli: Cli, config: Config, tmp_path: Path) -> None:
@@ -56,13 +56,13 @@ def test_only_p_and_s_are_trades_on_the_open_market(cli: Cli, config: Config, tm
     codes = "PSADFGMXOCEHWUKLVJIZ"
     document = f.ownership([f.line(code) for code in codes])
     assert fetch(cli, write(tmp_path / "a.txt", f.submission(document)))["records_created"] == len(codes) + 1
-    found = {json.loads(row["payload"])["code"]: row for row in rows(config)}
-    assert {code for code, row in found.items() if row["side"] == "purchase"} == {"P"}
-    assert {code for code, row in found.items() if row["side"] == "sale"} == {"S"}
-    assert found["A"]["side"] == "award"
-    assert {code for code, row in found.items() if row["amount_low"] is not None} == {"P", "S"}
-    assert (found["P"]["amount_low"], found["P"]["amount_high"]) == ("1025", "1025")
-    assert json.loads(found["P"]["payload"])["notes"] == {"F1": "An average price."}
+    result = {json.loads(row["payload"])["code"]: row for row in rows(config)}
+    assert {code for code, row in result.items() if row["side"] == "purchase"} == {"P"}
+    assert {code for code, row in result.items() if row["side"] == "sale"} == {"S"}
+    assert result["A"]["side"] == "award"
+    assert {code for code, row in result.items() if row["amount_low"] is not None} == {"P", "S"}
+    assert (result["P"]["amount_low"], result["P"]["amount_high"]) == ("1025", "1025")
+    assert json.loads(result["P"]["payload"])["notes"] == {"F1": "An average price."}
 
 
 def test_a_purchase_of_an_option_is_no_trade_in_the_share(cli: Cli, config: Config, tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_accession_table_and_line_make_the_identity(cli: Cli, config: Config, tm
     for name, text in (("a.nc", f.pds(two)), (f"{ACCESSION}.xml", two)):
         again = fetch(cli, write(tmp_path / name, text))
         assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 4)
-    found = rows(config)
-    assert [row["actor"] for row in found] == ["Doe Jane; Doe Trust"] * 2
-    assert len(json.loads(found[0]["payload"])["owners"]) == 2
-    assert "several_owners" in found[0]["flags"]
+    result = rows(config)
+    assert [row["actor"] for row in result] == ["Doe Jane; Doe Trust"] * 2
+    assert len(json.loads(result[0]["payload"])["owners"]) == 2
+    assert "several_owners" in result[0]["flags"]
     assert len(rows(config, "insider_holding")) == 1
-    assert {row["document"] for row in found} == {ACCESSION}
+    assert {row["document"] for row in result} == {ACCESSION}
 
 
 def test_acceptance_is_eastern_time_and_a_bare_date_the_end_of_its_day(
@@ -207,16 +207,16 @@ def test_the_latest_feed_and_one_entitys_submissions(cli: Cli, config: Config, t
     assert fetch(cli, write(tmp_path / "feed.csv", table))["records_skipped"] == 1
     answer = f.submissions([(ACCESSION, "4", "2026-11-20", "2026-11-20T23:02:43.000Z")])
     assert fetch(cli, write(tmp_path / "s.json", json.dumps(answer)))["records_created"] == 1
-    found = rows(config, "insider_filing_listing")
-    assert [row["filed_at"] for row in found] == ["2026-11-20T23:02:43.000000Z"] * 2
+    result = rows(config, "insider_filing_listing")
+    assert [row["filed_at"] for row in result] == ["2026-11-20T23:02:43.000000Z"] * 2
     with pytest.raises(SchemaMismatch):
         listings.read_submissions({"filings": {"recent": {"form": ["4"]}}}, "x")
 
 
 @given(st.text(max_size=40))
 def test_any_symbol_of_a_filing_is_a_ticker_or_none(text: str) -> None:
-    found = ownership.symbol(text)
-    assert found is None or (found == found.strip().upper() and " " not in found)
+    result = ownership.symbol(text)
+    assert result is None or (result == result.strip().upper() and " " not in result)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ class Edgar:
                 response.set_etag(day + str(len(self.indexes[day])))
                 return response.make_conditional(request)
             return response
-        found = self.documents.get(request.path)
-        return Response("Not Found", 404) if found is None else Response(found)
+        result = self.documents.get(request.path)
+        return Response("Not Found", 404) if result is None else Response(result)
 
     def documents_asked(self) -> list[str]:
         documents = [path for path in self.asked if path.startswith("/Archives/edgar/data/")]
@@ -315,8 +315,8 @@ def listed_day(edgar: Edgar, day: str, count: int) -> None:
 def call(edgar_cli: Cli, *arguments: str) -> dict[str, Any]:
     ended = edgar_cli("fetch", "insider", "--json", *arguments)
     assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
+    result: dict[str, Any] = json.loads(ended.out)
+    return result
 
 
 def test_a_second_fetch_makes_index_calls_only(cli: Cli, edgar: Edgar) -> None:
@@ -345,7 +345,7 @@ def test_ten_requests_a_second_at_most(cli: Cli, edgar: Edgar) -> None:
     )
 
 
-def test_a_document_that_cannot_be_had_is_asked_again_next_time(cli: Cli, edgar: Edgar) -> None:
+def test_a_failed_document_is_fetched_again_next_time(cli: Cli, edgar: Edgar) -> None:
     listed_day(edgar, "20261120", 3)
     paths = sorted(edgar.documents)
     lost = edgar.documents.pop(paths[0])
@@ -360,7 +360,7 @@ def test_a_document_that_cannot_be_had_is_asked_again_next_time(cli: Cli, edgar:
     assert edgar.documents_asked() == paths[:2]
 
 
-def test_what_was_owed_is_asked_for_after_its_day(config: Config, edgar: Edgar) -> None:
+def test_pending_documents_are_fetched_after_their_day(config: Config, edgar: Edgar) -> None:
     """A filing that was not there for days is not forgotten when its index is no longer asked for."""
     listed_day(edgar, "20261110", 1)
     (path,) = edgar.documents
@@ -414,8 +414,8 @@ def test_submissions_of_another_shape_are_refused(change: dict[str, Any], kind: 
 )
 def test_a_submission_that_is_none_costs_itself(cli: Cli, tmp_path: Path, row: Any) -> None:
     good = ("0000000011-26-000002", "4", "2026-11-20", "2026-11-20T23:30:57.000Z")
-    found = fetch(cli, write(tmp_path / "s.json", json.dumps(f.submissions([row, good]))))
-    assert (found["records_created"], found["records_quarantined"]) == (1, 1)
+    result = fetch(cli, write(tmp_path / "s.json", json.dumps(f.submissions([row, good]))))
+    assert (result["records_created"], result["records_quarantined"]) == (1, 1)
 
 
 @pytest.mark.parametrize("cut", [1, 3, 20, 60])
@@ -458,8 +458,8 @@ def test_a_line_of_an_index_that_is_none_is_kept_apart(
     cli: Cli, tmp_path: Path, line: str, is_bad: bool
 ) -> None:
     index = f.form_index([("4", "ABC Corp", "99", ACCESSION)]) + line + "\n"
-    found = fetch(cli, write(tmp_path / "form.idx", index))
-    assert (found["records_created"], found["records_quarantined"]) == (1, int(is_bad))
+    result = fetch(cli, write(tmp_path / "form.idx", index))
+    assert (result["records_created"], result["records_quarantined"]) == (1, int(is_bad))
 
 
 @pytest.mark.parametrize(
@@ -525,8 +525,8 @@ def test_no_sum_is_made_of_what_is_none(shares: str, price: str) -> None:
     st.decimals(min_value=0, max_value=10**6, places=9, allow_nan=False),
 )
 def test_a_sum_is_exact(shares: Decimal, price: Decimal) -> None:
-    found = ownership.product(f"{shares:f}", f"{price:f}")
-    assert found is None or Fraction(found) == Fraction(shares) * Fraction(price)
+    result = ownership.product(f"{shares:f}", f"{price:f}")
+    assert result is None or Fraction(result) == Fraction(shares) * Fraction(price)
 
 
 def test_one_tickers_submissions(cli: Cli, edgar: Edgar, config: Config) -> None:
@@ -582,7 +582,7 @@ def test_days_without_an_index_are_normal_a_week_of_them_is_not(cli: Cli, edgar:
     assert "no daily index for 3 working days" in ended.err
 
 
-def test_what_a_week_has_brought_stays_whatever_becomes_of_the_next(cli: Cli, edgar: Edgar) -> None:
+def test_a_completed_week_stays_when_the_next_fails(cli: Cli, edgar: Edgar) -> None:
     """A long fetch is a run a week: one that fails, or is stopped, takes no other along."""
     edgar.everyday = True
     for day in ("20261105", "20261112", "20261119"):
@@ -594,8 +594,8 @@ def test_what_a_week_has_brought_stays_whatever_becomes_of_the_next(cli: Cli, ed
     assert "4 created" in ended.out
     edgar.answers.clear()
     edgar.asked.clear()
-    found = json.loads(cli(*arguments, "--json").out)["runs"]
-    assert [run["records_created"] for run in found] == [0, 2, 2]
+    result = json.loads(cli(*arguments, "--json").out)["runs"]
+    assert [run["records_created"] for run in result] == [0, 2, 2]
     assert len(edgar.documents_asked()) == 2
     listed = json.loads(cli("runs", "--json").out)["runs"]
     assert [run["status"] for run in listed] == ["completed"] * 3 + ["failed", "completed"]
@@ -634,8 +634,8 @@ def test_one_filing_that_fails_for_good_stops_no_other(cli: Cli, edgar: Edgar) -
     listed_day(edgar, "20261120", 4)
     last = sorted(edgar.documents)[-1]
     edgar.answers[last] = (503, "busy")
-    found = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
-    assert (found["records_created"], found["records_quarantined"]) == (6, 1)
+    result = call(cli, "--since", "2026-11-20", "--until", "2026-11-20")
+    assert (result["records_created"], result["records_quarantined"]) == (6, 1)
     assert edgar.documents_asked().count(last) == 3
 
 
@@ -672,7 +672,7 @@ def test_older_parts_of_a_tickers_submissions(
     assert call(cli, "--symbol", "ABC", *bounds)["records_created"] == created
 
 
-def test_without_a_contact_nothing_is_asked(cli: Cli, home: Path, httpserver: HTTPServer) -> None:
+def test_without_a_contact_no_request_is_made(cli: Cli, home: Path, httpserver: HTTPServer) -> None:
     text = f'[sources.sec-edgar]\nbase_url = "{httpserver.url_for("")}"\ncontact = "nobody"\n'
     with (home / "tradelog.toml").open("a") as stream:
         stream.write(text)

@@ -43,8 +43,8 @@ TODAY = date(2026, 1, 1)
     ],
 )
 def test_amounts_as_they_come(text: str, low: str | None, high: str | None) -> None:
-    found = fields.amount(text)
-    assert found == (low and Decimal(low), high and Decimal(high))
+    result = fields.amount(text)
+    assert result == (low and Decimal(low), high and Decimal(high))
 
 
 @given(st.text(max_size=40))
@@ -57,8 +57,8 @@ def test_an_amount_is_in_order_or_open_or_nothing(text: str) -> None:
 
 @given(st.text(max_size=20))
 def test_a_day_is_possible_or_none(text: str) -> None:
-    found = fields.day(text, TODAY)
-    assert found is None or fields.EARLIEST <= found <= TODAY
+    result = fields.day(text, TODAY)
+    assert result is None or fields.EARLIEST <= result <= TODAY
 
 
 @given(st.dates(fields.EARLIEST, TODAY))

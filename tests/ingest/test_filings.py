@@ -68,12 +68,12 @@ def test_the_index_is_one_feed_in_each_of_its_forms(cli: Cli, config: Config, tm
         again = fetch(cli, d.write(tmp_path / name, data))
         assert (again["records_created"], again["records_updated"], again["records_skipped"]) == (0, 0, 5)
     with Reader(config.store_path) as reader:
-        found = {row["document"]: row for row in reader.rows("SELECT * FROM record_versions")}
-    assert (found["20018000"]["actor"], found["20018000"]["filed_at"]) == (
+        result = {row["document"]: row for row in reader.rows("SELECT * FROM record_versions")}
+    assert (result["20018000"]["actor"], result["20018000"]["filed_at"]) == (
         "Hon. Ann Sample",
         "2021-02-23T05:00:00.000000Z",
     )
-    flags = {document: json.loads(row["flags"] or "[]") for document, row in found.items()}
+    flags = {document: json.loads(row["flags"] or "[]") for document, row in result.items()}
     assert (flags["20018000"], flags["8217000"]) == (["electronic"], ["scanned"])
     assert flags["10039551"] == ["no_filed_date"]
 
@@ -152,8 +152,8 @@ def test_what_was_amended_later_was_not_known_before(cli: Cli, tmp_path: Path, c
     with Reader(config.store_path) as reader:
         then = reader.value("SELECT completed_at FROM data_ingestion_runs")
     fetch(cli, d.write(tmp_path / "b.json", d.as_json([amendment(1, AMENDED)])))
-    found = json.loads(cli("known", "IBM", "--at", then, "--json").out)["versions"]
-    assert [row["amended_by"] for row in found] == [[]]
+    result = json.loads(cli("known", "IBM", "--at", then, "--json").out)["versions"]
+    assert [row["amended_by"] for row in result] == [[]]
     assert links(cli)[ORIGINAL] == ([], [AMENDED])
 
 
@@ -210,8 +210,8 @@ def test_a_link_is_as_it_was_known_then_and_ends_with_what_is_gone(writer: Write
 
     def links(at: str) -> tuple[list[str], list[str]]:
         with Reader(config.store_path) as reader:
-            found = {row["document"]: row for row in known(reader, "ABC", clock.from_text(at)).versions}
-        return found["O"]["amended_by"], found["M"]["amends"]
+            result = {row["document"]: row for row in known(reader, "ABC", clock.from_text(at)).versions}
+        return result["O"]["amended_by"], result["M"]["amends"]
 
     assert [links(at) for at in (first, second, third, fourth)] == [
         ([], []),
@@ -224,8 +224,8 @@ def test_a_link_is_as_it_was_known_then_and_ends_with_what_is_gone(writer: Write
 
 def test_as_filed_asks_what_amends_what_whenever_we_learned_it(cli: Cli, tmp_path: Path) -> None:
     fetch(cli, d.write(tmp_path / "r.json", d.as_json([d.efd_report(1), amendment(1, AMENDED)])))
-    found = json.loads(cli("known", "IBM", "--as-filed", "--at", "2018-12-31", "--json").out)["versions"]
-    assert {row["document"]: row["amended_by"] for row in found} == {ORIGINAL: [AMENDED], AMENDED: []}
+    result = json.loads(cli("known", "IBM", "--as-filed", "--at", "2018-12-31", "--json").out)["versions"]
+    assert {row["document"]: row["amended_by"] for row in result} == {ORIGINAL: [AMENDED], AMENDED: []}
 
 
 def test_a_later_and_richer_form_adds_what_the_first_lacked(cli: Cli, tmp_path: Path) -> None:
@@ -238,10 +238,10 @@ def test_a_later_and_richer_form_adds_what_the_first_lacked(cli: Cli, tmp_path: 
         ("c.json", d.as_json([plain]) + " ", (0, 0, 1)),
         ("d.csv", d.senate_csv([row]) + "\n", (0, 0, 1)),
     ):
-        found = fetch(cli, d.write(tmp_path / name, text))
-        assert tuple(found[f"records_{key}"] for key in ("created", "updated", "skipped")) == counts, name
-    found = json.loads(cli("known", "IBM", "--as-filed", "--json").out)["versions"]
-    assert [row["filed_as_given"] for row in found] == ["04/20/2022"]
+        result = fetch(cli, d.write(tmp_path / name, text))
+        assert tuple(result[f"records_{key}"] for key in ("created", "updated", "skipped")) == counts, name
+    result = json.loads(cli("known", "IBM", "--as-filed", "--json").out)["versions"]
+    assert [row["filed_as_given"] for row in result] == ["04/20/2022"]
 
 
 def test_a_class_of_shares_has_one_symbol(cli: Cli, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_class_of_shares_has_one_symbol(cli: Cli, tmp_path: Path) -> None:
         assert json.loads(cli("report", spelling, "--json").out)["symbol"] == "BRK.B"
 
 
-def test_the_links_of_a_filing_are_asked_for_once(
+def test_the_links_of_a_filing_are_queried_once(
     cli: Cli, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filing may have a thousand lines; two questions find what amends it, not two a line."""

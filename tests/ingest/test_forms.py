@@ -87,9 +87,9 @@ def test_the_api_form_and_the_file_form_are_one_feed(cli: Cli, tmp_path: Path) -
     }
     # Only the first adds something: the person, whom the file does not name.
     for number, rows in enumerate(([v1], [v2], [v1 | {"ExcessReturn": 7.1}])):
-        found = fetch_json(cli, d.write(tmp_path / "api.json", d.as_json(rows)))
-        assert (found["data_source"], found["records_created"]) == ("quiver-congress", 0)
-        assert found["records_skipped"] == int(number > 0)
+        result = fetch_json(cli, d.write(tmp_path / "api.json", d.as_json(rows)))
+        assert (result["data_source"], result["records_created"]) == ("quiver-congress", 0)
+        assert result["records_skipped"] == int(number > 0)
 
 
 def test_one_byte_of_another_encoding_spoils_no_other_name(cli: Cli, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_one_byte_of_another_encoding_spoils_no_other_name(cli: Cli, tmp_path: P
     rows = [d.QUIVER_ROWS[0].replace("Ann Example", name) for name in names]
     first, second = d.quiver_csv([rows[0]]).encode("cp1252"), (rows[1] + "\n").encode()
     fetch_json(cli, d.write(tmp_path / "mixed.csv", first + second))
-    found = json.loads(cli("known", "AAPL", "--json").out)["versions"]
-    assert {row["member"] for row in found} == set(names)
+    result = json.loads(cli("known", "AAPL", "--json").out)["versions"]
+    assert {row["member"] for row in result} == set(names)
 
 
 def test_cp1252_is_read(cli: Cli, tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_missing_file_is_not_found(cli: Cli) -> None:
 
 def test_a_row_that_cannot_be_read_costs_itself(cli: Cli, tmp_path: Path) -> None:
     rows = [d.QUIVER_ROWS[0], "2023-04-03,only,three", d.QUIVER_ROWS[2].replace("Bo Sample", "  ")]
-    found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
-    assert (found["records_created"], found["records_quarantined"], found["records_fetched"]) == (1, 2, 3)
-    run = json.loads(cli("show", str(found["run_id"]), "--json").out)["run"]
+    result = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
+    assert (result["records_created"], result["records_quarantined"], result["records_fetched"]) == (1, 2, 3)
+    run = json.loads(cli("show", str(result["run_id"]), "--json").out)["run"]
     assert [(row["position"], row["reason"]) for row in run["quarantined"]] == [
         (3, "3 fields where the header has 9"),
         (4, "no name in Representative"),
@@ -169,8 +169,8 @@ def test_impossible_dates_odd_tickers_and_hostile_names_are_kept(cli: Cli, tmp_p
         d.house_row("A B", "CCC", "08/09/2021", traded="2021-12-31"),
         d.house_row("A B", "--", "08/09/2021", traded="2021-08-01"),
     ]
-    found = fetch_json(cli, d.write(tmp_path / "h.csv", d.house_csv(rows)))
-    assert found["records_created"] == 5
+    result = fetch_json(cli, d.write(tmp_path / "h.csv", d.house_csv(rows)))
+    assert result["records_created"] == 5
     for symbol, flag in (("AAA", "impossible_event_date: 0021-08-02"), ("CCC", "traded_after_filed")):
         row = json.loads(cli("report", symbol, "--json").out)["data"][0]
         assert row["flags"] == [flag]
@@ -188,8 +188,8 @@ def test_json_oddities_cost_their_rows_only(cli: Cli, tmp_path: Path) -> None:
         **{"Ticker": "AAPL", "Transaction": "Sale", "Range": "$1"},
     }
     text = json.dumps([row, row | {"Range": float("nan")}, row | {"Ticker": 10**30}, 5, [1], {"x": 1}])
-    found = fetch_json(cli, d.write(tmp_path / "odd.json", text))
-    assert (found["records_created"], found["records_quarantined"]) == (3, 3)
+    result = fetch_json(cli, d.write(tmp_path / "odd.json", text))
+    assert (result["records_created"], result["records_quarantined"]) == (3, 3)
     assert "\ufffd" in cli("report", "AAPL").out
 
 
@@ -201,8 +201,8 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(cli: Cli, tmp_path: Path,
 
 def test_a_field_too_large_costs_its_row(cli: Cli, tmp_path: Path) -> None:
     rows = [d.QUIVER_ROWS[0].replace("Ann Example", "A" * 200_000), d.QUIVER_ROWS[2]]
-    found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
-    assert (found["records_created"], found["records_quarantined"]) == (1, 1)
+    result = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
+    assert (result["records_created"], result["records_quarantined"]) == (1, 1)
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -226,14 +226,14 @@ def test_reports_that_are_none_are_counted(cli: Cli, tmp_path: Path) -> None:
     odd = [d.efd_report(1), "lost", [1], 7, d.efd_report(data="x"), d.efd_report(data=None)]
     odd.append(d.efd_report(report_id="other", data=[{"rows": [None, 5]}]))
     odd += [d.efd_report(1), d.efd_report(1, report_id=None)]
-    found = fetch_json(cli, d.write(tmp_path / "efd.json", d.as_json(odd)))
-    assert (found["records_created"], found["records_quarantined"]) == (3, 9)
+    result = fetch_json(cli, d.write(tmp_path / "efd.json", d.as_json(odd)))
+    assert (result["records_created"], result["records_quarantined"]) == (3, 9)
 
 
 def test_an_absurd_amount_is_flagged(cli: Cli, tmp_path: Path) -> None:
     rows = [d.QUIVER_ROWS[2].replace("$1,001-$15,000", "$" + "9" * 30), d.QUIVER_ROWS[0]]
-    found = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
-    assert found["records_created"] == 2
+    result = fetch_json(cli, d.write(tmp_path / "q.csv", d.quiver_csv(rows)))
+    assert result["records_created"] == 2
     assert json.loads(cli("report", "BRK.B", "--json").out)["data"][0]["flags"] == ["unknown_amount"]
 
 

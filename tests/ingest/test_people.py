@@ -39,8 +39,8 @@ MEMBERS = [
 
 
 def politicians(rows: list[dict[str, Any]]) -> Any:
-    found = [people._politician(n, row["id"]["bioguide"], row) for n, row in enumerate(rows, 1)]
-    return people.index(item for item in found if item is not None)
+    result = [people._politician(n, row["id"]["bioguide"], row) for n, row in enumerate(rows, 1)]
+    return people.index(item for item in result if item is not None)
 
 
 KNOWN = politicians(MEMBERS)
@@ -94,12 +94,12 @@ KNOWN = politicians(MEMBERS)
         ("???", None),
     ],
 )
-def test_a_name_is_one_person_or_nobody(name: str, person: str | None) -> None:
-    found = match(name, KNOWN)
-    assert (found.person, found.version_id is None) == (person, person is None)
+def test_a_name_resolves_to_one_person_or_none(name: str, person: str | None) -> None:
+    result = match(name, KNOWN)
+    assert (result.person, result.version_id is None) == (person, person is None)
 
 
-def test_the_reason_says_who_might_be_meant() -> None:
+def test_an_unresolved_name_lists_its_candidates() -> None:
     assert match("Joseph Kennedy", KNOWN).reason == "several members fit: K000107, K000379"
     assert match("Peter Smith", KNOWN).reason == NOBODY
 
@@ -117,8 +117,8 @@ def test_the_table_form_resolves_alike() -> None:
         dict(zip(f.legislators_csv(MEMBERS).splitlines()[0].split(","), line.split(","), strict=True))
         for line in f.legislators_csv(MEMBERS[:4]).splitlines()[1:]
     ]
-    found = [people._politician(n, row["bioguide_id"], row) for n, row in enumerate(rows, 1)]
-    known = people.index(item for item in found if item is not None)
+    result = [people._politician(n, row["bioguide_id"], row) for n, row in enumerate(rows, 1)]
+    known = people.index(item for item in result if item is not None)
     assert match("Scott Mr Franklin", known).person == "F000472"
     assert match("Adam Smith", known).person == "S000510"
     assert people._politician(1, "X", {**rows[0], "birthday": "1850-01-01"}) is None
@@ -127,9 +127,9 @@ def test_the_table_form_resolves_alike() -> None:
 @given(st.text(max_size=30))
 def test_whatever_the_text_a_person_has_its_last_name(text: str) -> None:
     """The law: who is found has a last name that stands in the text, and the text says more than it."""
-    found = match(text, KNOWN)
-    if found.person is not None:
-        last = next(row["name"]["last"] for row in MEMBERS if row["id"]["bioguide"] == found.person)
+    result = match(text, KNOWN)
+    if result.person is not None:
+        last = next(row["name"]["last"] for row in MEMBERS if row["id"]["bioguide"] == result.person)
         assert people._words(text) != people._words(last)
 
 
@@ -137,9 +137,9 @@ def test_whatever_the_text_a_person_has_its_last_name(text: str) -> None:
 def test_no_first_name_of_another_makes_a_member(one: dict[str, Any], other: dict[str, Any]) -> None:
     """The first name of one and the last of another is the other only where it is their own as well."""
     name = f"{one['name']['first']} {other['name']['last']}"
-    found = match(name, KNOWN)
-    if found.person is not None:
-        row = next(row for row in MEMBERS if row["id"]["bioguide"] == found.person)
+    result = match(name, KNOWN)
+    if result.person is not None:
+        row = next(row for row in MEMBERS if row["id"]["bioguide"] == result.person)
         given_ = json.dumps(row["name"]).casefold()
         assert row["name"]["last"] == other["name"]["last"]
         assert one["name"]["first"].casefold()[:1] in given_

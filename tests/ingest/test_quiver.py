@@ -33,8 +33,8 @@ def quiver(home: Path, httpserver: HTTPServer) -> HTTPServer:
 
 
 def last_run(cli: Cli) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(cli("runs", "--json").out)["runs"][0]
-    return found
+    result: dict[str, Any] = json.loads(cli("runs", "--json").out)["runs"][0]
+    return result
 
 
 def test_fetches_with_the_key_and_logs_the_call_without_it(cli: Cli, quiver: HTTPServer) -> None:
@@ -160,8 +160,8 @@ class Insiders:
 def fetched(cli: Cli, *arguments: str) -> dict[str, Any]:
     ended = cli("fetch", *arguments, "--json", QUIVER_API_KEY="s3cret")
     assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
+    result: dict[str, Any] = json.loads(ended.out)
+    return result
 
 
 @pytest.fixture
@@ -175,8 +175,8 @@ def test_insiders_by_day_of_upload(cli: Cli, by_quiver: HTTPServer) -> None:
     """Point 6: parameters as sent, and what the source ignores of them is applied here."""
     rows = [ENTRY, entry(2, uploaded="2026-11-09T10:00:00.000"), entry(3, TransactionCode="A")]
     source = Insiders(by_quiver, rows)
-    found = fetched(cli, "insider", "--since", "2026-11-10", "--until", "2026-11-11")
-    assert (found["data_source"], found["records_created"]) == ("quiver-insiders", 2)
+    result = fetched(cli, "insider", "--since", "2026-11-10", "--until", "2026-11-11")
+    assert (result["data_source"], result["records_created"]) == ("quiver-insiders", 2)
     assert {asked["uploaded"] for asked in source.asked} == {"20261110", "20261111"}
     calls = last_run(cli)["api_calls"]
     assert (calls[0]["params"]["uploaded"], calls[-1]["records"], calls[-1]["records_in_bounds"]) == (
@@ -220,15 +220,15 @@ def test_paging_over_a_list_that_moves(cli: Cli, by_quiver: HTTPServer, moves: l
     rows = [entry(n // 2) for n in range(1100)]
     source = Insiders(by_quiver, rows)
     source.moves = [source.newest(entry(9000 + n)) if move else lambda: None for n, move in enumerate(moves)]
-    found = fetched(cli, "insider", "--symbol", "NUS")
-    assert found["records_created"] >= 1100
-    assert found["records_created"] <= len(source.rows)
+    result = fetched(cli, "insider", "--symbol", "NUS")
+    assert result["records_created"] >= 1100
+    assert result["records_created"] <= len(source.rows)
     again = fetched(cli, "insider", "--symbol", "NUS")
     assert (again["records_created"], again["records_updated"]) == (
-        len(source.rows) - found["records_created"],
+        len(source.rows) - result["records_created"],
         0,
     )
-    assert again["records_skipped"] == found["records_created"]
+    assert again["records_skipped"] == result["records_created"]
 
 
 def test_a_list_of_several_pages_is_read_twice_and_of_one_once(cli: Cli, by_quiver: HTTPServer) -> None:
@@ -263,7 +263,7 @@ def test_a_source_may_make_its_pages_shorter(cli: Cli, by_quiver: HTTPServer) ->
     assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 450
 
 
-def test_a_source_that_knows_no_pages_is_not_asked_for_ever(cli: Cli, by_quiver: HTTPServer) -> None:
+def test_a_source_without_pages_is_fetched_once(cli: Cli, by_quiver: HTTPServer) -> None:
     by_quiver.expect_request(INSIDERS).respond_with_json([entry(n) for n in range(500)])
     assert fetched(cli, "insider", "--symbol", "NUS")["records_created"] == 500
 
@@ -306,7 +306,7 @@ def test_any_charset_is_an_answer(cli: Cli, quiver: HTTPServer, charset: str) ->
     assert fetched(cli, "congress")["records_created"] == 1
 
 
-def test_unasked_that_nothing_has_changed_is_a_fault(cli: Cli, quiver: HTTPServer) -> None:
+def test_an_unconditional_304_is_a_vendor_fault(cli: Cli, quiver: HTTPServer) -> None:
     quiver.expect_request(PATH).respond_with_data("", status=304)
     assert "HTTP 304" in cli("fetch", "congress", QUIVER_API_KEY="k").err
 
@@ -335,8 +335,8 @@ def test_the_whole_history_is_one_feed_with_the_newest(cli: Cli, quiver: HTTPSer
     assert ended.code == 1
     assert "listed 2 congress trade records, and now only 1" in ended.err
     quiver.expect_oneshot_request("/beta/bulk/congresstrading").respond_with_json([V2])
-    found = fetched(cli, "congress", "--history", "--allow-shrink")
-    assert [found[f"records_{name}"] for name in ("created", "updated", "skipped", "gone")] == [0, 0, 1, 1]
+    result = fetched(cli, "congress", "--history", "--allow-shrink")
+    assert [result[f"records_{name}"] for name in ("created", "updated", "skipped", "gone")] == [0, 0, 1, 1]
     known = json.loads(cli("known", "ORCL", "--json").out)["versions"]
     assert [row["person"] for row in known] == ["E000001"]
 
@@ -369,7 +369,7 @@ def test_one_tickers_congress_trades(cli: Cli, quiver: HTTPServer) -> None:
     assert fetched(cli, "congress", "--symbol", "orcl")["records_created"] == 1
 
 
-def test_what_may_pass_is_asked_again(cli: Cli, quiver: HTTPServer) -> None:
+def test_transient_failures_are_retried(cli: Cli, quiver: HTTPServer) -> None:
     """Point 6: through a library, Retry-After honoured, all attempts on record."""
     quiver.expect_ordered_request(PATH).respond_with_data("busy", status=503, headers={"Retry-After": "1"})
     quiver.expect_ordered_request(PATH).respond_with_data("{}", status=429, headers={"Retry-After": "1"})
@@ -382,7 +382,7 @@ def test_what_may_pass_is_asked_again(cli: Cli, quiver: HTTPServer) -> None:
         assert waited.total_seconds() >= 1
 
 
-def test_what_does_not_pass_is_asked_three_times(cli: Cli, quiver: HTTPServer) -> None:
+def test_persistent_failures_are_tried_three_times(cli: Cli, quiver: HTTPServer) -> None:
     quiver.expect_request(PATH).respond_with_data('"unsupported operand"', status=500)
     assert cli("fetch", "congress", QUIVER_API_KEY="k").code == 1
     assert [call["status"] for call in last_run(cli)["api_calls"]] == [500] * 3
@@ -422,8 +422,8 @@ def test_rows_that_the_vendor_moves_daily_make_no_versions(cli: Cli, quiver: HTT
             "last_modified": str(number),
         }
         quiver.expect_oneshot_request(PATH).respond_with_json([ROW | moved])
-        found = fetched(cli, "congress")
-        assert (found["records_created"], found["records_updated"]) == (int(number == 0), 0)
+        result = fetched(cli, "congress")
+        assert (result["records_created"], result["records_updated"]) == (int(number == 0), 0)
     quiver.expect_oneshot_request(PATH).respond_with_json([ROW | {"Party": "R"}])
     assert fetched(cli, "congress")["records_updated"] == 1
 

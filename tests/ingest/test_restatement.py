@@ -85,13 +85,13 @@ def test_gone_records_are_no_reason_to_trade(cli: Cli, tmp_path: Path) -> None:
     assert cli("fetch", "congress", "--file", str(full), "--complete").code == 0
     ended = cli("fetch", "congress", "--file", str(less), "--complete")
     assert "1 gone" in ended.out
-    found = json.loads(cli("run-strategy", "congress", "--dry-run", "--json").out)
-    assert found["signals"] == []
+    result = json.loads(cli("run-strategy", "congress", "--dry-run", "--json").out)
+    assert result["signals"] == []
     shown = json.loads(cli("known", "AAPL", "--json").out)["versions"]
     assert sorted(row["gone"] for row in shown) == [0, 0, 1]
 
 
-def test_quiet_says_nothing_and_complete_needs_a_file(cli: Cli, tmp_path: Path) -> None:
+def test_quiet_prints_nothing_and_complete_needs_a_file(cli: Cli, tmp_path: Path) -> None:
     path = d.write(tmp_path / "q.csv", d.quiver_csv())
     ended = cli("fetch", "congress", "--file", str(path), "--quiet")
     assert (ended.code, ended.out, ended.err) == (0, "", "")

@@ -99,10 +99,10 @@ def test_an_exception_is_a_failed_run_and_goes_on(config: Config, writer: Writer
         run.add(record())
         _ = 1 // 0
     with Reader(config.store_path) as reader:
-        found = report.run(reader, run.run_id)
-    assert (found["status"], found["error_details"]["class"]) == ("failed", "ZeroDivisionError")
-    assert "division" in found["error_message"]
-    assert any("test_run.py" in text for text in found["error_details"]["backtrace"])
+        result = report.run(reader, run.run_id)
+    assert (result["status"], result["error_details"]["class"]) == ("failed", "ZeroDivisionError")
+    assert "division" in result["error_message"]
+    assert any("test_run.py" in text for text in result["error_details"]["backtrace"])
     assert scalar(writer, "SELECT count(*) FROM record_versions") == 0
 
 
@@ -175,8 +175,8 @@ def test_a_killed_run_is_abandoned_to_readers_and_then_in_the_store(
     writer = open_writer(config.store_path)
     with IngestionRun(writer, "data_fetch:x", "x") as run:
         run.add(record())
-    found = writer.connection.execute("SELECT status FROM data_ingestion_runs ORDER BY id").fetchall()
-    assert found == [("abandoned",), ("completed",)]
+    result = writer.connection.execute("SELECT status FROM data_ingestion_runs ORDER BY id").fetchall()
+    assert result == [("abandoned",), ("completed",)]
     assert run.counts.created == 1
     writer.close()
 
@@ -193,9 +193,9 @@ def test_sigterm_ends_a_fetch_as_aborted(home: Path, cli: Cli, tmp_path: Path) -
     # Opening waits for the fetch to open its end, by which time its run is on record.
     with fifo.open("w"):
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    assert said == "error: interrupted\n"
+        _, text = process.communicate(timeout=30)
+    assert process.returncode == 130, text
+    assert text == "error: interrupted\n"
     assert json.loads(cli("runs", "--json").out)["runs"][0]["status"] == "aborted"
 
 
@@ -221,9 +221,9 @@ def test_what_was_filed_long_ago_is_backfill_and_its_correction_stays_so(
         cli("fetch", "congress", "--file", str(d.write(tmp_path / "h.csv", d.house_csv(changed)))).code == 0
     )
     with Reader(config.store_path) as reader:
-        found = reader.rows("SELECT symbol, backfill FROM record_versions ORDER BY version_id")
-    assert [(row["symbol"], row["backfill"]) for row in found].count(("OLD", 1)) == 2
-    assert [(row["symbol"], row["backfill"]) for row in found].count(("NEW", 0)) == 2
+        result = reader.rows("SELECT symbol, backfill FROM record_versions ORDER BY version_id")
+    assert [(row["symbol"], row["backfill"]) for row in result].count(("OLD", 1)) == 2
+    assert [(row["symbol"], row["backfill"]) for row in result].count(("NEW", 0)) == 2
 
 
 def test_library_users_call_the_same_run(home: Path) -> None:
@@ -259,7 +259,7 @@ with log.ingestion_run("data_fetch:x", "x", complete=True) as run:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 4, 6])
-def test_killed_at_any_commit_the_next_run_brings_everything_once(
+def test_killed_at_any_commit_the_next_run_records_everything_once(
     home: Path, config: Config, after: int
 ) -> None:
     """Invariants 10 and 14: what a dead run had written is invisible, and nothing is counted twice."""
@@ -296,9 +296,9 @@ def test_an_error_with_a_text_that_no_store_can_keep_is_still_recorded(
         run.api_call("https://x.example", error="\ud800")
         raise ValueError("it said \ud800")
     with Reader(config.store_path) as reader:
-        found = report.run(reader, run.run_id)
-    assert (found["status"], found["error_details"]["class"]) == ("failed", "ValueError")
-    assert len(found["api_calls"]) == 1
+        result = report.run(reader, run.run_id)
+    assert (result["status"], result["error_details"]["class"]) == ("failed", "ValueError")
+    assert len(result["api_calls"]) == 1
 
 
 def test_rows_with_such_a_text_are_kept_without_it(writer: Writer) -> None:
@@ -433,8 +433,8 @@ def test_a_record_that_comes_back_is_itself_in_whatever_order(writer: Writer, or
     load("A")
     dry = load(*(("C", "D", "B")[n] for n in order), dry=True).counts
     real = load(*(("C", "D", "B")[n] for n in order)).counts
-    found = [(c.created, c.updated, len(c.unchanged), c.gone) for c in (dry, real)]
-    assert found == [(1, 2, 0, 0)] * 2
+    result = [(c.created, c.updated, len(c.unchanged), c.gone) for c in (dry, real)]
+    assert result == [(1, 2, 0, 0)] * 2
     back = writer.connection.execute(
         "SELECT count(DISTINCT record_id) FROM record_versions"
         " WHERE content_hash = (SELECT content_hash FROM record_versions WHERE gone = 1)"

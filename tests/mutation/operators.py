@@ -79,10 +79,10 @@ def mutants(source: bytes) -> list[Mutant]:
     """All mutants of a module, in the order of the source, each with a key of its own."""
     collector = _Collector(source)
     collector.visit(ast.parse(source))
-    found = sorted(collector.found, key=lambda item: (item.start, item.end, item.after))
+    result = sorted(collector.found, key=lambda item: (item.start, item.end, item.after))
     seen: dict[str, int] = {}
     named = []
-    for scope, item in ((collector.scopes[id(item)], item) for item in found):
+    for scope, item in ((collector.scopes[id(item)], item) for item in result):
         text = f"{scope}: {_around(source, item)}"
         seen[text] = seen.get(text, 0) + 1
         key = text if seen[text] == 1 else f"{text} #{seen[text]}"

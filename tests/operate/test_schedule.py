@@ -88,8 +88,8 @@ def test_a_task_of_its_own_process_knows_the_configuration(cli: Cli, home: Path)
         assert ended.code == 4, section
         assert said in ended.err, (section, ended.err)
     (home / "tradelog.toml").write_text(text + '[schedule.heads]\nat = "17:30"\nrun = "verify --head"\n')
-    found = load_config(home / "tradelog.toml")
-    assert found.schedule == (Task("heads", "17:30", "verify --head"),)
+    result = load_config(home / "tradelog.toml")
+    assert result.schedule == (Task("heads", "17:30", "verify --head"),)
     assert cli("run-worker", "--once").code == 0
 
 

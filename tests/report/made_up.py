@@ -305,8 +305,8 @@ def tables(path: Path) -> Tables:
         *("data_ingestion_runs", "record_versions", "decision_inputs", "signals", "trade_decisions"),
         *("trade_executions", "broker_calls", "fills", "order_requests"),
     )
-    found = {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}
+    result = {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}
     connection.close()
-    for row in found["trade_decisions"]:
+    for row in result["trade_decisions"]:
         row["rationale"] = json.loads(row["decision_rationale"])
-    return found
+    return result

@@ -71,35 +71,35 @@ class Obvious:
         return sum(row["symbol"] == symbol and self.within(row["created_at"]) for row in self.ours("signals"))
 
     def shares(self, symbol: str, *, bought: bool) -> Decimal:
-        found = Decimal(0)
+        result = Decimal(0)
         for row in self.fills():
             if row["symbol"] == symbol and (row["side"] == "buy") == bought:
-                found += Decimal(row["quantity"])
-        return found
+                result += Decimal(row["quantity"])
+        return result
 
     # Of failures
 
     def failures(self, strategy: str | None) -> dict[str, tuple[int, str, dict[str, int]]]:
         """Reason -> (count, latest, by month)."""
-        found: dict[str, list[str]] = {}
+        result: dict[str, list[str]] = {}
         for row in self.ours("trade_decisions"):
             code = row["failure_code"]
             counts = row["status"] == "failed" or code in ("expired_unsent", "declined")
             if counts and not row["adopted"] and self.within(row["failed_at"]):
-                self._note(found, code or "other", row, row["failed_at"], strategy)
+                self._note(result, code or "other", row, row["failed_at"], strategy)
         for row in self.tables["order_requests"]:
             if row["status"] == "refused" and row["kind"] == "replace" and self.within(row["ended_at"]):
                 is_ours = row["refused_by"] not in ("broker", "venue")
                 reason = f"replace: {row['refused_by']}" if is_ours else "replace refused"
                 decision = self.decision_by_id[row["decision_id"]]
-                self._note(found, reason, decision, row["ended_at"], strategy)
+                self._note(result, reason, decision, row["ended_at"], strategy)
         for row in self.ours("trade_executions"):
             if row["status"] == "unknown" and self.within(row["started_at"]):
                 decision = self.decision_by_id[row["decision_id"]]
-                self._note(found, "no known outcome", decision, row["started_at"], strategy)
+                self._note(result, "no known outcome", decision, row["started_at"], strategy)
         return {
             reason: (len(times), max(times), dict(Counter(str(self.day(item))[:7] for item in times)))
-            for reason, times in found.items()
+            for reason, times in result.items()
         }
 
     def _note(
@@ -150,7 +150,7 @@ class Obvious:
             "priced": priced,
             "slippage": cost if priced else None,
             "slippage_bps": cost / base * 10_000 if base else None,
-            "times": {step: self._percentiles(found) for step, found in times.items()},
+            "times": {step: self._percentiles(result) for step, result in times.items()},
         }
 
     def _filled(self, attempts: Iterable[Row]) -> tuple[Decimal, Decimal]:
@@ -180,13 +180,13 @@ class Obvious:
         choose: Callable[[list[str]], str],
         status: int | None = None,
     ) -> str | None:
-        found = [
+        result = [
             row[column]
             for attempt in attempts
             for row in self.calls.get(attempt["execution_id"], [])
             if row["purpose"] in purposes and (status is None or row["status"] == status)
         ]
-        return choose(found) if found else None
+        return choose(result) if result else None
 
     def _times(
         self, decision: Row, attempts: list[Row], answered: str | None, times: dict[str, list[int]]
@@ -237,15 +237,15 @@ class Obvious:
                     closed[key] += 1
                 else:
                     owned.append((row["transaction_time"], Decimal(row["price"]), sign))
-        found = []
+        result = []
         for (opened, ended, first, second, sign), number in closed.items():
             if not self.within(ended):
                 continue
             shares = Decimal(number) / 1000
             # A sale closes what was bought: the second price is what it brought.
             proceeds, basis = (second, first) if sign < 0 else (first, second)
-            found.append((opened, ended, shares, proceeds * shares, basis * shares))
-        return found
+            result.append((opened, ended, shares, proceeds * shares, basis * shares))
+        return result
 
     # Of what drove them
 
@@ -260,7 +260,7 @@ class Obvious:
             for row in self.ours("signals")
             if self.within(row["created_at"]) and not row["taken"]
         ]
-        found: dict[tuple[str, bool], list[Decimal]] = {}
+        result: dict[tuple[str, bool], list[Decimal]] = {}
         for row, taken in judged:
             moment = datetime.fromisoformat(row["created_at"])
             today = moment.astimezone(ZoneInfo("America/New_York")).date()
@@ -268,10 +268,10 @@ class Obvious:
             later = [day for day in days if day > today]
             if row["symbol"] == symbol and past and len(later) >= after:
                 move = closes[later[after - 1]] / closes[past[-1]] - 1
-                found.setdefault((row["strategy_name"], taken), []).append(
+                result.setdefault((row["strategy_name"], taken), []).append(
                     move if row["side"] == "buy" else -move
                 )
-        return found
+        return result
 
     def drivers(
         self, kind: str, gains: dict[str, Decimal]
@@ -279,7 +279,7 @@ class Obvious:
         """Name -> (decisions, executed, with closed lots, realised), given what each decision realised."""
         versions = {row["version_id"]: row for row in self.tables["record_versions"]}
         runs = {row["id"]: row for row in self.tables["data_ingestion_runs"]}
-        found: dict[str | None, tuple[int, int, int, Decimal]] = {}
+        result: dict[str | None, tuple[int, int, int, Decimal]] = {}
         for row in self.decided(adopted=False):
             names: set[str | None] = {row["rationale"]["trigger"]}
             if kind != "trigger":
@@ -295,11 +295,11 @@ class Obvious:
                 }
             gain = gains.get(row["decision_id"])
             for name in names or {None}:
-                decided, executed, closed, realised = found.get(name, (0, 0, 0, Decimal(0)))
-                found[name] = (
+                decided, executed, closed, realised = result.get(name, (0, 0, 0, Decimal(0)))
+                result[name] = (
                     decided + 1,
                     executed + (row["status"] == "executed"),
                     closed + (gain is not None),
                     realised + (gain or Decimal(0)),
                 )
-        return found
+        return result

@@ -59,7 +59,7 @@ def store(request: pytest.FixtureRequest, made: tuple[Path, Tables]) -> tuple[Pa
 
 def spans(seed: int) -> list[tuple[date, date, str]]:
     """Years, days around the changes of the clocks and of the year, and any others."""
-    found = [
+    result = [
         (date(2024, 1, 1), date(2024, 12, 31), NEW_YORK),
         (date(2025, 1, 1), date(2025, 12, 31), NEW_YORK),
         (date(2025, 1, 1), date(2025, 12, 31), "UTC"),
@@ -72,8 +72,8 @@ def spans(seed: int) -> list[tuple[date, date, str]]:
     chance = random.Random(seed)
     for _ in range(6):
         first = START.date() + timedelta(days=chance.randrange(DAYS))
-        found.append((first, first + timedelta(days=chance.randrange(60)), NEW_YORK))
-    return found
+        result.append((first, first + timedelta(days=chance.randrange(60)), NEW_YORK))
+    return result
 
 
 def each(tables: Tables) -> list[tuple[period.Period, Obvious, made_up.Row]]:
@@ -93,39 +93,39 @@ def test_symbols(store: tuple[Path, Tables]) -> None:
     with Reader(path) as reader:
         for days, plain, asked in each(tables):
             for name in SYMBOLS:
-                found = symbol.report(reader, name, asked["account"], days, limit=-1)
+                result = symbol.report(reader, name, asked["account"], days, limit=-1)
                 seen, outside, traded = plain.data(name)
-                assert sorted(row["version_id"] for row in found.data) == seen
-                assert sorted(row["version_id"] for row in found.seen_outside) == outside
-                assert (found.data_first_seen, found.data_traded) == (len(seen), traded)
+                assert sorted(row["version_id"] for row in result.data) == seen
+                assert sorted(row["version_id"] for row in result.seen_outside) == outside
+                assert (result.data_first_seen, result.data_traded) == (len(seen), traded)
                 mine = [row for row in plain.decided() if row["symbol"] == name]
-                assert [row["decision_id"] for row in found.decisions] == [
+                assert [row["decision_id"] for row in result.decisions] == [
                     row["decision_id"] for row in reversed(mine)
                 ]
                 fills = [row["fill_id"] for row in plain.fills() if row["symbol"] == name]
-                assert sorted(row["fill_id"] for row in found.trades) == sorted(fills)
+                assert sorted(row["fill_id"] for row in result.trades) == sorted(fills)
                 # Filled in part and then canceled, it is a trade as well.
-                for row in found.trades:
+                for row in result.trades:
                     assert row["status"] == plain.execution_by_id[row["execution_id"]]["status"]
                 states = Counter(row["status"] for row in mine)
-                said = found.summary
-                assert (said.decisions, said.trades, said.signals) == (
+                text = result.summary
+                assert (text.decisions, text.trades, text.signals) == (
                     *(len(mine), len(fills)),
                     plain.signals(name),
                 )
-                assert (said.executed, said.failed, said.cancelled) == tuple(
+                assert (text.executed, text.failed, text.cancelled) == tuple(
                     states[state] for state in ("executed", "failed", "cancelled")
                 )
-                assert said.pending == states["pending"] + states["executing"]
-                assert said.bought == plain.shares(name, bought=True)
-                assert said.sold == plain.shares(name, bought=False)
+                assert text.pending == states["pending"] + states["executing"]
+                assert text.bought == plain.shares(name, bought=True)
+                assert text.sold == plain.shares(name, bought=False)
                 few = symbol.report(reader, name, asked["account"], days, limit=3)
-                assert few.summary == said
+                assert few.summary == text
                 for short, long in (
-                    (few.data, found.data),
-                    (few.seen_outside, found.seen_outside),
-                    (few.decisions, found.decisions),
-                    (few.trades, found.trades),
+                    (few.data, result.data),
+                    (few.seen_outside, result.seen_outside),
+                    (few.decisions, result.decisions),
+                    (few.trades, result.trades),
                 ):
                     assert short == long[:3]
 
@@ -136,13 +136,13 @@ def test_trades_and_decisions(store: tuple[Path, Tables]) -> None:
         for days, plain, asked in each(tables):
             account = asked["account"]
             fills = plain.fills()
-            found, total = trades.trades(reader, account, days, limit=-1)
-            assert total == len(found) == len(fills)
-            assert {row["fill_id"] for row in found} == {row["fill_id"] for row in fills}
+            result, total = trades.trades(reader, account, days, limit=-1)
+            assert total == len(result) == len(fills)
+            assert {row["fill_id"] for row in result} == {row["fill_id"] for row in fills}
             for strategy in (None, *STRATEGIES):
                 for status in (None, "executed", "failed"):
                     for name in (None, "AAPL"):
-                        wanted = decisions.Selection(days, name, strategy, status)
+                        expected = decisions.Selection(days, name, strategy, status)
                         mine = [
                             row["decision_id"]
                             for row in plain.decided()
@@ -150,7 +150,7 @@ def test_trades_and_decisions(store: tuple[Path, Tables]) -> None:
                             and status in (None, row["status"])
                             and name in (None, row["symbol"])
                         ]
-                        listed, number = decisions.decisions(reader, account, wanted, limit=-1)
+                        listed, number = decisions.decisions(reader, account, expected, limit=-1)
                         assert [row["decision_id"] for row in listed] == mine[::-1]
                         assert number == len(mine)
             signals = [
@@ -168,25 +168,25 @@ def test_failures(store: tuple[Path, Tables]) -> None:
     with Reader(path) as reader:
         for days, plain, asked in each(tables):
             for strategy in (None, *STRATEGIES):
-                found = failures.failures(reader, asked["account"], days, strategy=strategy)
-                told = {row["reason"]: (row["count"], row["latest"], row["months"]) for row in found}
+                result = failures.failures(reader, asked["account"], days, strategy=strategy)
+                told = {row["reason"]: (row["count"], row["latest"], row["months"]) for row in result}
                 assert told == plain.failures(strategy)
-                assert all(row["examples"][0]["failed_at"] == row["latest"] for row in found)
+                assert all(row["examples"][0]["failed_at"] == row["latest"] for row in result)
 
 
 def test_strategies(store: tuple[Path, Tables]) -> None:
     path, tables = store
     with Reader(path) as reader:
         for days, plain, asked in each(tables):
-            found = strategies.strategies(reader, asked["account"], days)
-            assert {row["strategy"] for row in found} == plain.strategies()
-            for row in found:
-                wanted = plain.strategy(row["strategy"])
-                assert {key: value for key, value in row.items() if key in wanted and not _is_rate(key)} == {
-                    key: value for key, value in wanted.items() if not _is_rate(key)
-                }
-                for key in filter(_is_rate, wanted):
-                    assert _close(row[key], wanted[key]), (key, row[key], wanted[key])
+            result = strategies.strategies(reader, asked["account"], days)
+            assert {row["strategy"] for row in result} == plain.strategies()
+            for row in result:
+                expected = plain.strategy(row["strategy"])
+                assert {
+                    key: value for key, value in row.items() if key in expected and not _is_rate(key)
+                } == {key: value for key, value in expected.items() if not _is_rate(key)}
+                for key in filter(_is_rate, expected):
+                    assert _close(row[key], expected[key]), (key, row[key], expected[key])
 
 
 def _is_rate(key: str) -> bool:
@@ -207,8 +207,8 @@ def test_lots(store: tuple[Path, Tables]) -> None:
             sums = Counter[str]()
             for name in SYMBOLS:
                 rows, _, total = lots.lots(reader, asked["account"], days, symbol=name)
-                wanted: list[Any] = plain.lots(name)
-                assert len(rows) == len(wanted)
+                expected: list[Any] = plain.lots(name)
+                assert len(rows) == len(expected)
                 ours = sorted(
                     (
                         *sorted((row["acquired"], row["sold"])),
@@ -216,7 +216,7 @@ def test_lots(store: tuple[Path, Tables]) -> None:
                     )
                     for row in rows
                 )
-                for mine, theirs in zip(ours, sorted(wanted), strict=True):
+                for mine, theirs in zip(ours, sorted(expected), strict=True):
                     assert mine[:2] == theirs[:2]
                     # The obvious one cuts shares to thousandths.
                     assert all(abs(a - b) < Decimal("0.2") for a, b in zip(mine[2:], theirs[2:], strict=True))
@@ -235,14 +235,14 @@ def test_quality(store: tuple[Path, Tables]) -> None:
     prices = Prices({"AAPL": tuple(Bar(day, close, None) for day, close in closes.items())})
     with Reader(path) as reader:
         for span, plain, asked in each(tables):
-            found = quality.quality(reader, asked["account"], span, prices)
+            result = quality.quality(reader, asked["account"], span, prices)
             for after in quality.AFTER:
-                wanted = plain.moves(closes, "AAPL", after)
-                told = {key: item[after] for key, item in found.items() if item[after]["count"]}
+                expected = plain.moves(closes, "AAPL", after)
+                told = {key: item[after] for key, item in result.items() if item[after]["count"]}
                 # Judged by a close of at most a week before: the file ends before the decisions do.
-                assert set(told) == {key for key, moves in wanted.items() if moves}
+                assert set(told) == {key for key, moves in expected.items() if moves}
                 for key, item in told.items():
-                    moves = wanted[key]
+                    moves = expected[key]
                     assert item["count"] == len(moves)
                     assert _close(item["move"], sum(moves, Decimal(0)) / len(moves))
                     right = Decimal(sum(move > 0 for move in moves)) / len(moves)
@@ -258,9 +258,9 @@ def test_drivers(store: tuple[Path, Tables], kind: str) -> None:
             gains: dict[str, Decimal] = {}
             for row in lots.lots(reader, asked["account"], always)[0]:
                 gains[row["opened_by"]] = gains.get(row["opened_by"], Decimal(0)) + Decimal(row["gain"])
-            found = drivers.drivers(reader, asked["account"], days, kind)
+            result = drivers.drivers(reader, asked["account"], days, kind)
             told = {
                 row["name"]: (row["decisions"], row["executed"], row["closed"], row["realised"])
-                for row in found
+                for row in result
             }
             assert told == plain.drivers(kind, gains)

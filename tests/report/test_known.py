@@ -46,9 +46,9 @@ def history(config: Config) -> Config:
 )
 def test_exactly_the_versions_seen_by_then(history: Config, at: str, expected: list[tuple[str, str]]) -> None:
     with Reader(history.store_path) as reader:
-        found = known(reader, "AAPL", clock.parse_moment(at, "America/New_York"))
-    assert sorted((row["member"], row["side"]) for row in found.versions) == expected
-    assert found.total == len(expected)
+        result = known(reader, "AAPL", clock.parse_moment(at, "America/New_York"))
+    assert sorted((row["member"], row["side"]) for row in result.versions) == expected
+    assert result.total == len(expected)
 
 
 def test_the_answer_of_then_is_the_same_bytes_after_a_restatement(history: Config, cli: Cli) -> None:
@@ -60,10 +60,10 @@ def test_the_answer_of_then_is_the_same_bytes_after_a_restatement(history: Confi
     assert cli("known", "AAPL", "--at", "2025-12-15", "--json").out == before
 
 
-def test_as_filed_is_another_question_and_says_so(history: Config, cli: Cli) -> None:
-    found = json.loads(cli("known", "AAPL", "--at", "2025-12-06", "--as-filed", "--json").out)
-    assert found["by"] == "filing time of the source"
-    assert [(row["member"], row["side"]) for row in found["versions"]] == [("Ann", "sale")]
+def test_as_filed_is_named_in_the_output(history: Config, cli: Cli) -> None:
+    result = json.loads(cli("known", "AAPL", "--at", "2025-12-06", "--as-filed", "--json").out)
+    assert result["by"] == "filing time of the source"
+    assert [(row["member"], row["side"]) for row in result["versions"]] == [("Ann", "sale")]
     assert json.loads(cli("known", "AAPL", "--at", "2025-12-06", "--json").out)["versions"] == []
     assert "FILED by then, whenever we saw it" in cli("known", "AAPL", "--as-filed").out
 

@@ -132,5 +132,5 @@ def test_no_report_reads_a_whole_table(reader: Reader, name: str, monkeypatch: p
 
 def _table(sql: str, alias: str) -> str:
     """The table that a name in a plan stands for."""
-    found = re.search(rf"(?:FROM|JOIN) (\w+) (?:AS )?{alias}\b", sql)
-    return found[1] if found else alias
+    result = re.search(rf"(?:FROM|JOIN) (\w+) (?:AS )?{alias}\b", sql)
+    return result[1] if result else alias

@@ -57,11 +57,11 @@ def test_moves_are_from_the_close_of_the_day_in_the_direction_of_the_signal(
     decided(writer, "GONE")
     decided(writer, "UNKNOWN")
     with Reader(config.store_path) as reader:
-        found = quality.quality(reader, ACCOUNT, YEAR, prices)[("bot", True)]
+        result = quality.quality(reader, ACCOUNT, YEAR, prices)[("bot", True)]
     # One session on: +1 %, -1 %, +10 %; after that the price of GONE is not known.
-    assert found[1] == {"count": 3, "move": Decimal("0.033333333333"), "right": Decimal("0.666666666667")}
-    assert found[5] == {"count": 2, "move": Decimal(0), "right": Decimal("0.5")}
-    assert found[20]["count"] == 2
+    assert result[1] == {"count": 3, "move": Decimal("0.033333333333"), "right": Decimal("0.666666666667")}
+    assert result[5] == {"count": 2, "move": Decimal(0), "right": Decimal("0.5")}
+    assert result[20]["count"] == 2
 
 
 def test_a_weekend_is_no_session_and_a_hole_is_none_either(
@@ -71,9 +71,9 @@ def test_a_weekend_is_no_session_and_a_hole_is_none_either(
     later = Bar(monday + timedelta(days=90), Decimal(999), None)
     decided(writer, "ABC")
     with Reader(config.store_path) as reader:
-        found = quality.quality(reader, ACCOUNT, YEAR, Prices({"ABC": (*bars, later)}))[("bot", True)]
-        assert found[1]["move"] == Decimal("0.1")
-        assert found[5] == {"count": 0, "move": None, "right": None}
+        result = quality.quality(reader, ACCOUNT, YEAR, Prices({"ABC": (*bars, later)}))[("bot", True)]
+        assert result[1]["move"] == Decimal("0.1")
+        assert result[5] == {"count": 0, "move": None, "right": None}
         # A price of weeks ago is no price of that day.
         old = Prices({"ABC": sessions(monday - timedelta(days=60), ["1", "2", "3"])})
         assert quality.quality(reader, ACCOUNT, YEAR, old)[("bot", True)][1]["count"] == 0
@@ -140,12 +140,12 @@ def decide(cli: Cli, home: Path, line: dict[str, object]) -> None:
     assert ended.code == 0, ended.err
 
 
-def test_what_each_brought(traded: Cli) -> None:
+def test_profit_by_trigger_member_and_source(traded: Cli) -> None:
     def by(kind: str) -> dict[str, tuple[int, int, int, str]]:
-        found = json.loads(traded("strategies", "--by", kind, "--json").out)["groups"]
+        result = json.loads(traded("strategies", "--by", kind, "--json").out)["groups"]
         return {
             row["name"]: (row["decisions"], row["closed"], row["profitable"], row["realised"])
-            for row in found
+            for row in result
         }
 
     # Four of AAPL brought 10 each, five of MSFT lost 20 each.
@@ -164,28 +164,28 @@ def test_what_each_brought(traded: Cli) -> None:
 
 
 def test_strategies_tell_outcomes_slippage_and_times(traded: Cli) -> None:
-    found = json.loads(traded("strategies", "--json").out)["strategies"]
-    bot = next(row for row in found if row["strategy"] == "bot")
+    result = json.loads(traded("strategies", "--json").out)["strategies"]
+    bot = next(row for row in result if row["strategy"] == "bot")
     assert (bot["decisions"], bot["executed"], bot["success_rate"], bot["fill_rate"]) == (2, 2, "1", "1")
     # Nobody said at which price it was decided.
     assert (bot["priced"], bot["slippage"], bot["slippage_bps"]) == (0, None, None)
     assert all(bot["times"][step]["count"] == 2 for step in ("sent", "acknowledged", "filled", "in all"))
     text = traded("strategies").out
     assert "█" not in text
-    for wanted in ("What became of the decisions", "How long it took", "How the symbol moved"):
-        assert wanted in text
+    for expected in ("What became of the decisions", "How long it took", "How the symbol moved"):
+        assert expected in text
     _, row = traded("strategies", "--csv", "--strategy", "bot").out.splitlines()
     assert row.startswith("bot,0,0,2,2,0,0,0,0,1,1,0,,,")
 
 
 def test_lots_of_a_year(traded: Cli) -> None:
-    found = json.loads(traded("lots", "--json").out)
-    assert "No tax advice" in found["notice"]
-    assert [(row["symbol"], row["proceeds"], row["basis"], row["gain"]) for row in found["lots"]] == [
+    result = json.loads(traded("lots", "--json").out)
+    assert "No tax advice" in result["notice"]
+    assert [(row["symbol"], row["proceeds"], row["basis"], row["gain"]) for row in result["lots"]] == [
         ("AAPL", "440", "400", "40"),
         ("MSFT", "900", "1000", "-100"),
     ]
-    assert (found["total"]["proceeds"], found["total"]["gain"]) == ("1340", "-60")
+    assert (result["total"]["proceeds"], result["total"]["gain"]) == ("1340", "-60")
     assert json.loads(traded("lots", "--year", "2020", "--json").out)["lots"] == []
     ended = traded("lots", "--symbol", "aapl")
     assert "No tax advice" in ended.out
@@ -197,13 +197,13 @@ def test_lots_of_a_year(traded: Cli) -> None:
 
 
 def test_a_day_in_one_page(traded: Cli) -> None:
-    found = json.loads(traded("digest", "--json").out)
-    assert (found["run_states"], found["decision_states"]) == ({"completed": 1}, {"executed": 4})
-    assert (len(found["trades"]), found["bought"], found["sold"]) == (4, "2000", "1340")
-    assert (found["failures"], found["unknown"], found["breaks"]) == ([], [], [])
+    result = json.loads(traded("digest", "--json").out)
+    assert (result["run_states"], result["decision_states"]) == ({"completed": 1}, {"executed": 4})
+    assert (len(result["trades"]), result["bought"], result["sold"]) == (4, "2000", "1340")
+    assert (result["failures"], result["unknown"], result["breaks"]) == ([], [], [])
     text = traded("digest").out
-    for wanted in ("Runs", "Decisions", "Trades", "bought $2000, sold $1340", "account default"):
-        assert wanted in text
+    for expected in ("Runs", "Decisions", "Trades", "bought $2000, sold $1340", "account default"):
+        assert expected in text
     empty = json.loads(traded("digest", "--date", "2020-01-01", "--json").out)
     assert (empty["date"], empty["runs"], empty["trades"]) == ("2020-01-01", [], [])
     assert "decisions\t0" in traded("digest", "--date", "2020-01-01").out
@@ -248,8 +248,8 @@ def test_a_run_that_died_is_found_as_abandoned(
     run = IngestionRun(writer, "data_fetch:x", "x")
     run.__enter__()
     run.add(row_of(1))
-    found = json.loads(cli("runs", "--status", "abandoned", "--json").out)
-    assert [item["status"] for item in found["runs"]] == ["abandoned"]
+    result = json.loads(cli("runs", "--status", "abandoned", "--json").out)
+    assert [item["status"] for item in result["runs"]] == ["abandoned"]
     assert json.loads(cli("runs", "--status", "running", "--json").out)["total"] == 0
     run.__exit__(None, None, None)
     writer.close()

@@ -45,22 +45,22 @@ def worked(made: Path, cli: Cli, home: Path) -> Cli:
 
 def test_the_report_is_complete(worked: Cli) -> None:
     """Point 9: data, decisions with failure reasons, trades, summary."""
-    found = json.loads(worked("report", "aapl", "--json").out)
-    assert found["schema"] == 1
-    assert (found["data_first_seen"], found["data_traded"]) == (3, 3)
-    assert {row["member"] for row in found["data"]} == {"Member 0", "Member 1", "Member 2"}
-    assert all(row["run_id"].startswith("run_") and row["backfill"] for row in found["data"])
-    by_status = {row["status"]: row for row in found["decisions"]}
+    result = json.loads(worked("report", "aapl", "--json").out)
+    assert result["schema"] == 1
+    assert (result["data_first_seen"], result["data_traded"]) == (3, 3)
+    assert {row["member"] for row in result["data"]} == {"Member 0", "Member 1", "Member 2"}
+    assert all(row["run_id"].startswith("run_") and row["backfill"] for row in result["data"])
+    by_status = {row["status"]: row for row in result["decisions"]}
     assert by_status["failed"]["failure_code"] == "insufficient_buying_power"
-    assert found["summary"] == {
+    assert result["summary"] == {
         **{"signals": 1, "decisions": 4, "executed": 2, "failed": 1, "cancelled": 0, "pending": 1},
         **{"success_rate": "0.5", "trades": 2, "bought": "20", "sold": "0"},
     }
-    assert found["trades"][0]["price"] == "100"
-    assert "test prices" in found["trades"][0]["price_basis"]
+    assert result["trades"][0]["price"] == "100"
+    assert "test prices" in result["trades"][0]["price_basis"]
 
 
-def test_years_and_days_are_asked_in_the_market_s_time(worked: Cli) -> None:
+def test_years_and_days_are_the_markets(worked: Cli) -> None:
     this_year = clock.market_today().year
     now = json.loads(worked("report", "AAPL", "--year", str(this_year), "--json").out)
     assert (now["data_first_seen"], now["data_traded"], now["summary"]["decisions"]) == (3, 0, 4)
@@ -118,8 +118,8 @@ def test_periods_that_cannot_be(worked: Cli) -> None:
 
 def test_open_ended_periods(worked: Cli) -> None:
     for arguments in ((), ("--from", "2000-01-01"), ("--to", "2100-01-01")):
-        found = json.loads(worked("report", "AAPL", *arguments, "--json").out)
-        assert found["summary"]["decisions"] == 4
+        result = json.loads(worked("report", "AAPL", *arguments, "--json").out)
+        assert result["summary"]["decisions"] == 4
 
 
 def test_an_unknown_symbol_is_not_found(worked: Cli) -> None:
@@ -130,8 +130,8 @@ def test_an_unknown_symbol_is_not_found(worked: Cli) -> None:
 
 def test_the_trail_of_a_decision(worked: Cli) -> None:
     """Point 9: inputs with their runs, rationale, each attempt with request and response, fills."""
-    found = json.loads(worked("report", "AAPL", "--json").out)["decisions"]
-    executed = next(row["decision_id"] for row in found if row["status"] == "executed")
+    result = json.loads(worked("report", "AAPL", "--json").out)["decisions"]
+    executed = next(row["decision_id"] for row in result if row["status"] == "executed")
     shown = json.loads(worked("show", executed, "--json").out)["decision"]
     attempt = shown["executions"][0]
     assert attempt["attempt_number"] == 1
@@ -141,9 +141,9 @@ def test_the_trail_of_a_decision(worked: Cli) -> None:
     by_execution = json.loads(worked("show", attempt["execution_id"], "--json").out)["decision"]
     assert by_execution["decision_id"] == executed
     text = worked("show", executed).out
-    for wanted in ("Rationale", "Attempt 1", "answered  HTTP 200", "fill: buy 10 at 100"):
-        assert wanted in text
-    strategic = next(row["decision_id"] for row in found if row["strategy_name"] == "congress")
+    for expected in ("Rationale", "Attempt 1", "answered  HTTP 200", "fill: buy 10 at 100"):
+        assert expected in text
+    strategic = next(row["decision_id"] for row in result if row["strategy_name"] == "congress")
     inputs = json.loads(worked("show", strategic, "--json").out)["decision"]["inputs"]
     assert len(inputs) == 3
     assert inputs[0]["run_id"] in worked("show", strategic).out

@@ -80,18 +80,18 @@ class Filled(made_up.Maker):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("zones") / "log.db"
-    Filled(found, list(CASES))
-    return found
+    result = tmp_path_factory.mktemp("zones") / "log.db"
+    Filled(result, list(CASES))
+    return result
 
 
 def on(reader: Reader, first: date, last: date, zone: str = NEW_YORK) -> set[str]:
     """The moments of the fills of some days, about which every report agrees."""
     days = period.of(None, first, last, zone)
     listed, total = trades.trades(reader, ACCOUNT, days, limit=-1)
-    found = symbol.report(reader, "AAPL", ACCOUNT, days, limit=-1)
-    assert total == found.summary.trades == found.summary.decisions == len(listed)
-    assert [row["fill_id"] for row in found.trades] == [row["fill_id"] for row in listed]
+    result = symbol.report(reader, "AAPL", ACCOUNT, days, limit=-1)
+    assert total == result.summary.trades == result.summary.decisions == len(listed)
+    assert [row["fill_id"] for row in result.trades] == [row["fill_id"] for row in listed]
     counted = strategies.strategies(reader, ACCOUNT, days)
     assert sum(row["executed"] for row in counted) == total
     # Bought and sold in turn: every second fill closes a lot.
@@ -112,8 +112,8 @@ def test_a_fill_belongs_to_the_markets_day(path: Path, moment: str) -> None:
 def test_years_and_open_ends(path: Path) -> None:
     with Reader(path) as reader:
         for year in (2024, 2025):
-            wanted = {item for item, day in CASES.items() if day.year == year}
-            assert on(reader, date(year, 1, 1), date(year, 12, 31)) == wanted
+            expected = {item for item, day in CASES.items() if day.year == year}
+            assert on(reader, date(year, 1, 1), date(year, 12, 31)) == expected
         in_utc = {item for item in CASES if item.startswith("2025")}
         assert on(reader, date(2025, 1, 1), date(2025, 12, 31), "UTC") == in_utc
 
@@ -129,8 +129,8 @@ def test_years_and_open_ends(path: Path) -> None:
 )
 def test_the_machine_has_no_say(path: Path, cli: Cli, home: Path, environment: dict[str, str]) -> None:
     (home / "tradelog.toml").write_text(f'[store]\nurl = "sqlite:///{path}"\n[broker]\nname = "alpaca"\n')
-    found = json.loads(cli("report", "AAPL", "--year", "2024", "--json", **environment).out)
-    assert [row["transaction_time"][:19] for row in found["trades"]] == [
+    result = json.loads(cli("report", "AAPL", "--year", "2024", "--json", **environment).out)
+    assert [row["transaction_time"][:19] for row in result["trades"]] == [
         *("2025-01-01T04:59:59", "2025-01-01T00:30:00", "2024-12-31T23:59:59"),
     ]
     told = cli("trades", "--from", "2025-07-01", "--to", "2025-07-01", **environment)

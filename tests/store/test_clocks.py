@@ -34,10 +34,10 @@ def date(seconds: int) -> dict[str, str]:
     ],
 )
 def test_the_offset_of_an_answer(theirs: int, start: float, end: float, offset: int, doubt: int) -> None:
-    found = clocks.measure(date(theirs), at(start), at(end))
-    assert found is not None
-    assert (found.offset_ms, found.uncertainty_ms) == (offset, doubt)
-    assert (found.measured_at, found.remote_date) == (at(end), date(theirs)["date"])
+    result = clocks.measure(date(theirs), at(start), at(end))
+    assert result is not None
+    assert (result.offset_ms, result.uncertainty_ms) == (offset, doubt)
+    assert (result.measured_at, result.remote_date) == (at(end), date(theirs)["date"])
 
 
 @given(st.floats(-90, 90), st.floats(0, 20), st.floats(0, 20))
@@ -45,10 +45,10 @@ def test_the_true_offset_is_within_the_doubt(true: float, there: float, back: fl
     """Whatever the way there and back takes, and wherever in its second the answer is made."""
     made = NOON + timedelta(seconds=there)
     told = {"date": format_datetime(made.replace(microsecond=0), usegmt=True)}
-    found = clocks.measure(told, at(true), at(true + there + back))
-    assert found is not None
-    assert abs(found.offset_ms - true * 1000) <= found.uncertainty_ms + 2
-    assert found.least_ms <= abs(true) * 1000 + 2
+    result = clocks.measure(told, at(true), at(true + there + back))
+    assert result is not None
+    assert abs(result.offset_ms - true * 1000) <= result.uncertainty_ms + 2
+    assert result.least_ms <= abs(true) * 1000 + 2
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_true_offset_is_within_the_doubt(true: float, there: float, back: fl
         {**date(0), "age": "30"},
     ],
 )
-def test_what_tells_no_time(headers: dict[str, str]) -> None:
+def test_a_response_without_a_usable_date(headers: dict[str, str]) -> None:
     assert clocks.measure(headers, at(0), at(0)) is None
 
 
@@ -77,7 +77,7 @@ def test_the_surest_answer_of_a_run_counts() -> None:
         {"error": "timed out", "timestamp": at(9), "seconds": 9.0},
         {"endpoint": "a file", "timestamp": at(9)},
     ]
-    found = clocks.best_of_calls(calls)
-    assert found is not None
-    assert (found.offset_ms, found.uncertainty_ms) == (2000, 600)
+    result = clocks.best_of_calls(calls)
+    assert result is not None
+    assert (result.offset_ms, result.uncertainty_ms) == (2000, 600)
     assert clocks.best_of_calls(calls[2:]) is None

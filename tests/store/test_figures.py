@@ -53,16 +53,16 @@ def decided(writer: Writer, config: Config, **more: object) -> str:
 
 def agreed(writer: Writer, config: Config) -> figures.ByStrategy:
     """What the memory and the rows both say."""
-    found = figures.of(writer.rows, config.account, *ALL)
-    assert found == figures.count(writer.rows, config.account, *ALL)
-    return found
+    result = figures.of(writer.rows, config.account, *ALL)
+    assert result == figures.count(writer.rows, config.account, *ALL)
+    return result
 
 
 def kept(writer: Writer) -> int:
     return int(writer.rows("SELECT count(*) AS number FROM report_figures")[0]["number"])
 
 
-def test_a_decision_that_ends_days_later_is_counted_anew(
+def test_the_report_cache_counts_a_late_end_again(
     writer: Writer, config: Config, moving: FrozenDateTimeFactory
 ) -> None:
     """Recorded on one day, sent on the next but one, filled on a third: each time after its day was kept."""
@@ -84,11 +84,11 @@ def test_a_decision_that_ends_days_later_is_counted_anew(
     (order_id,) = books.orders
     books.fill(order_id, None, "90")
     worker.poll()
-    found = agreed(writer, config)["manual"]
-    assert found.states == {"executed": 1}
-    assert (found.ended, found.filled) == (1, Decimal(1))
+    result = agreed(writer, config)["manual"]
+    assert result.states == {"executed": 1}
+    assert (result.ended, result.filled) == (1, Decimal(1))
     assert figures.remember(writer, config.account, ZONE, seconds=10)
-    assert agreed(writer, config)["manual"] == found
+    assert agreed(writer, config)["manual"] == result
 
 
 def test_days_and_what_they_make_up_are_kept_and_hours_of_earlier_days_are_not(
@@ -196,12 +196,12 @@ def test_what_is_written_meanwhile_is_not_missed(
     counted = figures.count
 
     def overtaken(*given: Any) -> figures.ByStrategy:
-        found = counted(*given)
+        result = counted(*given)
         monkeypatch.setattr(figures, "count", counted)
         with writer.transaction() as tx:
             tx.update("trade_decisions", decision_id, {"status": "cancelled"})
             tx.journal("decision.cancelled", decision_id)
-        return found
+        return result
 
     monkeypatch.setattr(figures, "count", overtaken)
     assert not figures.remember(writer, config.account, ZONE, seconds=10)
@@ -222,9 +222,9 @@ def test_figures_that_were_changed_by_hand_are_found(
     with Reader(config.store_path) as reader:
         assert verify.verify(reader).findings == ()
         writer.connection.execute("UPDATE report_figures SET body = ? WHERE body LIKE '%manual%'", (body,))
-        found = verify.verify(reader).findings
+        result = verify.verify(reader).findings
     # The day, the third of the month and the month.
-    assert [item.check for item in found] == ["figures"] * 3
+    assert [item.check for item in result] == ["figures"] * 3
 
 
 def test_a_worker_keeps_them(writer: Writer, config: Config, moving: FrozenDateTimeFactory) -> None:
@@ -242,11 +242,11 @@ def test_an_empty_store_has_none(writer: Writer, config: Config) -> None:
 
 
 @given(st.integers(0, 10**9))
-def test_times_are_told_to_two_digits(milliseconds: int) -> None:
-    found = figures.rounded(milliseconds)
-    assert milliseconds <= found <= max(milliseconds * 1.1, milliseconds + 1)
-    assert len(str(found).rstrip("0")) <= 2
-    assert figures.rounded(found) == found
+def test_times_have_two_digits(milliseconds: int) -> None:
+    result = figures.rounded(milliseconds)
+    assert milliseconds <= result <= max(milliseconds * 1.1, milliseconds + 1)
+    assert len(str(result).rstrip("0")) <= 2
+    assert figures.rounded(result) == result
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.integers(1, 100))

@@ -67,11 +67,11 @@ def old(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_what_the_first_release_wrote_is_provable_by_its_own_rule(
     old: str, cli: Cli, config: Config, tmp_path: Path
 ) -> None:
-    found = cli(
+    result = cli(
         "fetch", "congress", "--file", str(d.write(tmp_path / "r.json", d.as_json([REPORT]))), "--json"
     )
-    assert found.code == 0, found.err
-    counts = json.loads(found.out)
+    assert result.code == 0, result.err
+    counts = json.loads(result.out)
     # The report is a record of its own now; the trade is the one that was there.
     assert (counts["records_created"], counts["records_updated"], counts["records_skipped"]) == (1, 0, 1)
     with sqlite3.connect(config.store_path) as connection:
@@ -89,16 +89,16 @@ def test_amendments_and_people_reach_what_was_there(old: str, cli: Cli, tmp_path
     )
     path = d.write(tmp_path / "r.json", d.as_json([REPORT, amended]))
     assert cli("fetch", "congress", "--file", str(path)).code == 0
-    found = json.loads(cli("known", "IBM", "--json").out)["versions"]
-    assert {row["document"]: row["amended_by"] for row in found} == {REPORT["report_id"]: ["x2"], "x2": []}
+    result = json.loads(cli("known", "IBM", "--json").out)["versions"]
+    assert {row["document"]: row["amended_by"] for row in result} == {REPORT["report_id"]: ["x2"], "x2": []}
     people = f.as_json([f.legislator("S000001", "Max", "Sample", kind="sen")])
     assert cli("fetch", "committees", "--file", str(d.write(tmp_path / "p.json", people))).code == 0
-    found = json.loads(cli("known", "IBM", "--json").out)["versions"]
-    assert {row["person"] for row in found} == {"S000001"}
+    result = json.loads(cli("known", "IBM", "--json").out)["versions"]
+    assert {row["person"] for row in result} == {"S000001"}
 
 
 def test_people_find_the_names_of_an_upgraded_store(old: str, cli: Cli, tmp_path: Path) -> None:
     people = f.as_json([f.legislator("S000001", "Max", "Sample", kind="sen")])
     assert cli("fetch", "committees", "--file", str(d.write(tmp_path / "p.json", people))).code == 0
-    found = json.loads(cli("people", "--json").out)["names"]
-    assert [(row["name"], row["person"]) for row in found] == [(REPORT["filer"], "S000001")]
+    result = json.loads(cli("people", "--json").out)["names"]
+    assert [(row["name"], row["person"]) for row in result] == [(REPORT["filer"], "S000001")]

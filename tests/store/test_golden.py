@@ -59,7 +59,7 @@ def golden(name: str, found: Any) -> None:
 
 def test_row_digests_of_every_table_and_version() -> None:
     """A row of each table, in each version of its column list: the text that is digested, and its SHA-256."""
-    found = {}
+    result = {}
     for table, audited in sorted(journal.AUDITED.items()):
         for version in range(1, audited.version + 1):
             columns = audited.of(version)
@@ -68,16 +68,16 @@ def test_row_digests_of_every_table_and_version() -> None:
                 f"sealed {name}" if name in audited.sealed else VALUES[number % len(VALUES)]
                 for number, name in enumerate(columns)
             ]
-            found[f"{table} {version}"] = {
+            result[f"{table} {version}"] = {
                 "columns": list(columns),
                 "values": values,
                 "text": audited.text(values, version),
                 "sha256": audited.digest(values, version),
             }
         # Without a version it is the newest.
-        assert audited.digest(values) == found[f"{table} {audited.version}"]["sha256"]
-    golden("row_digests.json", found)
-    for entry in found.values():
+        assert audited.digest(values) == result[f"{table} {audited.version}"]["sha256"]
+    golden("row_digests.json", result)
+    for entry in result.values():
         assert sha256(entry["text"].encode()).hexdigest() == entry["sha256"]
 
 
@@ -101,22 +101,22 @@ def test_canonical_json() -> None:
 
 
 def test_the_chain_of_entries() -> None:
-    previous, found = journal.GENESIS, []
+    previous, result = journal.GENESIS, []
     for seq, body in enumerate(('{"event":"first"}', '{"event":"é"}', "{}"), 1):
         digest = sha256(body.encode()).digest()
         previous = journal.link(previous, seq, digest)
-        found.append({"seq": seq, "body": body, "hash": previous.hex()})
+        result.append({"seq": seq, "body": body, "hash": previous.hex()})
     previous = journal.link(bytes(range(32)), 2**40 + 1, bytes(reversed(range(32))))
-    golden("chain.json", {"entries": found, "of_a_large_number": previous.hex()})
+    golden("chain.json", {"entries": result, "of_a_large_number": previous.hex()})
 
 
 def test_client_order_ids() -> None:
-    found = [
+    result = [
         ids.client_order_id("dec_0123456789abcdef", "fedcba9876543210" * 4, number)
         for number in (1, 2, 10, 99)
     ]
-    golden("client_order_ids.json", found)
-    assert max(map(len, found)) <= 48
+    golden("client_order_ids.json", result)
+    assert max(map(len, result)) <= 48
 
 
 @pytest.fixture
@@ -177,14 +177,14 @@ def test_the_journal_of_a_day(told: Path) -> None:
         rows = reader.rows("SELECT seq, body, hash FROM journal ORDER BY seq")
         decisions = reader.rows("SELECT decision_id, decision_hash, client_order_id FROM trade_decisions")
         digests = reader.rows("SELECT run, part, digests FROM run_row_digests ORDER BY run, part")
-    found = {
+    result = {
         "journal": [{"seq": row["seq"], "body": row["body"], "hash": row["hash"].hex()} for row in rows],
         "decisions": decisions,
         "run_row_digests": [[row["run"], row["part"], row["digests"].hex()] for row in digests],
     }
     assert len(rows) > 10
     assert set(run_digest.PARTS) >= {row["part"] for row in digests}
-    golden("journal.json", found)
+    golden("journal.json", result)
 
 
 def test_the_members_of_a_bundle(told: Path, tmp_path: Path) -> None:
@@ -193,16 +193,16 @@ def test_the_members_of_a_bundle(told: Path, tmp_path: Path) -> None:
     with Reader(told) as reader:
         ids_ = [row["decision_id"] for row in reader.rows("SELECT decision_id FROM trade_decisions")]
         bundle.write(reader, target, "all", ids_)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with zipfile.ZipFile(target) as archive:
         for name in archive.namelist():
             text = archive.read(name).decode()
             if name.endswith(("index.html", "verify.py")):
-                found[name] = "there"
+                result[name] = "there"
             elif name.endswith("manifest.json"):
-                found[name] = sorted(json.loads(text))
+                result[name] = sorted(json.loads(text))
             elif name.endswith("manifest.sha256"):
-                found[name] = len(text.split()[0])
+                result[name] = len(text.split()[0])
             else:
-                found[name] = text.splitlines()
-    golden("bundle.json", found)
+                result[name] = text.splitlines()
+    golden("bundle.json", result)

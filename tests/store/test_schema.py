@@ -130,8 +130,8 @@ def test_every_unique_key_is_closed_to_replace(writer: Writer) -> None:
             if type(constraint).__name__ == "UniqueConstraint"
         ]
         for key in keys:
-            wanted = [all(f"{column} = NEW.{column}" in sql for column in key) for sql in closing]
-            assert any(wanted), (name, key)
+            expected = [all(f"{column} = NEW.{column}" in sql for column in key) for sql in closing]
+            assert any(expected), (name, key)
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:

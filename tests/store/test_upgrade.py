@@ -77,7 +77,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
         assert reader.value("SELECT count(*) FROM journal") == len(REVISIONS)
 
 
-def test_a_writer_upgrades_and_a_reader_says_so(
+def test_a_writer_upgrades_and_a_reader_refuses_an_older_store(
     writer: Writer, config: Config, later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.close()
@@ -116,7 +116,7 @@ def test_a_missing_store_is_named(cli: Cli) -> None:
     assert cli("upgrade").code == 5
 
 
-def test_upgrade_says_where_it_is(cli: Cli, writer: Writer) -> None:
+def test_upgrade_names_the_store(cli: Cli, writer: Writer) -> None:
     ended = cli("upgrade")
     assert ended.code == 0
     assert f"at schema {engine.SCHEMA}" in ended.out

@@ -104,13 +104,13 @@ def test_a_split_is_no_break_and_keeps_the_basis(
     assert total.gain == 400
 
 
-def test_pages_are_followed_to_their_end(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
+def test_pagination_reads_every_page(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
     fake.other_activities = [activity(number, "FEE", net_amount="-0.01") for number in range(230)]
     assert worker.reconcile().activities == 230
     assert fake.count("GET", "/v2/account/activities?category=non_trade_activity") >= 3
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_is_kept(
+def test_an_unreadable_activity_raises_an_alert_and_others_are_recorded(
     worker: Worker, writer: Writer, fake: FakeAlpaca
 ) -> None:
     fake.other_activities = [

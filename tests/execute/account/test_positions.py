@@ -174,7 +174,7 @@ def test_a_break_is_of_one_account_and_one_kind(stage: Stage, account: Any) -> N
     assert breaks(stage) == [("AAPL", "10", "12", None)] * 2
 
 
-def test_a_break_of_fills_says_so(stage: Stage) -> None:
+def test_a_fills_break_names_filled_and_summed_quantity(stage: Stage) -> None:
     settle(stage, {"AAPL": (10, 8)}, kind="fills")
     assert stage.rows("SELECT kind, message FROM alerts") == [
         {"kind": "fills_break", "message": "AAPL: the order has 10 filled, its fills add up to 8"}

@@ -134,7 +134,7 @@ def test_too_late_is_no_time_out(worker: Worker, writer: Writer, fake: FakeAlpac
     assert len(fake.posts()) == 1
 
 
-def test_stuck_in_pending_cancel_it_ages_and_is_not_asked_for_again(
+def test_pending_cancel_is_not_requested_again(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.stuck_cancels = True
@@ -176,7 +176,7 @@ def test_whatever_breaks_a_cancel_comes_to_its_end(
     assert fake.count("DELETE") == (1 if fault.accept else 2)
 
 
-def test_a_cancel_that_the_broker_refuses_says_so(
+def test_a_refused_cancel_names_the_brokers_reason(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     body = b'{"code": 42210000, "message": "order is not cancelable"}'
@@ -268,7 +268,7 @@ def test_after_a_part_the_rest_is_replaced_and_the_sum_is_right(
     assert scalar(writer, "SELECT needs_attention FROM trade_decisions") is None
 
 
-def test_a_fill_that_came_unseen_before_the_replace_is_asked_for_first(
+def test_the_order_is_polled_before_a_replace(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     request_id = request_replace(writer, resting, limit_price="101")
@@ -278,7 +278,7 @@ def test_a_fill_that_came_unseen_before_the_replace_is_asked_for_first(
     assert scalar(writer, "SELECT status FROM order_requests WHERE request_id = ?", request_id) == "done"
 
 
-def test_a_broker_that_keeps_the_whole_quantity_is_told_of(
+def test_a_replacement_with_another_quantity_needs_attention(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     """github.com/alpacahq/Alpaca-API/issues/165: it would buy 4 too many."""
@@ -291,7 +291,7 @@ def test_a_broker_that_keeps_the_whole_quantity_is_told_of(
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind = 'needs_attention'") == 1
 
 
-def test_a_fill_while_it_is_replaced_that_makes_too_many_is_told_of(
+def test_an_overfill_during_a_replace_needs_attention(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     send = worker.session.broker.replace
@@ -455,7 +455,7 @@ def test_172_shares_in_two_orders_are_172_shares(
     assert fake.positions()[0]["qty"] == "172"
 
 
-def test_a_replace_that_landed_though_it_was_said_to_be_throttled_is_not_sent_again(
+def test_a_throttled_replace_that_landed_is_not_resubmitted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     fake.faults.append(Fault("PATCH", accept=True, status=429, headers={"Retry-After": "1"}))
@@ -529,7 +529,7 @@ def test_an_id_that_was_refused_as_taken_is_never_given_up(
     assert request(writer)[0] == "pending"
 
 
-def test_what_waits_for_a_person_is_still_asked_about(
+def test_an_attempt_that_needs_attention_is_still_looked_up(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.faults.append(Fault(status=503, times=100))
@@ -562,7 +562,7 @@ def test_an_outage_is_not_sent_into(worker: Worker, writer: Writer, fake: FakeAl
     assert len(fake.orders) == 20
 
 
-def test_an_old_order_that_stands_again_is_followed(
+def test_an_order_whose_replacement_was_rejected_is_tracked_again(
     worker: Worker, writer: Writer, fake: FakeAlpaca, resting: str
 ) -> None:
     """Seen as replaced first, and only then does the venue reject what replaced it."""

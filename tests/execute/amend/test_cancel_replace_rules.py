@@ -67,7 +67,7 @@ def test_what_is_over_cannot_be_cancelled(stage: Stage, status: str) -> None:
         cancel(stage, decision_id)
 
 
-def test_a_cancel_is_asked_for_once(stage: Stage) -> None:
+def test_requesting_a_cancel_is_idempotent(stage: Stage) -> None:
     _, decision_id = resting(stage)
     other = stage.decide(symbol="MSFT")
     stage.attempt(other, "accepted", alpaca_order_id="x")
@@ -182,8 +182,8 @@ def test_terms_of_a_replacement(
     decision = stage.row("trade_decisions", decision_id)
     target = stage.rows("SELECT * FROM trade_executions")[0]
     with stage.tx() as tx:
-        found = order_requests.new_terms(tx, decision, target, terms)
-    assert tuple(found[name] for name in order_requests.REPLACEABLE_TERMS) == own
+        result = order_requests.new_terms(tx, decision, target, terms)
+    assert tuple(result[name] for name in order_requests.REPLACEABLE_TERMS) == own
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_requests_give_way_after_a_slice_and_while_the_session_is_closed(stage: 
 # Cancel.
 
 
-def test_a_cancel_is_followed_to_the_real_end(stage: Stage) -> None:
+def test_a_cancel_is_tracked_to_the_end_of_the_order(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     worker.cancel_replace.process()
@@ -326,7 +326,7 @@ def test_a_cancel_without_a_clear_answer_is_tried_again(
     assert stage.row("trade_decisions", decision_id)["lease_owner"] is None
 
 
-def test_a_cancel_backs_off_and_a_person_is_told(stage: Stage) -> None:
+def test_an_unanswered_cancel_backs_off_and_raises_an_alert(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     pauses = []
@@ -357,7 +357,7 @@ def _seconds(text: str) -> float:
         ("pending_cancel", "sent", False),
     ],
 )
-def test_before_a_second_cancel_the_order_is_looked_at(
+def test_the_order_is_polled_before_a_second_cancel(
     stage: Stage, state: str, status: str, is_sent: bool
 ) -> None:
     """The first one may have arrived."""
@@ -379,7 +379,7 @@ def test_before_a_second_cancel_the_order_is_looked_at(
         assert row["next_attempt_at"] == moment(60)
 
 
-def test_an_order_that_cannot_be_looked_at_is_not_cancelled_blindly(stage: Stage) -> None:
+def test_no_cancel_without_a_poll_of_its_order(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     request_id = cancel(stage, decision_id)
     stage.set("order_requests", request_id, tries=1)
@@ -643,7 +643,7 @@ def test_a_replacement_that_was_taken_for_lost_is_found(stage: Stage) -> None:
     assert stage.value("SELECT count(*) FROM trade_executions WHERE status = 'accepted'") == 1
 
 
-def test_where_nobody_answers_about_the_first_no_second_is_sent(stage: Stage) -> None:
+def test_no_second_replace_before_the_first_is_looked_up(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))
@@ -661,13 +661,13 @@ def test_a_value_is_kept_with_the_replacement(stage: Stage) -> None:
     assert stage.rows("SELECT order_value FROM trade_executions ORDER BY id")[1]["order_value"] == "1010"
 
 
-def test_what_was_asked_for_is_kept_as_text(stage: Stage) -> None:
+def test_requested_terms_are_stored_as_text(stage: Stage) -> None:
     _, decision_id = resting(stage)
     request_id = replace(stage, decision_id, limit_price=D("101.50"), time_in_force="gtc", stop_price=None)
     assert json.loads(request(stage, request_id)["terms"]) == {"limit_price": "101.5", "time_in_force": "gtc"}
 
 
-def test_a_limit_that_is_heard_stops_the_questions_after_a_replace(stage: Stage) -> None:
+def test_a_rate_limit_stops_polling_after_a_replace(stage: Stage) -> None:
     worker, decision_id = resting(stage)
     replace(stage, decision_id, limit_price=D(101))
     stage.broker.faults.append(Fault("PATCH", status=429, body=b"{}"))

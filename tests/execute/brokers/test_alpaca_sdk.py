@@ -93,7 +93,7 @@ def test_the_sdks_own_trading_client_can_talk_to_the_stand_in(fake: FakeAlpaca) 
         client.get_order_by_id("00000000-0000-0000-0000-000000000000")
 
 
-def test_the_stand_in_tells_what_it_saw(fake: FakeAlpaca) -> None:
+def test_the_stand_in_records_its_requests(fake: FakeAlpaca) -> None:
     import requests
 
     AlpacaBroker(fake.url, *KEYS, connect=1, read=1).account()

@@ -21,8 +21,8 @@ from tradelog.store.process import boot_id
 
 def due(stage: Stage, **more: Any) -> str | None:
     """The decision that the outbox would hand out now."""
-    found = claims.next_ready(stage.writer.rows, stage.account, moment(), **more)
-    return None if found is None else str(found["decision_id"])
+    result = claims.next_ready(stage.writer.rows, stage.account, moment(), **more)
+    return None if result is None else str(result["decision_id"])
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_an_attempt_is_taken_over_from_the_dead_alone(
 
 
 @pytest.mark.parametrize(("seconds", "is_asked"), [(None, True), (0, True), (-1, True), (0.000001, False)])
-def test_an_unknown_is_asked_about_when_its_time_has_come(
+def test_an_unknown_is_looked_up_when_its_backoff_is_over(
     stage: Stage, seconds: float | None, is_asked: bool
 ) -> None:
     decision_id = stage.decide()
@@ -221,7 +221,7 @@ def test_an_unknown_is_asked_about_when_its_time_has_come(
         assert (claims.claim_unsettled(tx, stage.account, "wrk_me", LEASE) is not None) is is_asked
 
 
-def test_each_unknown_has_one_turn_and_only_what_is_unsettled_has_one(stage: Stage) -> None:
+def test_each_unknown_is_claimed_once_per_round(stage: Stage) -> None:
     ids = [
         stage.attempt(stage.decide(symbol=symbol), status)
         for symbol, status in (("A", "unknown"), ("B", "filled"), ("C", "sending"), ("D", "accepted"))
@@ -267,7 +267,7 @@ def test_whoever_lost_the_lease_writes_nothing(stage: Stage, write: str) -> None
 
 
 @pytest.mark.parametrize("write", ["refused", "returned", "unknown", "stuck", "given up"])
-def test_a_settled_attempt_hands_its_lease_back(stage: Stage, write: str) -> None:
+def test_each_outcome_releases_the_lease(stage: Stage, write: str) -> None:
     """The next one need not wait for it to run out; the token stays, and only grows."""
     claim = stage.claim(stage.decide())
     assert stage.row("trade_decisions", claim.decision_id)["lease_owner"] == "wrk_me"

@@ -123,7 +123,7 @@ def test_a_live_status_with_a_quantity_is_partial() -> None:
         (403, "something new", "other"),
     ],
 )
-def test_refusals_by_their_words(status: int, message: str, code: str) -> None:
+def test_refusals_are_classified_by_their_text(status: int, message: str, code: str) -> None:
     classification = responses.classify_submit(exchange(status, {"code": 40310000, "message": message}))
     assert (classification.kind, classification.failure_code, classification.message) == (
         ResponseKind.REFUSED,
@@ -166,7 +166,7 @@ def test_cancel(answer: Exchange, kind: ResponseKind) -> None:
         (exchange(429), "rate limit exceeded"),
     ],
 )
-def test_the_broker_s_words_are_kept(judge: Any, answer: Exchange, message: str) -> None:
+def test_the_brokers_message_is_kept(judge: Any, answer: Exchange, message: str) -> None:
     assert judge(answer).message == message
 
 

@@ -80,7 +80,7 @@ def test_how_a_decision_ends(
         assert stage.rows("SELECT message FROM alerts")[0]["message"] == row["failure_message"]
 
 
-def test_a_refusal_ends_it_in_the_broker_s_words(stage: Stage) -> None:
+def test_a_refusal_ends_the_decision_with_the_brokers_message(stage: Stage) -> None:
     decision_id = stage.decide()
     stage.attempt(decision_id, "rejected", failure_code="wash_trade", error_message="potential wash trade")
     row = update_decision(stage, decision_id)
@@ -96,7 +96,7 @@ def test_an_attempt_that_may_be_at_the_broker_keeps_it_open(stage: Stage, status
 
 
 @pytest.mark.parametrize("status", ["not_sent", "not_accepted"])
-def test_an_attempt_without_an_order_says_nothing_of_the_decision(stage: Stage, status: str) -> None:
+def test_an_attempt_without_an_order_does_not_move_the_decision(stage: Stage, status: str) -> None:
     assert update_decision(stage, ended(stage, status))["status"] == "executing"
     assert update_decision(stage, ended(stage, status, symbol="MSFT"))["failure_code"] is None
 
@@ -158,9 +158,7 @@ def test_what_needed_a_person_needs_none_once_it_is_over(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [("canceled", "canceled_at_broker"), ("expired", "expired_unfilled")]
 )
-def test_an_adopted_order_that_ends_unfilled_is_nobody_s_failure(
-    stage: Stage, status: str, code: str
-) -> None:
+def test_an_adopted_order_that_ends_unfilled_is_no_failure(stage: Stage, status: str, code: str) -> None:
     """Whoever placed it took it back, or let it run out."""
     from tradelog.execute.track import orders
 
@@ -268,9 +266,7 @@ def test_a_chain_that_goes_on_as_another_decision_is_over(
     ("tries", "status", "code"),
     [(0, "failed", "canceled_at_broker"), (1, "cancelled", "cancelled_on_request")],
 )
-def test_a_cancel_that_was_asked_of_the_broker_is_no_failure(
-    stage: Stage, tries: int, status: str, code: str
-) -> None:
+def test_a_requested_cancel_is_no_failure(stage: Stage, tries: int, status: str, code: str) -> None:
     decision_id = ended(stage, "canceled")
     request_id = request(stage, decision_id, tries=tries)
     row = update_decision(stage, decision_id)
@@ -376,7 +372,7 @@ def test_a_replace_goes_as_its_two_orders_go(
     assert ("replace_refused" in stage.alerts()) is (status == "refused")
 
 
-def test_a_refused_replace_is_told_in_the_broker_s_words(stage: Stage) -> None:
+def test_a_refused_replace_has_the_brokers_message(stage: Stage) -> None:
     decision_id, ids = chain(stage, "accepted", "rejected")
     stage.set("trade_executions", ids[1], error_message="sub-penny")
     request_id = request(stage, decision_id, "replace", execution_id=ids[1], status="sending")
@@ -413,7 +409,7 @@ def test_orders_that_can_reach_more_than_was_wanted_are_for_a_person(
         assert stage.rows("SELECT message FROM alerts")[0]["message"] == f"AAPL: {why}"
 
 
-def test_what_is_wanted_is_what_the_last_replace_that_was_done_says(stage: Stage) -> None:
+def test_the_target_quantity_is_that_of_the_last_replace(stage: Stage) -> None:
     decision_id, _ = chain(stage, "accepted")
     other, _ = chain(stage, "accepted", symbol="MSFT")
 
@@ -442,12 +438,14 @@ def test_an_order_for_dollars_wants_no_shares(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("quantity", "is_told"), [("10", False), ("11", True)])
-def test_a_replacement_is_held_against_what_was_asked_for(stage: Stage, quantity: str, is_told: bool) -> None:
+def test_a_replacement_is_compared_with_the_requested_terms(
+    stage: Stage, quantity: str, is_told: bool
+) -> None:
     decision_id = stage.decide(order_type="limit", limit_price="100")
-    wanted = claims.wire_order(stage.row("trade_decisions", decision_id))
+    expected = claims.wire_order(stage.row("trade_decisions", decision_id))
     order = {"qty": quantity, "limit_price": "100", "stop_price": None, "time_in_force": "day"}
     with stage.tx() as tx:
-        transitions.check_replacement_terms(tx, decision_id, wanted, order)
+        transitions.check_replacement_terms(tx, decision_id, expected, order)
     why = stage.row("trade_decisions", decision_id)["needs_attention"]
     assert (why is not None) is is_told
     assert ("needs_attention" in stage.alerts()) is is_told
@@ -471,7 +469,7 @@ def test_an_attempt_that_did_not_get_there_leaves_the_decision_where_it_waited(s
     assert stage.alerts() == ["broker_not_accepted"]
 
 
-def test_what_somebody_wants_cancelled_does_not_wait_for_a_second_try(stage: Stage) -> None:
+def test_a_requested_cancel_ends_a_returned_decision(stage: Stage) -> None:
     claim = stage.claim(stage.decide())
     request_id = request(stage, claim.decision_id)
     with stage.tx() as tx:
@@ -564,9 +562,9 @@ def test_the_last_refusal_is_that_of_the_last_send(
     for purpose, status, body in calls:
         stage.call(claim.execution_id, purpose, status=status, body=body)
     with stage.tx() as tx:
-        found = exchanges.last_refusal(tx, claim)
+        result = exchanges.last_refusal(tx, claim)
         assert exchanges.last_refusal(tx, other) is None
-    assert (found.failure_code if found else None) == code
+    assert (result.failure_code if result else None) == code
 
 
 def test_an_exchange_without_an_answer_has_no_body(stage: Stage) -> None:
@@ -576,7 +574,7 @@ def test_an_exchange_without_an_answer_has_no_body(stage: Stage) -> None:
     assert [tuple(row.values()) for row in rows] == [(None, None, None), (200, "{}", '{"date": "x"}')]
 
 
-def test_a_request_is_recorded_as_it_was_asked(stage: Stage) -> None:
+def test_a_request_is_recorded_with_its_terms_and_reason(stage: Stage) -> None:
     decision_id = stage.decide()
     with stage.tx() as tx:
         request_id = order_requests.request_cancel(tx, decision_id, "no more", "ann")

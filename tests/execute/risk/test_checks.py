@@ -143,11 +143,11 @@ TABLE: list[tuple[str, dict[str, Any], checks.Facts, bool]] = [
 def test_a_check_and_the_values_around_its_limit(
     name: str, limit: dict[str, Any], known: checks.Facts, passes: bool
 ) -> None:
-    found = checks.run_checks(limits(**limit), known)
-    assert [item.name for item in found] == [name]
-    assert found[0].passed is passes
-    assert found[0].code == (None if passes else name)
-    assert found[0].limit
+    result = checks.run_checks(limits(**limit), known)
+    assert [item.name for item in result] == [name]
+    assert result[0].passed is passes
+    assert result[0].code == (None if passes else name)
+    assert result[0].limit
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_a_check_and_the_values_around_its_limit(
 )
 def test_what_cannot_be_known_fails_as_stale(name: str, limit: dict[str, Any], known: dict[str, Any]) -> None:
     placed = known.pop("order", None)
-    found = checks.run_checks(limits(**limit), facts(placed, **known))
-    assert [(item.name, item.passed, item.code) for item in found] == [(name, False, "stale_data")]
+    result = checks.run_checks(limits(**limit), facts(placed, **known))
+    assert [(item.name, item.passed, item.code) for item in result] == [(name, False, "stale_data")]
 
 
 def test_by_default_only_what_cannot_surprise_is_on() -> None:
@@ -395,7 +395,7 @@ def test_what_a_check_writes_down(
     assert ("note" in check.as_row()) is (check.note is not None)
 
 
-def test_no_limit_is_no_check_even_where_nobody_knows_a_price() -> None:
+def test_no_limit_is_no_check_even_without_a_price() -> None:
     unpriced = facts(price=None, quote=None, unpriced="no quote")
     assert checks.run_checks(limits(max_order_notional=None), unpriced) == []
 

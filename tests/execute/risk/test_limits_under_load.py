@@ -138,9 +138,9 @@ class Limited(RuleBasedStateMachine):
     def replace(self, data: st.DataObject, limit: int, quantity: int) -> None:
         rows = self.lives[0].writer.rows("SELECT decision_id FROM trade_decisions WHERE status = 'executing'")
         if rows:
-            wanted = data.draw(st.sampled_from([row["decision_id"] for row in rows]))
+            expected = data.draw(st.sampled_from([row["decision_id"] for row in rows]))
             with suppress(UsageError):
-                self.lives[0].replace(wanted, limit_price=Decimal(limit), quantity=Decimal(quantity))
+                self.lives[0].replace(expected, limit_price=Decimal(limit), quantity=Decimal(quantity))
 
     @rule(stops=st.booleans())
     def halt(self, stops: bool) -> None:

@@ -46,10 +46,10 @@ def limited(writer: Writer, broker: AlpacaBroker, config: Config) -> Limited:
 
 
 def failure(writer: Writer, decision_id: str) -> tuple[str, str]:
-    found: tuple[str, str] = writer.connection.execute(
+    result: tuple[str, str] = writer.connection.execute(
         "SELECT failure_code, failure_message FROM trade_decisions WHERE decision_id = ?", (decision_id,)
     ).fetchone()
-    return found
+    return result
 
 
 def checks(writer: Writer, decision_id: str) -> list[dict[str, Any]]:
@@ -57,8 +57,8 @@ def checks(writer: Writer, decision_id: str) -> list[dict[str, Any]]:
         writer,
         f"SELECT checks FROM risk_checks WHERE decision_id = '{decision_id}' ORDER BY check_id DESC LIMIT 1",
     )
-    found: list[dict[str, Any]] = json.loads(text)["checks"]
-    return found
+    result: list[dict[str, Any]] = json.loads(text)["checks"]
+    return result
 
 
 LIMIT = {"order_type": "limit", "limit_price": "100", "time_in_force": "day", "quantity": "10"}
@@ -253,7 +253,7 @@ def test_a_sell_counts_what_other_sells_have_promised(
 
 
 @pytest.mark.parametrize("missing", ["qty_available", "side"])
-def test_positions_without_a_word_on_what_is_free(
+def test_positions_without_qty_available(
     missing: str, limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.given = {"AAPL": Decimal(10)}
@@ -304,7 +304,7 @@ def test_without_a_quote_an_order_cannot_be_valued(
     assert [body["symbol"] for body in fake.posts()] == ["MSFT"]
 
 
-def test_the_limit_that_nobody_wrote_stops_no_order_for_want_of_a_quote(
+def test_the_default_limit_stops_no_paper_order_without_a_quote(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     """Its keys may have no market data. What is known of its price is still held against it."""
@@ -329,7 +329,7 @@ def test_the_limit_that_nobody_wrote_stops_no_order_for_want_of_a_quote(
         ({"ap": 1e30}, False),
     ],
 )
-def test_a_quote_that_says_nothing_of_what_a_buyer_pays_is_none(
+def test_a_quote_without_an_ask_is_none_for_a_buyer(
     quote: dict[str, Any],
     passes: bool,
     limited: Limited,
@@ -449,7 +449,7 @@ def test_trouble_at_the_broker_consumes_nothing(
     assert settle(worker, writer, decision_id, seconds=100)[0] == "executed"
 
 
-def test_a_snapshot_that_grew_old_is_asked_for_again_and_the_check_says_which(
+def test_a_stale_snapshot_is_fetched_again_and_the_check_names_it(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     worker = limited()
@@ -614,7 +614,7 @@ def test_an_approved_decision_is_sent_within_its_age_or_never(
     ("scope", "subject", "stopped"),
     [("all", "", "AB"), ("strategy", "bot", "A"), ("symbol", "MSFT", "B")],
 )
-def test_a_halt_stops_its_scope_until_somebody_resumes(
+def test_a_halt_stops_its_scope_until_it_is_resumed(
     scope: str, subject: str, stopped: str, worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     with writer.transaction() as tx:
@@ -741,7 +741,7 @@ def test_a_second_send_counts_on_its_own_day(
     assert state(writer, second)[2] == "risk.day_notional"
 
 
-def test_at_the_bell_nobody_guesses_and_nothing_fails(
+def test_at_the_bell_nothing_is_submitted_and_nothing_fails(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     """The broker's clock is a little behind ours: it still says closed at the open that it named."""
@@ -792,7 +792,7 @@ def test_open_short_sells_are_exposure(
     assert [state(writer, each)[2] for each in ids[1:]] == ["risk.gross_exposure"] * 2
 
 
-def test_an_open_order_that_nobody_can_value_is_no_nothing(
+def test_an_open_order_without_a_value_makes_exposure_unknown(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.is_open = False
@@ -974,10 +974,10 @@ def test_a_lifted_limit_counts_until_its_time(
     ruled = replace(config, risk=replace(config.risk, max_order_notional=Decimal(1000)))
     until = clock.later(clock.now_text(), 100)
     with writer.transaction() as tx:
-        said = controls.lift_limit(
+        text = controls.lift_limit(
             tx, ruled, "max_order_notional", "2000", until=until, actor="ann", reason="x"
         )
-    assert said == ("1000", "2000")
+    assert text == ("1000", "2000")
     big = decide(notional="1500", quantity=None)
     assert settle(worker, writer, big)[0] == "executed"
     go(101)
@@ -1060,7 +1060,7 @@ def test_what_waits_for_the_open_holds_back_nothing_that_does_not(
     assert state(writer, held)[0] == "executing"
 
 
-def test_what_is_asked_right_before_an_order_has_its_index(writer: Writer) -> None:
+def test_the_queries_of_a_claim_use_an_index(writer: Writer) -> None:
     """At a million executions a claim must cost what it costs at ten."""
     from tradelog.execute.outbox import claims
     from tradelog.execute.risk import usage

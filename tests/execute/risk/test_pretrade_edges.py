@@ -72,16 +72,16 @@ def test_a_limit_sell_is_worth_what_the_market_pays(
 def test_the_age_of_the_file_holds_for_every_strategy(home: Any) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write("[risk]\nmax_age_seconds = 60\n[strategies.bot]\napproval_hours = 2\n")
-    found = load_config(home / "tradelog.toml")
-    assert found.control("bot").max_age_seconds == found.control("unnamed").max_age_seconds == 60
+    result = load_config(home / "tradelog.toml")
+    assert result.control("bot").max_age_seconds == result.control("unnamed").max_age_seconds == 60
 
 
 def test_restricted_symbols_are_read_in_any_case(home: Any) -> None:
     with (home / "tradelog.toml").open("a") as stream:
         stream.write('[risk]\nrestricted_symbols = ["ibm", "brk.b"]\n')
-    found = load_config(home / "tradelog.toml").risk
-    assert found.restricted_symbols == ("IBM", "BRK.B")
-    results = checks.run_checks(found, checks.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
+    result = load_config(home / "tradelog.toml").risk
+    assert result.restricted_symbols == ("IBM", "BRK.B")
+    results = checks.run_checks(result, checks.Facts(order=order(symbol="BRK-B"), price=Decimal(1)))
     assert results[0].code == "restricted_symbol"
 
 
@@ -246,8 +246,8 @@ def test_what_another_account_sent_uses_no_limit_up(
     there = Worker(writer, limited().session.broker, replace(config, broker=other))
     there.start()
     values = {"symbol": "AAPL", "side": "buy", "notional": "8", "rationale": {}}
-    wanted = record.record(writer, there.session.account, record.parse(values)).decision_id
-    assert settle(there, writer, wanted)[0] == "executed"
+    expected = record.record(writer, there.session.account, record.parse(values)).decision_id
+    assert settle(there, writer, expected)[0] == "executed"
     worker = limited(**limits)
     decision_id = decide(notional="8", quantity=None)
     assert settle(worker, writer, decision_id)[0] == "executed", scalar(
@@ -345,7 +345,7 @@ def test_a_quote_of_last_week_is_none(
     assert (state(writer, decision_id)[2] == "risk.stale_data") is (days == 6)
 
 
-def test_the_default_that_is_lifted_is_somebody_s_word(
+def test_a_lifted_default_limit_is_strict(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, config: Config
 ) -> None:
     with writer.transaction() as tx:
@@ -419,10 +419,10 @@ def test_another_account_s_decisions_are_left_alone(
 
     values = {"symbol": "AAPL", "side": "buy", "notional": "8", "strategy": "bot", "rationale": {}}
     live = AccountKey("alpaca", "live", "default")
-    wanted = record.record(writer, live, record.parse(values)).decision_id
+    expected = record.record(writer, live, record.parse(values)).decision_id
     go(90_000)
     limited({"bot": ControlConfig(approval=True)}).drain()
-    assert state(writer, wanted) == ("pending", None, None)
+    assert state(writer, expected) == ("pending", None, None)
     assert scalar(writer, "SELECT count(*) FROM alerts WHERE kind <> 'clock_offset'") == 0
 
 
@@ -489,7 +489,7 @@ def test_a_lease_that_is_lost_before_the_second_send_sends_nothing(
     assert scalar(writer, "SELECT resent_at FROM trade_executions") is None
 
 
-def test_a_replacement_is_asked_about_by_its_own_terms(
+def test_a_replacement_is_prefetched_by_its_own_terms(
     limited: Limited, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     """The quote of when the old order was sent is too old for the new price."""

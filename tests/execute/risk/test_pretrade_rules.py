@@ -61,7 +61,9 @@ STRICT = RiskConfig(max_order_notional=D(5000), long_only=False)
 
 
 @pytest.mark.parametrize(("age", "is_fresh"), [(0, True), (30, True), (30.001, False), (60, False)])
-def test_what_is_older_than_half_the_limit_is_asked_anew(stage: Stage, age: float, is_fresh: bool) -> None:
+def test_a_snapshot_older_than_half_the_limit_is_fetched_again(
+    stage: Stage, age: float, is_fresh: bool
+) -> None:
     pretrade = stage.worker().pretrade
     known(pretrade, "quote", quote(), "AAPL")
     go(age)
@@ -89,10 +91,10 @@ def test_what_a_check_looks_at_is_no_older_than_the_limit(stage: Stage, age: flo
     pretrade = stage.worker().pretrade
     known(pretrade, "quote", quote(), "AAPL")
     go(age)
-    found = verdict(stage, pretrade, STRICT)
-    assert (found["code"] == "risk.stale_data") is is_stale
+    result = verdict(stage, pretrade, STRICT)
+    assert (result["code"] == "risk.stale_data") is is_stale
     if is_stale:
-        assert found["checks"][0]["note"] == f"quote: fetched at {moment(-age)}, which is too long ago"
+        assert result["checks"][0]["note"] == f"quote: fetched at {moment(-age)}, which is too long ago"
 
 
 @pytest.mark.parametrize(
@@ -103,11 +105,11 @@ def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: boo
     assert market_data.MAX_QUOTE_AGE_SECONDS == 432_000
     pretrade = stage.worker().pretrade
     known(pretrade, "quote", quote(at=moment(-age)), "AAPL")
-    found = verdict(stage, pretrade, STRICT)
-    assert (found["code"] == "risk.stale_data") is is_stale
+    result = verdict(stage, pretrade, STRICT)
+    assert (result["code"] == "risk.stale_data") is is_stale
     if is_stale:
         days = round(age / 86_400)
-        assert found["checks"][0]["note"] == f"quote: the last one is {days} days old"
+        assert result["checks"][0]["note"] == f"quote: the last one is {days} days old"
 
 
 @pytest.mark.parametrize(
@@ -118,19 +120,19 @@ def test_a_quote_of_an_older_day_is_none(stage: Stage, age: float, is_stale: boo
         ("never", "quote: never fetched"),
     ],
 )
-def test_why_there_is_no_quote_is_told(stage: Stage, told: Any, note: str) -> None:
+def test_a_missing_quote_has_its_reason(stage: Stage, told: Any, note: str) -> None:
     pretrade = stage.worker().pretrade
     if told is None:
         known(pretrade, "quote", None, "AAPL", missing="the broker has none: asked in vain")
     elif told != "never":
         known(pretrade, "quote", told, "AAPL")
-    found = verdict(stage, pretrade, STRICT)
-    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", note)
+    result = verdict(stage, pretrade, STRICT)
+    assert (result["code"], result["checks"][0]["note"]) == ("risk.stale_data", note)
     # What had no answer is no evidence.
-    assert ("quote" in found["snapshots"]) is isinstance(told, dict)
+    assert ("quote" in result["snapshots"]) is isinstance(told, dict)
 
 
-def test_what_nobody_has_a_word_for_is_not_told(stage: Stage) -> None:
+def test_a_snapshot_without_a_reason_is_not_available(stage: Stage) -> None:
     pretrade = stage.worker().pretrade
     known(pretrade, "quote", None, "AAPL")
     assert verdict(stage, pretrade, STRICT)["checks"][0]["note"] == "quote: not available"
@@ -145,8 +147,8 @@ def test_exposure_that_cannot_be_known_fails_the_order(stage: Stage, missing: st
         known(pretrade, "quote", quote(), "AAPL")
     else:
         known(pretrade, "position", [])
-    found = verdict(stage, pretrade, limits)
-    assert (found["code"], found["checks"][0]["note"]) == ("risk.stale_data", f"{missing}: never fetched")
+    result = verdict(stage, pretrade, limits)
+    assert (result["code"], result["checks"][0]["note"]) == ("risk.stale_data", f"{missing}: never fetched")
 
 
 def test_exposure_with_all_known(stage: Stage) -> None:
@@ -154,39 +156,39 @@ def test_exposure_with_all_known(stage: Stage) -> None:
     known(pretrade, "quote", quote(), "AAPL")
     known(pretrade, "position", [])
     limits = RiskConfig(max_order_notional=None, long_only=False, max_gross_exposure=D(999))
-    found = verdict(stage, pretrade, limits)
-    assert (found["code"], found["checks"][0]["observed"]) == ("risk.gross_exposure", "1000")
-    assert found["snapshots"]["position"]["snapshot"] == 7
+    result = verdict(stage, pretrade, limits)
+    assert (result["code"], result["checks"][0]["observed"]) == ("risk.gross_exposure", "1000")
+    assert result["snapshots"]["position"]["snapshot"] == 7
 
 
 # What is asked for before a claim.
 
 
-def test_a_quote_that_is_silent_is_asked_for_a_while_and_then_given_up(stage: Stage) -> None:
+def test_an_unanswered_quote_is_retried_for_a_while(stage: Stage) -> None:
     pretrade = stage.worker(max_order_notional=D(5000)).pretrade
     stage.broker.faults += [Fault("GET", status=500) for _ in range(4)]
-    wanted = order(stage)
-    assert not pretrade.prepare(wanted)
+    expected = order(stage)
+    assert not pretrade.prepare(expected)
     assert pretrade.is_waiting
     go(59.999)
-    assert not pretrade.prepare(wanted)
+    assert not pretrade.prepare(expected)
     go(0.001)
-    assert pretrade.prepare(wanted)
+    assert pretrade.prepare(expected)
     assert not pretrade.is_waiting
     told = pretrade._market_data._snapshots.get("quote", "AAPL")
     assert told is not None
     assert told.missing == "not answered for 60 s: HTTP 500"
     # What has been given up is asked for anew the next time, for as long.
     go(31)
-    assert not pretrade.prepare(wanted)
+    assert not pretrade.prepare(expected)
 
 
 def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: Stage) -> None:
     pretrade = stage.worker(max_order_notional=D(5000)).pretrade
-    wanted = order(stage)
+    expected = order(stage)
     for _ in range(2):
         stage.broker.faults.append(Fault("GET"))
-        pretrade.prepare(wanted)
+        pretrade.prepare(expected)
         go(60)
     told = pretrade._market_data._snapshots.get("quote", "AAPL")
     assert told is not None
@@ -195,10 +197,10 @@ def test_the_reason_of_a_silence_is_the_wire_s_where_there_is_no_status(stage: S
 
 def test_a_limit_on_quotes_is_waited_for_however_long(stage: Stage) -> None:
     pretrade = stage.worker(max_order_notional=D(5000)).pretrade
-    wanted = order(stage)
+    expected = order(stage)
     for _ in range(3):
         stage.broker.faults.append(Fault("GET", status=429, body=b"{}"))
-        assert not pretrade.prepare(wanted)
+        assert not pretrade.prepare(expected)
         go(100)
 
 
@@ -206,21 +208,23 @@ def test_a_limit_on_quotes_is_waited_for_however_long(stage: Stage) -> None:
 def test_what_the_broker_itself_does_not_tell_pauses_all(stage: Stage, kind: str) -> None:
     limits = {"long_only": kind == "position", "buying_power": kind == "account"}
     worker = stage.worker(max_order_notional=None, **limits)
-    wanted = order(stage, side="sell" if kind == "position" else "buy", order_type="limit", limit_price="100")
+    expected = order(
+        stage, side="sell" if kind == "position" else "buy", order_type="limit", limit_price="100"
+    )
     stage.broker.faults.append(Fault("GET", status=500))
-    assert not worker.pretrade.prepare(wanted)
+    assert not worker.pretrade.prepare(expected)
     assert not worker.session.may_request()
-    assert not worker.pretrade.prepare(wanted)
+    assert not worker.pretrade.prepare(expected)
     go(60)
-    assert worker.pretrade.prepare(wanted)
+    assert worker.pretrade.prepare(expected)
 
 
-def test_positions_are_asked_for_anew_for_each_order(stage: Stage) -> None:
+def test_positions_are_fetched_for_each_order(stage: Stage) -> None:
     """Our own orders change them."""
     pretrade = stage.worker(max_order_notional=D(5000)).pretrade
-    wanted = order(stage, side="sell")
+    expected = order(stage, side="sell")
     for _ in range(2):
-        assert pretrade.prepare(wanted)
+        assert pretrade.prepare(expected)
     asked = [path.split("?")[0] for _, path, _ in stage.broker.seen]
     assert asked == ["/v2/positions", "/v2/stocks/quotes/latest", "/v2/positions"]
 
@@ -267,16 +271,16 @@ def test_nothing_is_claimed_between_the_market_s_clock_and_ours(
     assert pretrade._market_data.has_session_changed(limits, order(stage)) is has_turned
 
 
-def test_at_the_bell_the_line_waits_for_the_broker_s_clock(stage: Stage) -> None:
+def test_at_the_bell_the_session_pauses_for_the_brokers_clock(stage: Stage) -> None:
     stage.books.is_open = True
     worker = stage.worker(market_hours="refuse", max_order_notional=None)
     stage.books.next_close = clock.from_text(moment())
-    wanted = order(stage)
-    assert not worker.pretrade.prepare(wanted)
+    expected = order(stage)
+    assert not worker.pretrade.prepare(expected)
     assert worker.session.paused_until == RUNNING + SESSION_CHANGE_SECONDS
     stage.books.next_close = clock.from_text(moment(100))
     go(SESSION_CHANGE_SECONDS)
-    assert worker.pretrade.prepare(wanted)
+    assert worker.pretrade.prepare(expected)
 
 
 def test_a_claim_gives_way_once_its_time_is_over(stage: Stage) -> None:
@@ -368,5 +372,5 @@ def test_where_the_broker_fills_at_known_prices_the_highest_counts(
     pretrade = stage.worker().pretrade
     known(pretrade, "quote", quote("100"), "AAPL")
     values = {"rationale": {"market_context": {"price": "105"}}} | changes
-    found = verdict(stage, pretrade, STRICT, stage.decide(**values))
-    assert found["checks"][0]["observed"] == dollars
+    result = verdict(stage, pretrade, STRICT, stage.decide(**values))
+    assert result["checks"][0]["observed"] == dollars

@@ -123,7 +123,7 @@ def test_a_symbol_has_a_sum_of_its_own(stage: Stage) -> None:
     ]
 
 
-def test_an_order_that_tells_no_value_counts_for_nothing(stage: Stage) -> None:
+def test_an_order_without_a_value_uses_no_limit(stage: Stage) -> None:
     sent(stage, order_value=None)
     assert today(stage) == 0
 
@@ -402,12 +402,12 @@ def power(stage: Stage, told: Any = "5000", seen: tuple[int, int] | None = None,
     snapshot = Snapshot(1, {"buying_power": told}, moment(), clock.running_seconds(), seen or last)
     unknown: dict[str, str] = {}
     with stage.tx() as tx:
-        found = spending(stage, tx, **more).buying_power(snapshot, unknown)
-    return unknown["account"] if found is None else found
+        result = spending(stage, tx, **more).buying_power(snapshot, unknown)
+    return unknown["account"] if result is None else result
 
 
 @pytest.mark.parametrize("told", [None, "", "x", 1.5])
-def test_an_account_that_tells_no_buying_power(stage: Stage, told: Any) -> None:
+def test_an_account_without_buying_power_is_stale_data(stage: Stage, told: Any) -> None:
     assert power(stage, told) == "it has no buying power"
 
 

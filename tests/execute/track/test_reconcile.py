@@ -220,7 +220,7 @@ def test_fills_that_never_come_are_a_break_of_their_own(
     assert scalar(writer, "SELECT sum(quantity) FROM fills") == 10
 
 
-def test_activities_out_of_order_are_all_brought_in_once(
+def test_activities_out_of_order_are_recorded_once(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.fills = False
@@ -235,7 +235,7 @@ def test_activities_out_of_order_are_all_brought_in_once(
     assert breaks(writer) == []
 
 
-def test_one_fill_told_in_two_ways_is_kept_and_told_of(
+def test_a_conflicting_fill_is_kept_once_and_alerted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     settle(worker, writer, decide())
@@ -259,7 +259,7 @@ def test_an_unknown_send_is_matched_by_its_id(
     assert len(fake.posts()) == 1
 
 
-def test_another_order_under_our_id_is_told_of_and_never_adopted(
+def test_another_order_under_our_id_is_alerted_and_never_adopted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, config: Config
 ) -> None:
     decision_id = decide()
@@ -382,7 +382,7 @@ def test_polling_many_resting_orders_for_a_day_adds_nothing(
     assert len(fake.seen) - asked == 20
 
 
-def test_an_open_order_that_the_list_lacks_is_asked_for_by_id(
+def test_an_open_order_missing_from_the_list_is_polled_by_id(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     fake.fills = False
@@ -468,7 +468,7 @@ def test_no_statement_of_the_work_scans_what_grows(
 
 
 @pytest.mark.parametrize("change", ["bust", "lives again"])
-def test_what_the_broker_takes_back_is_kept_once_and_told_of(
+def test_a_bust_is_recorded_once_and_alerted(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide, change: str
 ) -> None:
     decision_id = decide(quantity="10")
@@ -486,7 +486,7 @@ def test_what_the_broker_takes_back_is_kept_once_and_told_of(
     assert rows(writer) == before
 
 
-def test_an_oddity_that_was_acknowledged_is_not_told_again(
+def test_an_acknowledged_oddity_raises_no_second_alert(
     worker: Worker, writer: Writer, fake: FakeAlpaca, decide: Decide
 ) -> None:
     settle(worker, writer, decide())
@@ -527,7 +527,7 @@ def test_accepted_missing_fills_stay_accepted(
     assert breaks(writer) == [("position", "AAPL", "10", "15")]
 
 
-def test_a_time_that_nobody_can_mean_hides_nothing(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
+def test_an_absurd_time_hides_no_order(worker: Worker, writer: Writer, fake: FakeAlpaca) -> None:
     for moment in ("2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"):
         odd = fake.place({**MARKET, "symbol": "TSLA", "qty": "1"})[1]
         fake.orders[odd["id"]]["submitted_at"] = moment
@@ -642,9 +642,9 @@ def test_fills_of_an_order_that_is_no_decision_count(
 
 def test_reconcile_as_a_command(worker: Worker, cli: Any, fake: FakeAlpaca, writer: Writer) -> None:
     fake.place({**MARKET, "symbol": "TSLA", "qty": "3"})
-    found = cli("reconcile", "--json", **ENVIRONMENT)
-    assert found.code == 0, found.err
-    told = json.loads(found.out)
+    result = cli("reconcile", "--json", **ENVIRONMENT)
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
     assert (told["orders"], len(told["adopted"]), told["fills"]) == (1, 1, 1)
     fake.given = {"MSFT": Decimal(1)}
     broken = cli("reconcile", **ENVIRONMENT)

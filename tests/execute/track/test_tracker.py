@@ -115,7 +115,7 @@ def apply(stage: Stage, owner: Owner, order: dict[str, Any], source: str = "poll
         ({"status": "new"}, {"status": "new", "id": "another"}, True),
     ],
 )
-def test_what_the_broker_takes_back_is_kept_and_told(
+def test_a_bust_is_recorded_and_alerted(
     stage: Stage, first: dict[str, Any], then: dict[str, Any], goes_back: bool
 ) -> None:
     """A bust, or an end that was none: for a person to see; the attempt stays as it was."""
@@ -147,7 +147,7 @@ def test_a_refusal_that_turns_out_to_be_there_counts(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("status", "is_told"), [("new", False), ("held", False), ("an_invented_one", True)])
-def test_a_status_that_nobody_knows_is_told(stage: Stage, status: str, is_told: bool) -> None:
+def test_an_unknown_broker_status_is_alerted(stage: Stage, status: str, is_told: bool) -> None:
     decision_id, execution_id, order_id = placed(stage)
     apply(stage, Owner(execution_id, decision_id), told(stage, order_id, status=status, filled_avg_price="1"))
     assert ("unknown_order_status" in stage.alerts()) is is_told
@@ -185,7 +185,7 @@ def test_fills_are_added_once_and_summed_by_their_order(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"qty": "5"}, {"price": "101"}, {"order_id": "two"}])
-def test_a_fill_that_is_told_in_two_ways_is_for_a_person(stage: Stage, changes: dict[str, str]) -> None:
+def test_a_conflicting_fill_raises_an_alert(stage: Stage, changes: dict[str, str]) -> None:
     decision_id, execution_id, order_id = placed(stage)
     partly = told(stage, order_id, status="partially_filled", filled_qty="4")
     apply(stage, Owner(execution_id, decision_id), partly)
@@ -212,7 +212,7 @@ def test_a_fill_of_another_account_is_not_ours(stage: Stage, account: Any) -> No
         assert orders.apply_fills(tx, account, [fill(order_id)]) == 0
 
 
-def test_missing_fills_are_asked_for_less_and_less_often(stage: Stage) -> None:
+def test_missing_fills_are_fetched_with_backoff(stage: Stage) -> None:
     decision_id, execution_id, order_id = placed(stage)
     worker = follower(stage)
     stage.books.fill(order_id, None, "100")
@@ -250,8 +250,8 @@ def test_fills_come_page_by_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body)
 
     worker = follower(stage)
-    found, is_complete = worker.tracker._all_pages("fills", page)
-    assert ([item["id"] for item in found], is_complete) == ([f"i{index}" for index in range(5)], True)
+    result, is_complete = worker.tracker._all_pages("fills", page)
+    assert ([item["id"] for item in result], is_complete) == ([f"i{index}" for index in range(5)], True)
     assert asked == [None, "i1", "i3"]
 
 
@@ -295,8 +295,8 @@ def test_pages_without_end_are_cut_off(stage: Stage, monkeypatch: pytest.MonkeyP
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body)
 
     worker = follower(stage)
-    found, is_complete = worker.tracker._all_pages("fills", page)
-    assert (len(found), is_complete) == (3, False)
+    result, is_complete = worker.tracker._all_pages("fills", page)
+    assert (len(result), is_complete) == (3, False)
 
 
 def test_a_list_that_is_interrupted_by_the_limit_is_not_whole(
@@ -311,15 +311,15 @@ def test_a_list_that_is_interrupted_by_the_limit_is_not_whole(
         return Exchange("GET", "u", None, moment(), moment(), status=200, body=body, headers=headers)
 
     worker = follower(stage)
-    found, is_complete = worker.tracker._all_pages("fills", page)
-    assert (len(found), is_complete) == (1, False)
+    result, is_complete = worker.tracker._all_pages("fills", page)
+    assert (len(result), is_complete) == (1, False)
 
 
 # Polls.
 
 
 @pytest.mark.parametrize("count", [1, FEW, FEW + 1])
-def test_few_orders_are_asked_about_one_by_one_and_many_by_a_list(stage: Stage, count: int) -> None:
+def test_few_orders_are_polled_one_by_one_and_many_by_list(stage: Stage, count: int) -> None:
     for number in range(count):
         placed(stage, symbol=f"S{number}", quantity="1")
     worker = follower(stage)
@@ -329,7 +329,7 @@ def test_few_orders_are_asked_about_one_by_one_and_many_by_a_list(stage: Stage, 
     assert len(gets(stage)) == (1 if lists else count)
 
 
-def test_what_a_list_does_not_name_is_asked_about_by_itself(stage: Stage) -> None:
+def test_an_order_missing_from_the_list_is_polled_by_id(stage: Stage) -> None:
     ids = [placed(stage, symbol=f"S{number}", quantity="1")[2] for number in range(FEW + 2)]
     stage.books.fill(ids[0], None, "100")
     stage.books.unlisted = {ids[1]}
@@ -353,7 +353,7 @@ def test_many_changes_of_a_list_are_taken_from_it(stage: Stage) -> None:
     assert (worker.tracker.news, worker.tracker.has_changes) == (FEW + 1, True)
 
 
-def test_a_list_that_fails_is_asked_for_again_later_and_changes_nothing(stage: Stage) -> None:
+def test_a_failed_list_backs_off_and_changes_nothing(stage: Stage) -> None:
     for number in range(FEW + 1):
         placed(stage, symbol=f"S{number}", quantity="1")
     worker = follower(stage)
@@ -366,7 +366,7 @@ def test_a_list_that_fails_is_asked_for_again_later_and_changes_nothing(stage: S
     assert len(gets(stage)) == 2
 
 
-def test_one_order_that_cannot_be_had_is_asked_for_less_often(stage: Stage) -> None:
+def test_a_failing_poll_backs_off(stage: Stage) -> None:
     placed(stage)
     worker = follower(stage)
     before = polls(stage)
@@ -472,7 +472,7 @@ def test_every_page_of_open_orders_is_read(stage: Stage, monkeypatch: pytest.Mon
     assert edges == [None, moment(-100.001), moment(-99.001)]
 
 
-def test_a_page_that_says_nothing_new_is_the_last(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_new_orders_is_the_last(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker, "ORDERS_PAGE", 1)
     row = {"id": "o", "client_order_id": "c", "symbol": "A", "status": "new", "submitted_at": moment()}
     body = json.dumps([row]).encode()
@@ -538,7 +538,7 @@ def test_a_successor_that_the_broker_does_not_show_is_for_a_person(stage: Stage,
 
 
 @pytest.mark.parametrize("account", OTHERS)
-def test_an_order_of_another_account_is_nobody_s_here(stage: Stage, account: Any) -> None:
+def test_an_order_of_another_account_has_no_owner_here(stage: Stage, account: Any) -> None:
     decision_id = stage.decide()
     own = stage.row("trade_decisions", decision_id)["client_order_id"]
     order = {
@@ -646,7 +646,7 @@ def test_an_adopted_order_keeps_its_terms(stage: Stage) -> None:
     assert "order_of_another_log" not in stage.alerts()
 
 
-def test_an_id_of_tradelog_that_is_not_this_store_s_is_told(stage: Stage) -> None:
+def test_an_order_with_another_stores_tradelog_id_is_alerted(stage: Stage) -> None:
     with stage.tx() as tx:
         orders.adopt(tx, stage.account, THEIRS | {"client_order_id": "tl-abc"}, "test")
     assert stage.alerts() == ["order_of_another_log"]
@@ -676,8 +676,8 @@ def test_when_an_order_was_submitted(stage: Stage, times: dict[str, Any], submit
     execution_id = stage.attempt(decision_id, "unknown")
     order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "status": "new", "filled_qty": "0"}
     apply(stage, Owner(execution_id, decision_id), order | times)
-    found = stage.row("trade_executions", execution_id)["submitted_at"]
-    assert (found and found[:13]) == submitted_at
+    result = stage.row("trade_executions", execution_id)["submitted_at"]
+    assert (result and result[:13]) == submitted_at
 
 
 @pytest.mark.parametrize(("quantity", "is_told"), [("10", True), ("6", False)])
@@ -772,7 +772,7 @@ def reject(stage: Stage) -> None:
     stage.books.orders["two"] |= {"status": "rejected", "updated_at": moment(3)}
 
 
-def test_before_a_rejected_replacement_counts_its_old_order_is_asked_for(stage: Stage) -> None:
+def test_the_old_order_is_polled_before_a_rejected_replacement_counts(stage: Stage) -> None:
     decision_id, old, old_order, new = refused_replacement(stage)
     reject(stage)
     stage.books.orders[old_order] |= {"status": "new", "replaced_by": None, "updated_at": moment(3)}
@@ -795,7 +795,7 @@ def test_a_rejected_first_order_has_no_old_one_to_ask_for(stage: Stage) -> None:
     assert stage.row("trade_decisions", decision_id)["status"] == "failed"
 
 
-def test_the_old_order_is_asked_for_until_it_stands_again(stage: Stage) -> None:
+def test_the_old_order_is_polled_until_it_is_live_again(stage: Stage) -> None:
     """The broker calls it replaced for a while: less and less often, and then a person is asked."""
     decision_id, old, old_order, _ = refused_replacement(stage)
     reject(stage)
@@ -845,9 +845,7 @@ def test_an_old_order_that_cannot_be_had_is_for_a_person(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("when", ["paused", "not due"])
-def test_a_successor_is_asked_for_when_its_time_has_come_and_the_session_is_open(
-    stage: Stage, when: str
-) -> None:
+def test_a_replacement_is_looked_up_when_due_and_allowed(stage: Stage, when: str) -> None:
     replaced(stage, at_broker=False)
     worker = follower(stage)
     worker.tracker.poll()
@@ -863,7 +861,7 @@ def test_a_successor_is_asked_for_when_its_time_has_come_and_the_session_is_open
 
 
 @pytest.mark.parametrize("status", ["not_sent", "not_accepted", "rejected", "accepted", "filled"])
-def test_a_chain_is_followed_where_its_successor_is_not_on_record(stage: Stage, status: str) -> None:
+def test_an_unrecorded_replacement_is_looked_up(stage: Stage, status: str) -> None:
     """An attempt to replace that came to nothing is no successor; one of another order neither."""
     decision_id, old = replaced(stage)
     worker = follower(stage)
@@ -881,7 +879,7 @@ def test_a_chain_is_followed_where_its_successor_is_not_on_record(stage: Stage, 
     assert len(gets(stage, "/v2/orders/two")) == int(followed)
 
 
-def test_few_changes_of_a_list_are_asked_about_one_by_one(stage: Stage) -> None:
+def test_few_changed_orders_are_polled_one_by_one(stage: Stage) -> None:
     ids = [placed(stage, symbol=f"S{number}", quantity="2")[2] for number in range(FEW + 2)]
     for order_id in ids[:FEW]:
         stage.books.fill(order_id, "1", "100")
@@ -904,7 +902,7 @@ def test_what_is_no_page_of_orders_is_kept_and_changes_nothing(
     assert polls(stage) == before + 1
 
 
-def test_fills_are_asked_for_from_the_first_attempt_on_and_late_ones_to_a_day_after(stage: Stage) -> None:
+def test_the_window_of_missing_fills(stage: Stage) -> None:
     first, _, one = placed(stage, symbol="A", quantity="1")
     go(1000)
     _, _, two = placed(stage, symbol="B", quantity="1")
@@ -931,7 +929,7 @@ def test_fills_are_asked_for_from_the_first_attempt_on_and_late_ones_to_a_day_af
 
 
 @pytest.mark.parametrize(("average", "kept"), [(None, None), ("99.50", "99.5"), ("", None)])
-def test_an_average_price_that_is_not_told_is_none(stage: Stage, average: Any, kept: str | None) -> None:
+def test_a_missing_average_price_is_none(stage: Stage, average: Any, kept: str | None) -> None:
     order = {"id": "one", "client_order_id": "c", "status": "new", "filled_avg_price": average}
     assert orders.state_of(order)["filled_avg_price"] == kept
 
