@@ -87,7 +87,7 @@ def test_a_worker_that_slept_past_its_lease_sends_nothing(
         taken = claims.claim_unsettled(tx, config.account, other.worker_id, timedelta(seconds=60))
     assert taken is not None
     journal = scalar(writer, "SELECT body FROM trade_decisions, journal ORDER BY seq DESC LIMIT 1")
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert fake.posts() == []
     assert scalar(writer, "SELECT status FROM trade_executions") == "unknown"
     assert scalar(writer, "SELECT lease_owner FROM trade_decisions") == other.worker_id

@@ -57,7 +57,7 @@ def test_a_halt_between_claim_and_request_sends_nothing(stage: Stage, scope: str
     assert claim is not None
     halt(stage, scope, subject)
     stage.broker.seen.clear()
-    assert worker.submitter._send(claim, goes_on=True) is None
+    assert worker.submitter._submit_and_claim(claim, goes_on=True) is None
     assert not requests(stage, "POST")
     row, attempt = (
         stage.row("trade_decisions", decision_id),
@@ -75,7 +75,7 @@ def test_a_halt_of_something_else_holds_nothing_back(stage: Stage, scope: str, s
     claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage, scope, subject)
-    worker.submitter._send(claim, goes_on=False)
+    worker.submitter._submit_and_claim(claim, goes_on=False)
     assert len(requests(stage, "POST")) == 1
 
 
@@ -84,7 +84,7 @@ def test_a_halt_after_a_first_send_leaves_it_unknown(stage: Stage) -> None:
     worker = stage.worker()
     claim = lost(stage, worker)
     halt(stage)
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert not requests(stage, "POST")
     row, attempt = (
         stage.row("trade_decisions", claim.decision_id),
@@ -107,9 +107,9 @@ def test_whoever_lost_the_lease_during_a_halt_writes_nothing(stage: Stage, how: 
     with stage.tx() as tx:
         claims.acquire_lease(tx, stage.row("trade_decisions", decision_id), "wrk_other", LEASE)
     if how == "send":
-        worker.submitter.send(claim)
+        worker.submitter.submit(claim)
     else:
-        worker.submitter._send(claim, goes_on=False)
+        worker.submitter._submit_and_claim(claim, goes_on=False)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "sending"
 
@@ -122,7 +122,7 @@ def test_a_request_leaves_only_while_the_lease_covers_it(stage: Stage, seconds: 
     worker = stage.worker()
     claim = stage.claim(stage.decide(), worker.session.worker_id)
     go(seconds)
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert len(requests(stage, "POST")) == int(leaves)
     if not leaves:
         (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", claim.execution_id)
@@ -139,7 +139,7 @@ def test_a_replacement_that_came_too_late_is_named_by_its_method(stage: Stage) -
         claim = claims.take_over_attempt(tx, new, worker.session.worker_id, LEASE)
     stage.set("trade_executions", new, status="sending")
     go(60)
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert not requests(stage, "PATCH")
     (call,) = stage.rows("SELECT * FROM broker_calls WHERE execution_id = ?", new)
     assert call["method"] == "PATCH"
@@ -154,7 +154,7 @@ def test_an_answer_that_is_another_order_proves_nothing(stage: Stage, changes_: 
     claim = worker.pretrade.claim_next()
     assert claim is not None
     stage.books.hidden = 9
-    worker.submitter._send(claim, goes_on=False)
+    worker.submitter._submit_and_claim(claim, goes_on=False)
     attempt = stage.row("trade_executions", claim.execution_id)
     assert (attempt["status"], attempt["alpaca_order_id"]) == ("unknown", None)
     assert "another order" in stage.rows("SELECT message FROM alerts")[0]["message"]
@@ -170,7 +170,7 @@ def test_a_look_up_that_finds_another_order_is_for_a_person(stage: Stage, change
         **{"type": "market", "qty": "10", "status": "accepted", "filled_qty": "0", **changes_},
     }
     stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(order).encode()))
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     row = stage.row("trade_decisions", claim.decision_id)
     assert "the broker has another order under this client order id" in row["needs_attention"]
     assert stage.row("trade_executions", claim.execution_id)["alpaca_order_id"] is None
@@ -334,7 +334,7 @@ def gone(stage: Stage, worker: Worker, sends: int = 1, **changes_: Any) -> Claim
 def test_it_is_resubmitted_under_the_same_client_order_id(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     ((_, _, body),) = [item for item in stage.broker.seen if item[0] == "POST"]
     assert json.loads(body)["client_order_id"] == claim.order.client_order_id
     row = stage.row("trade_decisions", claim.decision_id)
@@ -346,7 +346,7 @@ def test_it_is_resubmitted_under_the_same_client_order_id(stage: Stage) -> None:
 def test_after_five_submissions_it_needs_attention(stage: Stage, sends: int, is_sent: bool) -> None:
     worker = stage.worker()
     claim = gone(stage, worker, sends)
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert len(requests(stage, "POST")) == int(is_sent)
     if not is_sent:
         row = stage.row("trade_decisions", claim.decision_id)
@@ -359,7 +359,7 @@ def test_what_waits_for_a_person_is_not_sent_again(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     stage.set("trade_decisions", claim.decision_id, needs_attention="a person is to say")
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
 
@@ -372,7 +372,7 @@ def test_an_absent_order_whose_cancel_is_requested_is_abandoned(stage: Stage, wa
     with stage.tx() as tx:
         order_requests.request_cancel(tx, claim.decision_id, "no more", "ann")
     stage.set("trade_decisions", claim.decision_id, needs_attention=waits)
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     row = stage.row("trade_decisions", claim.decision_id)
     attempt = stage.row("trade_executions", claim.execution_id)
@@ -387,7 +387,7 @@ def test_an_id_that_was_refused_as_taken_is_never_sent_again(stage: Stage) -> No
     stage.call(claim.execution_id, "submit", status=422, body=taken)
     go(50)
     look_ups(stage, claim, LOOKUPS)
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_executions", claim.execution_id)["status"] == "unknown"
 
@@ -397,7 +397,7 @@ def test_what_is_halted_goes_back_to_where_it_waited(stage: Stage) -> None:
     worker = stage.worker()
     claim = gone(stage, worker)
     halt(stage, "strategy", "manual")
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     assert stage.row("trade_decisions", claim.decision_id)["status"] == "pending"
     assert stage.row("trade_executions", claim.execution_id)["status"] == "not_accepted"
@@ -407,7 +407,7 @@ def test_no_resubmission_to_a_broker_that_takes_an_id_twice(stage: Stage) -> Non
     worker = stage.worker()
     claim = gone(stage, worker)
     stage.broker.rejects_duplicate_ids = False  # type: ignore[misc]
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     assert (
         "would take the same id twice" in stage.row("trade_decisions", claim.decision_id)["needs_attention"]
@@ -421,7 +421,7 @@ def test_the_last_refusal_ends_it_once_the_broker_has_no_trace(stage: Stage) -> 
     stage.call(claim.execution_id, "submit", status=403, body=refusal)
     go(50)
     look_ups(stage, claim, LOOKUPS)
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert not requests(stage, "POST")
     row = stage.row("trade_decisions", claim.decision_id)
     assert (row["status"], row["failure_code"]) == ("failed", "insufficient_buying_power")
@@ -441,9 +441,9 @@ def test_a_refusal_of_a_repeated_send_proves_nothing_of_the_first(stage: Stage, 
     stage.broker.faults.append(Fault("POST", status=status, body=json.dumps(body).encode()))
     if kind == "bad keys":
         with pytest.raises(Exception, match="refuses our keys"):
-            worker.submitter.resolve(claim)
+            worker.submitter.look_up(claim)
     else:
-        worker.submitter.resolve(claim)
+        worker.submitter.look_up(claim)
     assert len(requests(stage, "POST")) == 1
     row = stage.row("trade_decisions", claim.decision_id)
     assert (row["status"], stage.row("trade_executions", claim.execution_id)["status"]) == (
@@ -459,7 +459,7 @@ def test_an_unproven_response_is_looked_up_right_away(stage: Stage, answer: tupl
     worker = stage.worker()
     claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=answer[0], body=answer[1]))
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert len(requests(stage, "GET")) == 1
     assert "by_client_order_id" in requests(stage, "GET")[0]
 
@@ -472,7 +472,7 @@ def test_a_proven_response_is_not_looked_up(stage: Stage, status: int, body: byt
     worker = stage.worker()
     claim = stage.claim(stage.decide(), worker.session.worker_id)
     stage.broker.faults.append(Fault("POST", status=status, body=body))
-    assert worker.submitter.send(claim).kind in (ResponseKind.THROTTLED, ResponseKind.REFUSED)
+    assert worker.submitter.submit(claim).kind in (ResponseKind.THROTTLED, ResponseKind.REFUSED)
     assert not requests(stage, "GET")
 
 
@@ -594,7 +594,7 @@ def test_a_replacement_is_sent_again_only_while_its_order_stands(
         stage.books.orders[old["alpaca_order_id"]] |= {"status": state, "updated_at": moment(1)}
     else:
         stage.broker.faults += [Fault("GET", status=404, body=NOT_FOUND), Fault("GET", status=500)]
-    worker.submitter.resolve(claim)
+    worker.submitter.look_up(claim)
     assert len(requests(stage, "PATCH")) == sends
     assert stage.row("trade_executions", new["execution_id"])["status"] == status
     if status == "not_accepted":
@@ -617,7 +617,7 @@ def test_after_a_withdrawn_one_the_next_is_claimed_within_the_slice(stage: Stage
     claim = worker.pretrade.claim_next()
     assert claim is not None
     halt(stage, "symbol", "AAPL")
-    following = worker.submitter._send(claim, goes_on=goes_on)
+    following = worker.submitter._submit_and_claim(claim, goes_on=goes_on)
     assert (following and following.decision_id) == (other if goes_on else None)
 
 

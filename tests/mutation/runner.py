@@ -36,6 +36,7 @@ MODULES = {
     "execute.submission": ("test_submission",),
     "execute.outbox.responses": ("test_responses",),
     "execute.outbox.transitions": ("test_transitions",),
+    "execute.outbox.exchanges": ("test_claims", "test_transitions"),
     "execute.track.tracker": ("test_tracker",),
     "execute.amend.cancel_replace": ("test_cancel_replace_rules", "test_cancel_replace"),
     "execute.amend.order_requests": ("test_cancel_replace_rules", "test_cancel_replace"),

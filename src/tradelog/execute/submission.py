@@ -79,7 +79,7 @@ class Submitter:
             self.summary.sent.add(claim.decision_id)
             self.has_changes = True
             goes_on = clock.running_seconds() - began < SLICE_SECONDS
-            claim = self._send(claim, goes_on=goes_on)
+            claim = self._submit_and_claim(claim, goes_on=goes_on)
             if claim is None and not goes_on:
                 return
         self.is_idle = session.may_request() and not self._pretrade.is_waiting
@@ -104,20 +104,20 @@ class Submitter:
             if claim is None:
                 return
             looked_up.add(claim.execution_id)
-            self.resolve(claim)
+            self.look_up(claim)
 
-    def send(self, claim: Claim) -> Classification:
+    def submit(self, claim: Claim) -> Classification:
         """Submit one claimed attempt, and look it up right away where the response proves nothing."""
         if self._withdraw_if_halted(claim):
             return Classification(ResponseKind.NOT_SENT, HALTED)
         exchange, classification = self._transmit(claim)
-        self._settle(claim, exchange, Purpose.SUBMIT, classification, claims_next=False)
+        self._record(claim, exchange, Purpose.SUBMIT, classification, claims_next=False)
         if classification.kind in (ResponseKind.DUPLICATE, ResponseKind.UNKNOWN):
-            self.resolve(claim)
+            self.look_up(claim)
         self._session.observe(exchange, classification)
         return classification
 
-    def resolve(self, claim: Claim) -> Classification:
+    def look_up(self, claim: Claim) -> Classification:
         """Look an order up by its client order id: adopt it or, after the grace period, resubmit it."""
         exchange = self._session.broker.find(claim.order.client_order_id)
         classification = responses.classify_lookup(exchange)
@@ -130,7 +130,7 @@ class Submitter:
                         tx, claim, f"the broker has another order under this client order id: {different}"
                     )
                 return classification
-            self._settle(claim, exchange, Purpose.LOOKUP, classification, claims_next=False)
+            self._record(claim, exchange, Purpose.LOOKUP, classification, claims_next=False)
             self._session.observe(exchange, classification)
             if classification.kind is ResponseKind.NOT_FOUND and self._is_absent(claim):
                 self._resubmit(claim)
@@ -138,17 +138,17 @@ class Submitter:
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return classification
 
-    def _send(self, claim: Claim, *, goes_on: bool) -> Claim | None:
+    def _submit_and_claim(self, claim: Claim, *, goes_on: bool) -> Claim | None:
         """Submit one claimed decision; returns the next, claimed in the commit that records this one."""
         if self._withdraw_if_halted(claim):
             return self._pretrade.claim_next() if goes_on else None
-        log.info("sending %s", claim.execution_id, extra={"action": "send"})
+        log.info("submitting %s", claim.execution_id, extra={"action": "submit"})
         exchange, classification = self._transmit(claim)
         # The rate limit first: it decides whether another one may be claimed.
         is_plain = classification.kind in (ResponseKind.ORDER, ResponseKind.REFUSED)
         if is_plain:
             self._session.observe(exchange, classification)
-        following = self._settle(
+        following = self._record(
             claim,
             exchange,
             Purpose.SUBMIT,
@@ -158,7 +158,7 @@ class Submitter:
         if following is not None:
             return following
         if classification.kind in (ResponseKind.DUPLICATE, ResponseKind.UNKNOWN):
-            self.resolve(claim)
+            self.look_up(claim)
         if not is_plain:
             self._session.observe(exchange, classification)
         return self._pretrade.claim_next() if goes_on else None
@@ -204,7 +204,7 @@ class Submitter:
             )
         return exchange, classification
 
-    def _settle(
+    def _record(
         self,
         claim: Claim,
         exchange: Exchange,
@@ -219,7 +219,7 @@ class Submitter:
         def write() -> None:
             nonlocal following
             with self._writer.transaction() as tx:
-                self._write_settled(tx, claim, exchange, purpose, classification)
+                self._write_outcome(tx, claim, exchange, purpose, classification)
                 if claims_next:
                     following = self._pretrade.claim(tx)
 
@@ -236,7 +236,7 @@ class Submitter:
             exchanges.record_exchange(tx, exchange, purpose, claim.execution_id)
             tx.journal("execution.lease_lost", claim.execution_id)
 
-    def _write_settled(
+    def _write_outcome(
         self, tx: Transaction, claim: Claim, exchange: Exchange, purpose: str, classification: Classification
     ) -> None:
         session = self._session
@@ -328,7 +328,7 @@ class Submitter:
                 transitions.require_attention(tx, claim, why)
                 return
             claims.record_resubmission(tx, claim, sent)
-        self.send(claim)
+        self.submit(claim)
 
     def _ended_or_waits(
         self, tx: Transaction, claim: Claim, old_state: str | None, *, is_halted: bool

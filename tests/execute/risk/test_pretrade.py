@@ -674,7 +674,7 @@ def test_a_claim_that_a_halt_overtakes_goes_back(
     assert claim is not None
     with writer.transaction() as tx:
         controls.halt(tx, "all", "", "ann", "stop")
-    worker.submitter.send(claim)
+    worker.submitter.submit(claim)
     assert fake.posts() == []
     assert state(writer, decision_id) == ("pending", "not_sent", None)
     assert scalar(writer, "SELECT count(*) FROM alerts") == 0

@@ -220,7 +220,7 @@ class CancelReplace:
                 return
         claim = self._claim_replace(request_id, decision_id)
         if claim is not None:
-            self._submitter.send(claim)
+            self._submitter.submit(claim)
             self._follow(claim.execution_id, decision_id)
 
     def _replacement(self, request_id: str, decision_id: str, target: Mapping[str, Any]) -> WireOrder:

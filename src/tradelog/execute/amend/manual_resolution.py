@@ -30,7 +30,7 @@ def ask_broker(session: BrokerSession, submitter: Submitter, decision_id: str) -
         execution = _unsettled(tx, decision_id)
         _refuse_held(tx, decision_id, session.worker_id)
         claim = claims.take_over_attempt(tx, execution["execution_id"], session.worker_id, session.lease)
-    return submitter.resolve(claim)
+    return submitter.look_up(claim)
 
 
 def resolve_not_placed(writer: Writer, decision_id: str, reason: str) -> None:
