@@ -43,10 +43,10 @@ def command(
     config = load_config()
     require_id(id_prefix)
     with open_reader(config) as reader:
-        kind, found_id = reader.resolve(id_prefix, ("dec", "sig", "exe"))
-        signal_id: str | None = found_id
+        kind, full_id = reader.resolve(id_prefix, ("dec", "sig", "exe"))
+        signal_id: str | None = full_id
         if kind != "sig":
-            decision_id = found_id if kind == "dec" else trail.decision_of(reader, kind, found_id)
+            decision_id = full_id if kind == "dec" else trail.decision_of(reader, kind, full_id)
             signal_id = trail.signal_of(reader, str(decision_id))
         if signal_id is None:
             result = replay.without_code(reader, str(decision_id))

@@ -61,21 +61,21 @@ def command(
     config = load_config()
     zone = config.report.timezone
     with open_reader(config) as reader:
-        kind, found_id = reader.resolve(id_prefix)
-        decision_id = trail.decision_of(reader, kind, found_id) if kind in ("exe", "sig", "req") else None
+        kind, full_id = reader.resolve(id_prefix)
+        decision_id = trail.decision_of(reader, kind, full_id) if kind in ("exe", "sig", "req") else None
         if kind == "run":
             name, result = (
                 "run",
-                runs.run(reader, found_id, limit=-1 if show_all or output_json else runs.RECORDS),
+                runs.run(reader, full_id, limit=-1 if show_all or output_json else runs.RECORDS),
             )
         elif kind == "srn":
-            name, result = "strategy_run", trail.strategy_run(reader, found_id)
+            name, result = "strategy_run", trail.strategy_run(reader, full_id)
         elif kind == "brk":
-            name, result = "break", trail.break_(reader, found_id)
+            name, result = "break", trail.break_(reader, full_id)
         elif kind == "sig" and decision_id is None:
-            name, result = "signal", trail.signal(reader, found_id)
+            name, result = "signal", trail.signal(reader, full_id)
         else:
-            name, result = "decision", trail.decision(reader, decision_id or found_id)
+            name, result = "decision", trail.decision(reader, decision_id or full_id)
     if output_json:
         render.as_json({name: result})
     elif name == "run":

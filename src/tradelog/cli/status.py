@@ -85,13 +85,13 @@ def _print(state: dict[str, Any], zone: str) -> None:
     alive = [row for row in workers if row["alive"]]
     beat = [_beat(row) for row in alive]
     last = workers[0] if workers else None
-    nobody = f"none; the last heartbeat was {age(last['heartbeat_at'])} ago" if last else "none yet"
+    no_worker = f"none; the last heartbeat was {age(last['heartbeat_at'])} ago" if last else "none yet"
     halted = ", ".join(scope_label(row["scope"], row["subject"]) for row in state["halts"])
     pairs(
         [
             ("halted", halted or None),
             ("waiting", f"{counted(queue['pending'], 'decision')}{oldest}; {queue['due']} of them due"),
-            ("worker", "; ".join(beat) or nobody),
+            ("worker", "; ".join(beat) or no_worker),
             ("open orders", len(state["open_orders"])),
             ("unknown", len(state["unknown"])),
             ("reconciled", clock.local(state["reconciled_at"], zone) or "never"),

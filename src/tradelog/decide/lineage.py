@@ -1,4 +1,4 @@
-"""Which record versions a decision may cite, and which runs brought them.
+"""Which record versions a decision may cite, and the runs that they come from.
 
 A decision cites versions of completed runs only, seen before it was made: what a strategy could
 not have known can never become an input.

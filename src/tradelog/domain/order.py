@@ -54,8 +54,8 @@ AUCTIONS = (TimeInForce.OPG, TimeInForce.CLS)
 class OrderTerms:
     """The terms of an order. Exactly one of ``quantity`` (shares) and ``notional`` (dollars) is set.
 
-    ``trail_price`` (dollars) or ``trail_percent`` is how far a trailing stop stays behind the price. An order
-    that somebody else placed may have an ``order_type`` or ``time_in_force`` that this version does not know.
+    ``trail_price`` (dollars) or ``trail_percent`` is how far a trailing stop stays behind the price. An
+    adopted order may have an ``order_type`` or ``time_in_force`` that this version does not know.
     """
 
     symbol: str

@@ -9,7 +9,7 @@ from tradelog.execute.brokers.base import Exchange
 
 # After a 429 that names no wait.
 THROTTLED_SECONDS = 60.0
-# No wait that a broker asks for is longer: a wrong header must not park an order for years.
+# No requested wait is longer: a wrong header must not park an order for years.
 MAX_REQUESTED_WAIT_SECONDS = 300.0
 # Requests that are left for orders: polling waits for the limit to reset rather than use them up.
 RESERVED_REQUESTS = 20
@@ -38,7 +38,7 @@ class RateLimit:
 
 
 def requested_wait(exchange: Exchange) -> float:
-    """How long the broker asks us to wait, in seconds: Retry-After, else until its limit resets."""
+    """The wait that the broker requests, in seconds: Retry-After, else until its limit resets."""
     after = _whole_number(exchange.headers.get("retry-after"))
     if after is not None:
         return min(after, MAX_REQUESTED_WAIT_SECONDS)

@@ -68,7 +68,7 @@ def day(text: str, latest: date) -> date | None:
 def filed_moment(filed: date, time_of_day: str | None = None) -> str:
     """When a filing was public at the latest, as store text (UTC).
 
-    A bare date counts as the end of that day in Washington: nobody can show it was there earlier.
+    A bare date counts as the end of that day in Washington: it cannot be shown that it was there earlier.
     """
     if time_of_day:
         try:
@@ -112,7 +112,7 @@ def ticker(text: str) -> str | None:
 
 
 @lru_cache(maxsize=8192)
-def folded_ticker(text: str) -> str:
+def normalised_ticker(text: str) -> str:
     """For identity only: feeds write BRK.B and BRK-B for one share."""
     return text.strip().upper().replace("-", ".")
 

@@ -176,7 +176,7 @@ class Client:
         self._last = time.monotonic()
 
     def _distrust(self, url: str, response: httpx.Response, body: str) -> SourceError:
-        status, message = response.status_code, self._redacted(_said(body))
+        status, message = response.status_code, self._redacted(_message(body))
         if status == 401:
             return NotAuthorised(f"{url} refuses the key: {message}", hint=f"check {self._key_name}")
         if status == 403:
@@ -261,7 +261,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return tenacity.wait_random_exponential(multiplier=0.5, max=5)(state)
 
 
-def _said(body: str) -> str:
+def _message(body: str) -> str:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -46,7 +46,7 @@ JOIN data_ingestion_runs d ON d.id = v.run AND d.status = 'completed'
 WHERE r.kind = 'congress_trade' AND v.actor IS NOT NULL AND v.person IS NULL
 """
 # When the politicians last changed.
-_TOLD = """
+_NEWEST = """
 SELECT max(completed_at) FROM data_ingestion_runs
 WHERE data_source = ? AND status = 'completed' AND records_created + records_updated > 0
 """
@@ -132,7 +132,7 @@ def plan(
     for row in connection.execute(_CURRENT).fetchall():
         current[row[0], row[1]] = Found(row[2], row[3], row[4])
         since[row[0], row[1]] = row[5]
-    newest = connection.execute(_TOLD, (FEED,)).fetchone()[0] or ""
+    newest = connection.execute(_NEWEST, (FEED,)).fetchone()[0] or ""
     names = {
         (feed, name)
         for name in mine

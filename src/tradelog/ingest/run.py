@@ -48,7 +48,7 @@ from tradelog.store.writer import Writer
 BACKFILL_GRACE = timedelta(days=7)
 HEARTBEAT_SECONDS = 30.0
 # How long a source is queried again for what it listed and did not deliver.
-OWED_FOR = timedelta(days=30)
+PENDING_FOR = timedelta(days=30)
 # The kind whose rows name members of Congress.
 MEMBERS = "congress_trade"
 # A full listing that lost more than this share of its rows is rather broken than true.
@@ -246,9 +246,9 @@ class IngestionRun:
             ).fetchone()
         return None if row is None or row[1] else int(row[0])
 
-    def owed(self) -> list[str]:
+    def pending(self) -> list[str]:
         """The payloads of rows that runs of this feed could not read in the last while, newest first."""
-        since = clock.to_text(clock.now() - OWED_FOR)
+        since = clock.to_text(clock.now() - PENDING_FOR)
         with self._writer.reading() as connection:
             rows = connection.execute(
                 "SELECT q.payload FROM data_ingestion_runs d JOIN quarantined_rows q ON q.run = d.id"

@@ -50,7 +50,7 @@ class Timetable:
             if clock.now() >= self._due[task.name]:
                 self._due[task.name] = _after(task, clock.now())
                 if task.name in self._running:
-                    self._tell(task, "it was due again before it had ended")
+                    self._record_end(task, "it was due again before it had ended")
                 else:
                     self._start(task)
 
@@ -72,13 +72,13 @@ class Timetable:
         running.output.close()
         code = running.process.returncode
         if code:
-            self._tell(task, f"it ended with {code}: {output[-MAX_MESSAGE_CHARACTERS:]}")
+            self._record_end(task, f"it ended with {code}: {output[-MAX_MESSAGE_CHARACTERS:]}")
             return
         with self._writer.transaction() as tx:
             clear(tx, task.name, ("task_failed",))
             tx.journal_rest("task.done", task.name)
 
-    def _tell(self, task: Task, what: str) -> None:
+    def _record_end(self, task: Task, what: str) -> None:
         text = f"[schedule.{task.name}] tradelog {task.run}: {what}"
         print(text, file=sys.stderr)
         with self._writer.transaction() as tx:

@@ -23,7 +23,9 @@ _BREAKS = """
 SELECT break_id, kind, subject, symbol, expected, actual, found_at, closed_at, closed_why FROM breaks
 WHERE broker = :broker AND environment = :environment AND account = :account AND found_at < :before
 """
-_FOUND = f"{_BREAKS} AND closed_at IS NULL UNION ALL {_BREAKS} AND closed_at >= :since ORDER BY found_at"
+_BREAKS_OF_DAY = (
+    f"{_BREAKS} AND closed_at IS NULL UNION ALL {_BREAKS} AND closed_at >= :since ORDER BY found_at"
+)
 _ALERTS = """
 SELECT alert_id, kind, subject, message, created_at, acknowledged_at FROM alerts
 WHERE created_at >= :since AND created_at < :before ORDER BY alert_id
@@ -38,13 +40,13 @@ def digest(reader: Reader, account: AccountKey, day: Period) -> dict[str, Any]:
     """
     params = account.as_columns()
     params |= {"since": day.since, "before": day.before}
-    found_runs, _ = runs.runs(reader, runs.Selection(day), limit=ALL)
+    day_runs, _ = runs.runs(reader, runs.Selection(day), limit=ALL)
     decided, _ = decisions.decisions(reader, account, decisions.Selection(day), limit=ALL)
     passed, _ = decisions.not_taken(reader, account, decisions.Selection(day), limit=ALL)
     fills, _ = trades.trades(reader, account, day, limit=ALL)
     return {
-        "runs": found_runs,
-        "run_states": Counter(row["status"] for row in found_runs),
+        "runs": day_runs,
+        "run_states": Counter(row["status"] for row in day_runs),
         "decisions": decided,
         "decision_states": Counter(row["status"] for row in decided),
         "signals_not_taken": len(passed),
@@ -52,7 +54,7 @@ def digest(reader: Reader, account: AccountKey, day: Period) -> dict[str, Any]:
         **_sums(fills),
         "failures": failures.failures(reader, account, day),
         "unknown": reader.rows(_UNKNOWN, params),
-        "breaks": reader.rows(_FOUND, params),
+        "breaks": reader.rows(_BREAKS_OF_DAY, params),
         "alerts": reader.rows(_ALERTS, params),
     }
 

@@ -51,11 +51,11 @@ def positions(reader: Reader, account: AccountKey) -> dict[str, Any]:
     }
 
 
-def _row(symbol: str, held: dict[str, Decimal], is_told: bool) -> dict[str, Any]:
+def _row(symbol: str, held: dict[str, Decimal], is_known: bool) -> dict[str, Any]:
     names = ("opening", "adjustment", "bought", "sold", "split")
     values: dict[str, Any] = {name: held.get(name, money.ZERO) for name in names}
     values["expected"] = sum(values.values(), money.ZERO)
-    values["broker"] = held.get("broker", money.ZERO) if is_told else None
+    values["broker"] = held.get("broker", money.ZERO) if is_known else None
     values |= {name: held.get(name, money.ZERO) for name in ("buying", "selling")}
     return {"symbol": symbol} | {
         name: None if number is None else money.to_text(number) for name, number in values.items()

@@ -47,7 +47,7 @@ def quality(
     params: dict[str, Any] = account.as_columns()
     params |= {"since": period.since, "before": period.before, "strategy": strategy}
     more = "" if strategy is None else " AND strategy_name = :strategy"
-    found: dict[tuple[str, bool], dict[int, Counter[Decimal]]] = {}
+    by_signal: dict[tuple[str, bool], dict[int, Counter[Decimal]]] = {}
     for symbol, bars in prices.bars.items():
         days = [bar.day for bar in bars]
         for is_taken, sql in ((True, _DECIDED), (False, _NOT_TAKEN)):
@@ -57,11 +57,12 @@ def quality(
                 for row in reader.rows(sql + more, {**params, "symbol": symbol})
             )
             for (name, side, day), number in alike.items():
-                moves = found.setdefault((name, is_taken), {after: Counter() for after in AFTER})
+                moves = by_signal.setdefault((name, is_taken), {after: Counter() for after in AFTER})
                 for after, move in _moves(bars, days, day):
                     moves[after][move if side == "buy" else -move] += number
     return {
-        key: {after: _summary(moves) for after, moves in by_span.items()} for key, by_span in found.items()
+        key: {after: _summary(moves) for after, moves in by_span.items()}
+        for key, by_span in by_signal.items()
     }
 
 

@@ -53,12 +53,12 @@ def runs(reader: Reader, selection: Selection, *, limit: int = NEWEST) -> tuple[
         rows = reader.rows(
             f"{_RUNS}{more} AND status IN ('running', 'abandoned'){_NEWEST_FIRST}", {**params, "limit": -1}
         )
-        found = [row for row in map(_plain, rows) if row["status"] == selection.status]
-        return found if limit < 0 else found[:limit], len(found)
+        listed = [row for row in map(_plain, rows) if row["status"] == selection.status]
+        return listed if limit < 0 else listed[:limit], len(listed)
     if selection.status is not None:
         params["status"], more = selection.status, f"{more} AND status = :status"
-    found = [_plain(row) for row in reader.rows(_RUNS + more + _NEWEST_FIRST, params)]
-    return found, int(reader.value(_COUNT + more, params))
+    listed = [_plain(row) for row in reader.rows(_RUNS + more + _NEWEST_FIRST, params)]
+    return listed, int(reader.value(_COUNT + more, params))
 
 
 def last_of(reader: Reader, feeds: list[str]) -> dict[str, Any] | None:

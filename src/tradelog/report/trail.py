@@ -91,14 +91,14 @@ def break_(reader: Reader, break_id: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "id"} | {"control_events": events}
 
 
-def decision_of(reader: Reader, kind: str, found_id: str) -> str | None:
+def decision_of(reader: Reader, kind: str, full_id: str) -> str | None:
     """The decision that an execution, a request or a signal belongs to; None for a signal not taken."""
     table, column = {
         "exe": ("trade_executions", "execution_id"),
         "req": ("order_requests", "request_id"),
         "sig": ("trade_decisions", "signal_id"),
     }[kind]
-    value = reader.value(f"SELECT decision_id FROM {table} WHERE {column} = ?", (found_id,))
+    value = reader.value(f"SELECT decision_id FROM {table} WHERE {column} = ?", (full_id,))
     return None if value is None else str(value)
 
 

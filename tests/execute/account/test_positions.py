@@ -262,7 +262,7 @@ def test_fills_that_do_not_add_up_to_their_order(
     with stage.tx() as tx:
         orders.apply_fills(tx, stage.account, [item | {"transaction_time": moment()}])
     owed = positions.missing_fills(stage.writer.connection, stage.account)
-    expected_ = positions.Owed("AAPL", "sell", D(filled), D(summed), moment())
+    expected_ = positions.MissingFills("AAPL", "sell", D(filled), D(summed), moment())
     assert owed == ({execution: expected_} if is_owed else {})
     for account in OTHERS:
         assert positions.missing_fills(stage.writer.connection, account) == {}

@@ -586,7 +586,7 @@ def test_a_decision_waits_for_its_approval(
     go(3600)
     worker.drain()
     assert state(writer, other) == ("cancelled", None, "expired_unsent")
-    assert "nobody approved it" in failure(writer, other)[1]
+    assert "not approved" in failure(writer, other)[1]
     kinds = writer.connection.execute(
         "SELECT kind, actor FROM control_events WHERE kind IN ('approve', 'decline') ORDER BY event_id"
     ).fetchall()

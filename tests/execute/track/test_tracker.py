@@ -56,9 +56,9 @@ def told(stage: Stage, order_id: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "is_news"), [(-0.001, False), (0, True), (1, True), (None, True), ("soon", True)]
+    ("seconds", "is_update"), [(-0.001, False), (0, True), (1, True), (None, True), ("soon", True)]
 )
-def test_an_older_answer_that_comes_later_is_no_news(stage: Stage, seconds: Any, is_news: bool) -> None:
+def test_an_older_response_is_no_update(stage: Stage, seconds: Any, is_update: bool) -> None:
     """Of two workers one may hear an answer later than the other heard a newer one."""
     _, _, order_id = placed(stage)
     raw = json.loads(stage.rows("SELECT raw FROM alpaca_orders")[0]["raw"])
@@ -66,11 +66,11 @@ def test_an_older_answer_that_comes_later_is_no_news(stage: Stage, seconds: Any,
     assert known is not None
     at = clock.later(known, seconds) if isinstance(seconds, int | float) else seconds
     order = told(stage, order_id, status="partially_filled", filled_qty="1", updated_at=at)
-    assert orders.is_news(stage.writer.connection, order) is is_news
+    assert orders.is_update(stage.writer.connection, order) is is_update
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_news"),
+    ("changes", "is_update"),
     [
         ({}, False),
         ({"status": "canceled"}, True),
@@ -84,12 +84,12 @@ def test_an_older_answer_that_comes_later_is_no_news(stage: Stage, seconds: Any,
         ({"hwm": "1"}, False),
     ],
 )
-def test_what_is_news_of_an_order(stage: Stage, changes: dict[str, Any], is_news: bool) -> None:
+def test_what_is_an_update_of_an_order(stage: Stage, changes: dict[str, Any], is_update: bool) -> None:
     _, _, order_id = placed(stage)
     (row,) = stage.rows("SELECT raw FROM alpaca_orders")
     order = {**json.loads(row["raw"]), **changes}
-    assert orders.is_news(stage.writer.connection, order) is is_news
-    assert orders.is_news(stage.writer.connection, {**order, "id": "unheard of"})
+    assert orders.is_update(stage.writer.connection, order) is is_update
+    assert orders.is_update(stage.writer.connection, {**order, "id": "unheard of"})
     assert order_id in stage.books.orders
 
 
@@ -350,7 +350,7 @@ def test_many_changes_of_a_list_are_taken_from_it(stage: Stage) -> None:
     assert stage.value("SELECT count(*) FROM trade_executions WHERE status = 'partially_filled'") == FEW + 1
     # One page, kept once.
     assert polls(stage) == before + 1
-    assert (worker.tracker.news, worker.tracker.has_changes) == (FEW + 1, True)
+    assert (worker.tracker.updates, worker.tracker.has_changes) == (FEW + 1, True)
 
 
 def test_a_failed_list_backs_off_and_changes_nothing(stage: Stage) -> None:
@@ -383,7 +383,7 @@ def test_an_answer_about_another_order_changes_nothing(stage: Stage) -> None:
     worker = follower(stage)
     other = told(stage, order_id, id="another", status="filled", filled_qty="10")
     stage.broker.faults.append(Fault("GET", status=200, body=json.dumps(other).encode()))
-    assert worker.tracker.ask(Owner(execution_id, decision_id), order_id) is None
+    assert worker.tracker.poll_order(Owner(execution_id, decision_id), order_id) is None
     assert stage.row("trade_executions", execution_id)["status"] == "accepted"
 
 
@@ -659,7 +659,7 @@ def test_without_a_time_on_both_sides_no_answer_is_older(stage: Stage, known: An
     order = {"id": "one", "client_order_id": "c", "symbol": "AAPL", "status": "new", "filled_qty": "0"}
     apply(stage, Owner(execution_id, decision_id), {**order, "updated_at": known})
     later = {**order, "status": "canceled", "updated_at": now_}
-    assert orders.is_news(stage.writer.connection, later)
+    assert orders.is_update(stage.writer.connection, later)
 
 
 @pytest.mark.parametrize(

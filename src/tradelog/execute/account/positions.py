@@ -66,7 +66,7 @@ def expected_positions(connection: sqlite3.Connection, account: AccountKey) -> H
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class MissingFills:
     """An attempt whose fills (``summed``) do not add up to the filled quantity of its order (``filled``)."""
 
     symbol: str
@@ -76,7 +76,7 @@ class Owed:
     since: str
 
 
-def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[str, Owed]:
+def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[str, MissingFills]:
     """The attempts of an account with missing or excess fills, by id."""
     rows = connection.execute(
         "SELECT e.execution_id, e.symbol, d.side, e.filled_quantity, e.fills_quantity, o.updated_at"
@@ -87,7 +87,9 @@ def missing_fills(connection: sqlite3.Connection, account: AccountKey) -> dict[s
         account,
     )
     return {
-        row[0]: Owed(position_symbol(row[1]), row[2], money.parse(row[3]), money.parse(row[4]), row[5])
+        row[0]: MissingFills(
+            position_symbol(row[1]), row[2], money.parse(row[3]), money.parse(row[4]), row[5]
+        )
         for row in rows.fetchall()
     }
 
@@ -135,7 +137,7 @@ def update_breaks(
     for subject, (symbol, expected, actual) in sorted(differences.items()):
         row = open_breaks.get(subject)
         numbers = {"expected": money.to_text(expected), "actual": money.to_text(actual)}
-        text = f"{symbol}: {_said(kind, numbers)}"
+        text = f"{symbol}: {_description(kind, numbers)}"
         if row is None:
             break_id = ids.new(ids.BREAK)
             tx.insert(
@@ -162,7 +164,7 @@ def update_breaks(
 
 
 def close_break(tx: Transaction, break_id: str, kind: str, resolution: BreakResolution, why: str) -> None:
-    """Close a break, for people with the reason in words."""
+    """Close a break; ``why`` is the reason for people."""
     changes = {"closed_at": tx.now, "closed_why": why, "resolution": resolution.value}
     tx.update("breaks", break_id, changes)
     clear(tx, break_id, (f"{kind}_break",))
@@ -198,7 +200,7 @@ def accept_break(tx: Transaction, break_id: str, reason: str, actor: str) -> Non
     close_break(tx, break_id, row["kind"], BreakResolution.ACCEPTED, f"accepted: {reason}")
 
 
-def _said(kind: str, numbers: Mapping[str, str]) -> str:
+def _description(kind: str, numbers: Mapping[str, str]) -> str:
     if kind == "position":
         return f"the broker holds {numbers['actual']}, the fills add up to {numbers['expected']}"
     return f"the order has {numbers['expected']} filled, its fills add up to {numbers['actual']}"

@@ -117,7 +117,7 @@ class Snapshots:
                 " AND account = ? AND kind = ? AND subject = ? ORDER BY snapshot_id DESC LIMIT 1",
                 (*self._account, kind, subject),
             )
-            if last is not None and _told(kind, last[0]) == _told(kind, value):
+            if last is not None and _comparable(kind, last[0]) == _comparable(kind, value):
                 return int(last[1])
             row = self._account.as_columns()
             number = tx.insert(
@@ -157,7 +157,7 @@ def _is_without(answer: object) -> bool:
     return isinstance(answer, dict) and isinstance(answer.get("quotes"), dict)
 
 
-def _told(kind: str, value: str) -> Any:
+def _comparable(kind: str, value: str) -> Any:
     """What must differ for a snapshot to be a new one: a clock's running time does not count."""
     if kind != "clock":
         return value

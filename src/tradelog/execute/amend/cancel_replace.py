@@ -87,7 +87,7 @@ class CancelReplace:
             owner = Owner(execution["execution_id"], decision_id)
             if tries:
                 # An earlier request may have arrived: the order shows it.
-                order = self._tracker.ask(owner, execution["alpaca_order_id"])
+                order = self._tracker.poll_order(owner, execution["alpaca_order_id"])
                 if order is None:
                     self._later(request_id)
                 if order is None or order["status"] in responses.TERMINAL:
@@ -126,7 +126,7 @@ class CancelReplace:
         self._session.retry_write(write)
         self._session.observe(exchange, classification)
         if classification.kind is ResponseKind.REQUESTED or classification.kind is ResponseKind.REFUSED:
-            self._tracker.ask(owner, order_id)
+            self._tracker.poll_order(owner, order_id)
         if classification.kind is ResponseKind.REFUSED:
             self._end_refused(request_id, owner, classification.message)
 
@@ -213,7 +213,7 @@ class CancelReplace:
             target = newest_live_attempt(tx, decision_id)
         if target is not None:
             owner = Owner(target["execution_id"], decision_id)
-            if self._tracker.ask(owner, target["alpaca_order_id"]) is None:
+            if self._tracker.poll_order(owner, target["alpaca_order_id"]) is None:
                 self._later(request_id)
                 return
             if not self._pretrade.prepare(self._replacement(request_id, decision_id, target)):
@@ -340,7 +340,7 @@ class CancelReplace:
             ).fetchall()
         for owner_id, order_id, status in rows:
             if order_id is not None and status in _LIVE and self._session.may_request():
-                self._tracker.ask(Owner(owner_id, decision_id), order_id)
+                self._tracker.poll_order(Owner(owner_id, decision_id), order_id)
 
 
 def _without_cancel(tx: Transaction, decision_id: str) -> list[dict[str, Any]]:

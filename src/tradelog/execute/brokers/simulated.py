@@ -1,6 +1,6 @@
 """A simulated broker in a file of its own, which survives our crashes as a real one does.
 
-It speaks Alpaca's form and fills at known prices only: the price that the decision carries, or the
+It answers in Alpaca's form and fills at known prices only: the price that the decision carries, or the
 last one of the price file. It never invents one: without a price an order is refused.
 """
 

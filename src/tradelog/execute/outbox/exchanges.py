@@ -83,7 +83,7 @@ def count_submissions(tx: Transaction, claim: Claim) -> int:
 
 
 def was_duplicate_id(tx: Transaction, claim: Claim) -> bool:
-    """Whether the broker once refused this attempt's id as taken: then it is there, whatever it says now."""
+    """Whether the broker once refused this attempt's id as taken: then the broker has it."""
     row = tx.one(
         "SELECT 1 FROM broker_calls WHERE execution_id = ? AND purpose = 'submit' AND proves = ?",
         (claim.execution_id, ResponseKind.DUPLICATE.value),

@@ -66,7 +66,7 @@ class Expiry:
         if rule.approval and decision["approval"] is None:
             hours = money.to_text(rule.approval_hours)
             is_over = clock.later(decision["created_at"], float(rule.approval_hours) * 3600) <= now
-            return f"nobody approved it within {hours} hours" if is_over else None
+            return f"not approved within {hours} hours" if is_over else None
         if rule.max_age_seconds is None:
             return None
         since = max(decision["created_at"], decision["approval_at"] or "")

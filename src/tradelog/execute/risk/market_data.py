@@ -35,7 +35,7 @@ MAX_FETCH_BACKOFF_SECONDS = 4.0
 
 
 class MarketData:
-    """The last snapshots of the account's broker, each as fresh as ``[risk] max_snapshot_seconds`` asks."""
+    """The last snapshots of the account's broker, each as fresh as ``[risk] max_snapshot_seconds``."""
 
     def __init__(self, session: BrokerSession) -> None:
         self._session = session
@@ -74,7 +74,7 @@ class MarketData:
         )
 
     def has_session_changed(self, limits: RiskConfig, order: WireOrder) -> bool:
-        """Whether the market has opened or closed, by our clock, since the broker was asked."""
+        """Whether the market has opened or closed, by our clock, since the broker's was fetched."""
         snapshot = self._snapshots.get("clock", "")
         is_required = "clock" in checks.required_snapshots(limits, order)
         return is_required and snapshot is not None and snapshot.value is not None and _is_past(snapshot)

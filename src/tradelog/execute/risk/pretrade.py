@@ -1,4 +1,4 @@
-"""Pre-trade checks: which ready decision may be submitted now, and what the limits say of it.
+"""Pre-trade checks: which ready decision may be submitted now, under which limits.
 
     prepare (no transaction open): fetch what the checks look at
     claim (one commit): halts, approval, expiry, limits → an attempt, a failed decision, or a wait
@@ -134,7 +134,7 @@ class PreTradeChecks:
     ) -> tuple[Refusal | None, Decimal | None]:
         """Why an order may not take the place of ``replaces``, an attempt; and its value in dollars.
 
-        Its decision goes on, whatever the checks say. The caller journals.
+        Its decision continues either way. The caller journals.
         """
         facts = self._facts(tx, decision, order, limits, replaces)
         results = checks.run_checks(limits, facts)

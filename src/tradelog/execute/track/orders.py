@@ -47,7 +47,7 @@ def state_of(order: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_news(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
+def is_update(connection: sqlite3.Connection, order: Mapping[str, Any]) -> bool:
     """Whether an order differs from the store, and is not older."""
     stored = connection.execute(
         f"SELECT {', '.join(_STATE)}, json_extract(raw, '$.updated_at') FROM alpaca_orders"

@@ -129,14 +129,14 @@ class Reconciler:
 
     def _apply_order(self, read: Sequence[dict[str, Any]], exchange: Exchange) -> None:
         with self._writer.reading() as connection:
-            news = [order for order in read if orders.is_news(connection, order)]
+            updates = [order for order in read if orders.is_update(connection, order)]
         # Of two that were submitted at once, the one that replaces the other comes after it.
-        news.sort(key=lambda order: (str(order.get("submitted_at")), order.get("replaces") is not None))
-        self._session.observe(exchange, quiet=not news)
+        updates.sort(key=lambda order: (str(order.get("submitted_at")), order.get("replaces") is not None))
+        self._session.observe(exchange, quiet=not updates)
         call_id: int | None = None
-        for start in range(0, len(news), CHUNK):
+        for start in range(0, len(updates), CHUNK):
 
-            def write(chunk: Sequence[dict[str, Any]] = news[start : start + CHUNK]) -> None:
+            def write(chunk: Sequence[dict[str, Any]] = updates[start : start + CHUNK]) -> None:
                 nonlocal call_id
                 with self._writer.transaction() as tx:
                     logged = call_id or exchanges.record_exchange(tx, exchange, Purpose.RECONCILE, None)
@@ -146,7 +146,7 @@ class Reconciler:
                 call_id = logged
 
             self._session.retry_write(write)
-        self._result.news += len(news)
+        self._result.news += len(updates)
 
     def _match(self, tx: Transaction, order: dict[str, Any], call_id: int) -> None:
         account = self._session.account
@@ -279,7 +279,7 @@ class Reconciler:
             if held is None:
                 return False
             # Orders that changed, and fills that came, while the positions were read.
-            changed = self._tracker.news
+            changed = self._tracker.updates
             self._tracker.poll()
             fills, is_complete = self._tracker.fills_between(
                 clock.later(clock.now_text(), -OVERLAP_SECONDS / 24)
@@ -291,7 +291,7 @@ class Reconciler:
             with self._writer.transaction() as tx:
                 added = orders.apply_fills(tx, self._session.account, fills)
             self._result.fills += added
-            if not added and changed == self._tracker.news:
+            if not added and changed == self._tracker.updates:
                 self._compare(held, exchange, is_open=is_open)
                 return True
         return False

@@ -50,7 +50,7 @@ class OrderTracker:
         # Whether an order has changed since the last snapshot of the account.
         self.has_changes = False
         self.fills_recorded = 0
-        self.news = 0
+        self.updates = 0
 
     def poll(self, decision_id: str | None = None) -> None:
         """Poll every order that may still change, of one decision or of all, and fetch missing fills."""
@@ -58,7 +58,7 @@ class OrderTracker:
         self._follow_successors(decision_id)
         self.fetch_missing_fills()
 
-    def ask(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
+    def poll_order(self, owner: Owner, order_id: str, source: str = "poll") -> dict[str, Any] | None:
         """Poll one order and record its state; returns the order, None without one."""
         exchange = self._session.broker.order(order_id)
         verdict = responses.classify_lookup(exchange)
@@ -76,9 +76,9 @@ class OrderTracker:
     def apply(self, owner: Owner, order: dict[str, Any], exchange: Exchange, source: str) -> None:
         """Record a response about one order with its exchange, where it shows a change."""
         with self._writer.reading() as connection:
-            is_news = orders.is_news(connection, order)
-        self._session.observe(exchange, quiet=not is_news)
-        if not is_news:
+            is_update = orders.is_update(connection, order)
+        self._session.observe(exchange, quiet=not is_update)
+        if not is_update:
             return
         if order["status"] == "rejected" and order.get("replaces"):
             # Refused by the venue, it replaced nothing: first poll whether the old order still stands.
@@ -92,7 +92,7 @@ class OrderTracker:
 
         self._session.retry_write(write)
         self.has_changes = True
-        self.news += 1
+        self.updates += 1
 
     def awaits_fills(self) -> bool:
         """Whether fills of any order are missing that could come soon."""
@@ -140,11 +140,11 @@ class OrderTracker:
         """The activities that are no fills, as far as they could be listed, and whether that is all."""
         return self._all_pages("activities", lambda token: self._session.broker.activities(since, token))
 
-    def _all_pages(self, what: str, ask: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
+    def _all_pages(self, what: str, fetch_page: Callable[[str | None], Exchange]) -> tuple[list[Any], bool]:
         items: list[Any] = []
         token: str | None = None
         for _ in range(MAX_PAGES):
-            exchange = ask(token)
+            exchange = fetch_page(token)
             page = exchange.json()
             is_page = exchange.status == 200 and isinstance(page, list)
             if not is_page:
@@ -186,25 +186,25 @@ class OrderTracker:
                 return
         by_id = [item for item in waiting if item.order_id not in listed]
         with self._writer.reading() as connection:
-            news = [
+            updates = [
                 item
                 for item in waiting
-                if item.order_id in listed and orders.is_news(connection, listed[item.order_id][0])
+                if item.order_id in listed and orders.is_update(connection, listed[item.order_id][0])
             ]
-        if len(news) > FEW:
-            self._apply_listed(news, listed)
+        if len(updates) > FEW:
+            self._apply_listed(updates, listed)
         else:
-            by_id += news
+            by_id += updates
         for item in by_id:
             if not self._session.may_request(keep_reserve=True):
                 return
             if self._backoff.is_due(item.owner.execution_id):
-                self.ask(item.owner, item.order_id)
+                self.poll_order(item.owner, item.order_id)
 
-    def _apply_listed(self, news: list[_Open], listed: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
+    def _apply_listed(self, updates: list[_Open], listed: dict[str, tuple[dict[str, Any], Exchange]]) -> None:
         """Record many changed orders: each page is kept once, and their events refer to it."""
-        for exchange in {id(listed[item.order_id][1]): listed[item.order_id][1] for item in news}.values():
-            mine = [item for item in news if listed[item.order_id][1] is exchange]
+        for exchange in {id(listed[item.order_id][1]): listed[item.order_id][1] for item in updates}.values():
+            mine = [item for item in updates if listed[item.order_id][1] is exchange]
 
             def write(page: Exchange = exchange, mine: list[_Open] = mine) -> None:
                 with self._writer.transaction() as tx:
@@ -216,7 +216,7 @@ class OrderTracker:
 
             self._session.retry_write(write)
         self.has_changes = True
-        self.news += len(news)
+        self.updates += len(updates)
 
     def _listed(self) -> dict[str, tuple[dict[str, Any], Exchange]]:
         """The broker's open orders by id, all pages, each with the page that it is on."""
@@ -234,9 +234,9 @@ class OrderTracker:
                 return {}
             self._session.observe(exchange, quiet=True)
             read = [order for item in page if (order := responses.parse_order(item)) is not None]
-            news = [order for order in read if order["id"] not in by_id]
+            updates = [order for order in read if order["id"] not in by_id]
             by_id |= {order["id"]: (order, exchange) for order in read}
-            if len(page) < ORDERS_PAGE or not news:
+            if len(page) < ORDERS_PAGE or not updates:
                 break
             after = next_page_after(read)
             if after is None:
@@ -288,7 +288,7 @@ class OrderTracker:
         key = f"old {order_id}"
         if not self._session.may_request(keep_reserve=True) or not self._backoff.is_due(key):
             return
-        order = self.ask(owner, order_id)
+        order = self.poll_order(owner, order_id)
         if order is not None and order["status"] != "replaced":
             self._backoff.succeeded(key)
             return
@@ -327,7 +327,7 @@ class OrderTracker:
                 (owner.execution_id,),
             ).fetchone()
         if row is not None and row[1] is not None:
-            self.ask(Owner(row[0], owner.decision_id), row[1])
+            self.poll_order(Owner(row[0], owner.decision_id), row[1])
 
     def _missing_fills(self) -> list[Any]:
         """(attempt, its start, order last updated, broker's order id) of those with missing fills."""

@@ -173,7 +173,7 @@ def _quiver(name: str, traded: str, filed: str, side: str, amounts: tuple[str, .
             payload,
             identity=(
                 normalise_name(member),
-                fields.folded_ticker(symbol),
+                fields.normalised_ticker(symbol),
                 dates.event_given,
                 kind.strip().lower(),
                 _lower_bound(amount),

@@ -70,16 +70,18 @@ def fetch(run: IngestionRun, request: Request) -> None:
         explain=_explain,
     ) as client:
         listed = _of_symbol(client, request) if request.symbol else _of_days(run, client, request)
-        listed = _with_owed(run, listed) if request.goes_on else listed
+        listed = _with_pending(run, listed) if request.goes_on else listed
         request.progress.expect(len(listed))
         _take_all(run, client, request, listed)
     run.empty_is_normal, run.bad_is_normal = not listed, True
 
 
-def _with_owed(run: IngestionRun, listed: list[Listed | BadRow]) -> list[Listed | BadRow]:
+def _with_pending(run: IngestionRun, listed: list[Listed | BadRow]) -> list[Listed | BadRow]:
     """What is listed now, and what was listed in the last while and could not be had."""
     accessions = {item.accession for item in listed if isinstance(item, Listed)}
-    pending = {item.accession: item for text in run.owed() if (item := listings.from_text(text)) is not None}
+    pending = {
+        item.accession: item for text in run.pending() if (item := listings.from_text(text)) is not None
+    }
     return [*listed, *(item for accession, item in pending.items() if accession not in accessions)]
 
 

@@ -105,7 +105,7 @@ def _form4_entry(position: int, row: Row, payload: str, latest: date) -> Record:
         kind=ownership.TRADE,
         position=position,
         identity=(
-            fields.folded_ticker(forms.text(row, "Ticker")),
+            fields.normalised_ticker(forms.text(row, "Ticker")),
             normalise_name(name),
             traded,
             code,

@@ -111,21 +111,23 @@ def read_atom(text: str, where: object) -> Iterator[Record | BadRow]:
 
 
 def _entry(number: int, entry: Any) -> Listed | BadRow | None:
-    def told(tag: str) -> str:
+    def listed_values(tag: str) -> str:
         return (entry.findtext(f"{_ATOM}{tag}") or "").strip()
 
     category = entry.find(f"{_ATOM}category")
-    title = _TITLE.match(told("title"))
-    text = json.dumps({tag: told(tag) for tag in ("title", "id", "updated", "summary")}, ensure_ascii=False)
+    title = _TITLE.match(listed_values("title"))
+    text = json.dumps(
+        {tag: listed_values(tag) for tag in ("title", "id", "updated", "summary")}, ensure_ascii=False
+    )
     form = "" if category is None else category.get("term", "").strip()
     if title is None or title["form"] != form:
         return BadRow(number, "an entry whose title lacks form, entity or role", text)
     if form not in FORMS:
         return None
-    day = _FILED.search(told("summary"))
+    day = _FILED.search(listed_values("summary"))
     entity = Entity(title["role"], title["cik"], title["name"])
     filed = "" if day is None else day[1]
-    return _listed(number, text, told("id"), form, filed, entity, moment=told("updated"))
+    return _listed(number, text, listed_values("id"), form, filed, entity, moment=listed_values("updated"))
 
 
 def read_feed_rows(rows: Iterable[Given]) -> Iterator[Record | BadRow]:

@@ -184,34 +184,34 @@ def _envelope(text: str) -> Envelope:
 def _head(root: Element) -> dict[str, Any]:
     """The fields of the filing itself; all as text."""
     return {
-        "form": _said(root, "documentType"),
-        "period": _said(root, "periodOfReport")[:10],
-        "amends_filed": _said(root, "dateOfOriginalSubmission")[:10],
+        "form": _text_of(root, "documentType"),
+        "period": _text_of(root, "periodOfReport")[:10],
+        "amends_filed": _text_of(root, "dateOfOriginalSubmission")[:10],
         "issuer": {
-            "cik": _said(root, "issuer/issuerCik").zfill(10),
-            "name": _said(root, "issuer/issuerName"),
-            "symbol": _said(root, "issuer/issuerTradingSymbol"),
+            "cik": _text_of(root, "issuer/issuerCik").zfill(10),
+            "name": _text_of(root, "issuer/issuerName"),
+            "symbol": _text_of(root, "issuer/issuerTradingSymbol"),
         },
         "owners": [_owner(owner) for owner in root.findall("reportingOwner")],
-        "plan_10b5_1": _is_true(_said(root, "aff10b5One")),
+        "plan_10b5_1": _is_true(_text_of(root, "aff10b5One")),
         "footnotes": {
             note.get("id", ""): "".join(note.itertext()).strip()
             for note in root.findall("footnotes/footnote")
         },
-        "remarks": _said(root, "remarks"),
+        "remarks": _text_of(root, "remarks"),
     }
 
 
 def _owner(owner: Element) -> dict[str, Any]:
     relation = "reportingOwnerRelationship"
     return {
-        "cik": _said(owner, "reportingOwnerId/rptOwnerCik").zfill(10),
-        "name": _said(owner, "reportingOwnerId/rptOwnerName"),
-        "is_director": _is_true(_said(owner, f"{relation}/isDirector")),
-        "is_officer": _is_true(_said(owner, f"{relation}/isOfficer")),
-        "is_ten_percent_owner": _is_true(_said(owner, f"{relation}/isTenPercentOwner")),
-        "is_other": _is_true(_said(owner, f"{relation}/isOther")),
-        "officer_title": _said(owner, f"{relation}/officerTitle"),
+        "cik": _text_of(owner, "reportingOwnerId/rptOwnerCik").zfill(10),
+        "name": _text_of(owner, "reportingOwnerId/rptOwnerName"),
+        "is_director": _is_true(_text_of(owner, f"{relation}/isDirector")),
+        "is_officer": _is_true(_text_of(owner, f"{relation}/isOfficer")),
+        "is_ten_percent_owner": _is_true(_text_of(owner, f"{relation}/isTenPercentOwner")),
+        "is_other": _is_true(_text_of(owner, f"{relation}/isOther")),
+        "officer_title": _text_of(owner, f"{relation}/officerTitle"),
     }
 
 
@@ -266,7 +266,7 @@ def _line(
     position: int,
 ) -> Record:
     kind, table, number = what
-    line_fields = _told(line)
+    line_fields = _line_fields(line)
     code = line_fields["code"]
     day = _day(line_fields["date"])
     cost, flags = _cost(line_fields, kind)
@@ -316,7 +316,7 @@ def _side(kind: str, code: str) -> str:
     return f"derivative {side}" if kind == DERIVATIVE else side
 
 
-def _told(line: Element) -> dict[str, Any]:
+def _line_fields(line: Element) -> dict[str, Any]:
     """The fields of a line, as given. A value may be missing with only a footnote in its place."""
     amounts, coding = "transactionAmounts", "transactionCoding"
     after = "postTransactionAmounts"
@@ -324,8 +324,8 @@ def _told(line: Element) -> dict[str, Any]:
         "security": _value(line, "securityTitle"),
         "date": _value(line, "transactionDate")[:10],
         "deemed_date": _value(line, "deemedExecutionDate")[:10],
-        "code": _said(line, f"{coding}/transactionCode"),
-        "equity_swap": _said(line, f"{coding}/equitySwapInvolved"),
+        "code": _text_of(line, f"{coding}/transactionCode"),
+        "equity_swap": _text_of(line, f"{coding}/equitySwapInvolved"),
         "timeliness": _value(line, "transactionTimeliness"),
         "shares": _value(line, f"{amounts}/transactionShares"),
         "total_value": _value(line, f"{amounts}/transactionTotalValue"),
@@ -384,10 +384,10 @@ def _day(text: str) -> str | None:
 
 
 def _value(line: Element, path: str) -> str:
-    return _said(line, f"{path}/value")
+    return _text_of(line, f"{path}/value")
 
 
-def _said(element: Element, path: str) -> str:
+def _text_of(element: Element, path: str) -> str:
     return (element.findtext(path) or "").strip()
 
 
