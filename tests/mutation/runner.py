@@ -29,7 +29,7 @@ from tests.mutation.operators import Mutant, mutants
 MODULES = {
     "execute.risk.pretrade": ("test_pretrade_rules", "test_pretrade"),
     "execute.risk.market_data": ("test_pretrade_rules", "test_pretrade"),
-    "execute.risk.expiry": ("test_pretrade_rules", "test_pretrade"),
+    "execute.risk.expiry": ("test_expiry", "test_pretrade_rules"),
     "execute.risk.checks": ("test_checks",),
     "execute.risk.usage": ("test_usage",),
     "execute.outbox.claims": ("test_claims",),
