@@ -8,16 +8,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: .venv/program
 	$(BIN)/tradelog demo
 
-# Side by side: most tests wait for a process or an answer more than they work.
+# Side by side, one worker a core.
 test: .venv/ready
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # What starts no process and is quick, with its stores in memory where there is a place: for a first look, and
 # while writing.
 ROOMS := tests/domain tests/decide tests/execute tests/store tests/test_library.py tests/test_docs.py
 QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
 test-quick: .venv/ready
-	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal $(QUICK_TESTS)
+	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n auto --dist worksteal $(QUICK_TESTS)
 
 # The suite on other days: New Year's Eve, a leap day, both nights that New York's clocks change, three years
 # ahead. QUICK=1 takes the quick tests only.
@@ -25,7 +25,7 @@ CLOCKS := 2026-12-31T23:30-05:00 2028-02-29T12:00-05:00 2027-03-14T01:50-05:00 2
 	$(shell expr $$(date +%Y) + 3)-11-28T09:00-05:00
 test-clocks: .venv/ready
 	set -e; for clock in $(CLOCKS); do \
-		TEST_CLOCK=$$clock $(BIN)/python -m pytest -n 4 --dist worksteal \
+		TEST_CLOCK=$$clock $(BIN)/python -m pytest -n auto --dist worksteal \
 			$(if $(QUICK),$(QUICK_TESTS)); done
 
 # Small wrong changes of the critical modules, one at a time: which does no test see? MODULE= names one of them.
