@@ -178,3 +178,10 @@ def test_without_standard_output_nothing_is_recorded(cli: Cli, home: Path) -> No
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: standard output is closed\nhint: ")
     assert cli("decisions", "--json").code == 5
+
+
+def test_an_empty_type_is_no_market_order(cli: Cli) -> None:
+    """As of an unset variable in a script."""
+    ended = cli("decide", "buy", "1", "AAPL", "--why", "x", "--type", "")
+    assert ended.code == 2
+    assert "order_type" in ended.err

@@ -157,6 +157,8 @@ def test_an_answer_that_is_another_order_proves_nothing(stage: Stage, changes_: 
     worker.submitter._submit_and_claim(claim, goes_on=False)
     attempt = stage.row("trade_executions", claim.execution_id)
     assert (attempt["status"], attempt["alpaca_order_id"]) == ("unknown", None)
+    submitted = stage.rows("SELECT proves FROM broker_calls WHERE purpose = 'submit'")
+    assert [row["proves"] for row in submitted] == ["unknown"]
     assert "another order" in stage.rows("SELECT message FROM alerts")[0]["message"]
     assert stage.row("trade_decisions", decision_id)["status"] == "executing"
 

@@ -60,7 +60,7 @@ def command(
     if not why or not why.strip():
         raise UsageError("a decision needs its reason", hint='add --why "..."')
     terms = {"symbol": symbol, "side": side.lower(), "quantity": quantity, "notional": notional}
-    terms |= {"order_type": order_type or _implied_type(limit, stop, trail)}
+    terms |= {"order_type": _implied_type(limit, stop, trail) if order_type is None else order_type}
     terms |= {"limit_price": limit, "stop_price": stop, **_trail(trail)}
     _record(
         {

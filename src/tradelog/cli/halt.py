@@ -67,14 +67,16 @@ def command(
         table(COLUMNS, rows)
     else:
         line("no order is open at the broker")
-    _check_left([row for row in rows if row["result"] in ("open", "not confirmed")], is_canceled=cancel_open)
+    ended = [status for status in DecisionStatus if status.is_terminal]
+    _check_left([row for row in rows if row["result"] not in ended], is_canceled=cancel_open)
 
 
 def _note_halted(config: Config, writer: Writer, scope: str, subject: str, *, is_new: bool) -> None:
     what = "nothing is submitted" if scope == ControlScope.ALL else "nothing of it is submitted"
     note(f"{scope_label(scope, subject)} {'is halted' if is_new else 'was halted already'}: {what}")
-    is_known = subject in config.controls or open_orders.has_decided(writer.rows, subject)
-    if scope == ControlScope.STRATEGY and not is_known:
+    if scope != ControlScope.STRATEGY or subject in config.controls:
+        return
+    if not open_orders.has_decided(writer.rows, subject):
         note(f"no decision, and no table of tradelog.toml, has the strategy {subject!r}: is that its name?")
 
 

@@ -138,7 +138,9 @@ def _check_left(left: Drain, still_open: list[Row]) -> None:
             f"{counted(len(returned), 'decision')} not submitted: {returned[0]['error_message']}",
             hint="they stay pending; the next run submits them",
         )
-    unknown = [row for row in still_open if AttemptStatus(row["execution"]).is_unsettled]
+    unknown = [
+        row for row in still_open if row["execution"] in (AttemptStatus.SENDING, AttemptStatus.UNKNOWN)
+    ]
     if unknown:
         listed = ", ".join(row["decision_id"] for row in unknown)
         raise NeedsAttention(

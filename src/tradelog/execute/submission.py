@@ -125,7 +125,8 @@ class Submitter:
         try:
             if different is not None:
                 with self._writer.transaction() as tx:
-                    exchanges.record_exchange(tx, exchange, Purpose.LOOKUP, claim.execution_id)
+                    unproven = Classification(ResponseKind.UNKNOWN, different)
+                    exchanges.record_exchange(tx, exchange, Purpose.LOOKUP, claim.execution_id, unproven)
                     transitions.require_attention(
                         tx, claim, f"the broker has another order under this client order id: {different}"
                     )
@@ -242,7 +243,7 @@ class Submitter:
         session = self._session
         claims.check_lease(tx, claim)
         is_first = purpose == Purpose.SUBMIT and not exchanges.count_submissions(tx, claim)
-        call_id = exchanges.record_exchange(tx, exchange, purpose, claim.execution_id)
+        call_id = exchanges.record_exchange(tx, exchange, purpose, claim.execution_id, classification)
         if classification.order is not None:
             source = "submit" if purpose == Purpose.SUBMIT else "lookup"
             owner = Owner(claim.execution_id, claim.decision_id)

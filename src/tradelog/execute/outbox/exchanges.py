@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from tradelog.domain.status import AttemptStatus
 from tradelog.execute.brokers.base import Exchange
@@ -84,11 +87,12 @@ def count_submissions(tx: Transaction, claim: Claim) -> int:
 
 def was_duplicate_id(tx: Transaction, claim: Claim) -> bool:
     """Whether the broker once refused this attempt's id as taken: then the broker has it."""
-    row = tx.one(
-        "SELECT 1 FROM broker_calls WHERE execution_id = ? AND purpose = 'submit' AND proves = ?",
+    rows = tx.dicts(
+        "SELECT * FROM broker_calls WHERE execution_id = ? AND purpose = 'submit'"
+        " AND (proves = ? OR proves IS NULL)",
         (claim.execution_id, ResponseKind.DUPLICATE.value),
     )
-    return row is not None
+    return any(_classification(row).kind is ResponseKind.DUPLICATE for row in rows)
 
 
 def last_refusal(tx: Transaction, claim: Claim) -> Classification | None:
@@ -98,9 +102,15 @@ def last_refusal(tx: Transaction, claim: Claim) -> Classification | None:
         " ORDER BY call_id DESC LIMIT 1",
         (claim.execution_id,),
     )
-    if not rows or rows[0]["proves"] != ResponseKind.REFUSED:
+    if not rows or rows[0]["proves"] not in (ResponseKind.REFUSED.value, None):
         return None
-    call = rows[0]
+    classification = _classification(rows[0])
+    return classification if classification.kind is ResponseKind.REFUSED else None
+
+
+def _classification(call: Mapping[str, Any]) -> Classification:
+    """What a stored submission proves, with its message; before schema 0008 only the body says it."""
+    body = call["response_body"] or ""
     return responses.classify_submit(
         Exchange(
             method=call["method"],
@@ -109,6 +119,6 @@ def last_refusal(tx: Transaction, claim: Claim) -> Classification | None:
             started_at=call["started_at"],
             ended_at=call["ended_at"],
             status=call["status"],
-            body=call["response_body"].encode(),
+            body=base64.b64decode(body) if call["body_encoding"] == "base64" else body.encode(),
         )
     )

@@ -17,6 +17,11 @@ def upgrade() -> None:
     # Measured offsets are in clock_offsets.
     op.drop_column("workers", "clock_offset_ms")
     op.execute(
+        "UPDATE order_requests SET refused_by = CASE WHEN message LIKE 'risk.%:%'"
+        " THEN substr(message, 1, instr(message, ':') - 1) WHEN message LIKE 'halted:%' THEN 'halted'"
+        " ELSE 'broker' END WHERE status = 'refused'"
+    )
+    op.execute(
         "UPDATE breaks SET resolution = CASE WHEN closed_why LIKE 'accepted:%' THEN 'accepted'"
         " ELSE 'agreed' END WHERE closed_at IS NOT NULL"
     )
