@@ -24,6 +24,7 @@
     │   ├── SchemaMismatch              1   no known form, or a required field missing from all rows
     │   ├── EmptyAnswer                 1   nothing where rows are normal
     │   └── ShrunkenAnswer              1   far fewer rows than last time
+    ├── StrategyFailed                  1   a strategy raised, or returned what is no list of signals
     ├── BrokerRefusesUs                 4   keys refused, or not the account that the store is bound to
     └── NeedsAttention                  6   done, but a person must look at something
 
@@ -157,6 +158,10 @@ class EmptyAnswer(SourceError):
 
 class ShrunkenAnswer(SourceError):
     pass
+
+
+class StrategyFailed(TradelogError):
+    """A strategy's own code failed; nothing was recorded."""
 
 
 class BrokerRefusesUs(TradelogError):

@@ -167,9 +167,9 @@ def test_an_unknown_key_of_a_strategy_is_an_error(text: str, message: str, home:
 
 
 def test_the_parameters_of_our_strategies_are_known() -> None:
-    from tradelog.decide.strategies import NAMES, load
+    from tradelog.decide.strategies import installed, load
 
-    assert set(PARAMETERS) == set(NAMES)
+    assert set(PARAMETERS) == {item.name for item in installed()}
     for name, kind in PARAMETERS.items():
         assert load(name).Parameters is kind
 

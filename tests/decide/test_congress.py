@@ -224,7 +224,7 @@ def test_only_completed_runs_are_known(writer: Writer, config: Config, cli: Cli,
 def test_an_unknown_strategy_is_not_found(cli: Cli) -> None:
     ended = cli("run-strategy", "congres")
     assert ended.code == 3
-    assert "known: congress" in ended.err
+    assert "did you mean 'congress'?" in ended.err
 
 
 def test_a_misspelt_parameter_is_named(cli: Cli, home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from tradelog.cli.render import Column, as_json, line, note, table
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.text import counted
+from tradelog.errors import UsageError
 
 if TYPE_CHECKING:
     from tradelog.decide.run import StrategyRunResult
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The strategy: congress.")],
+    name: Annotated[str | None, typer.Argument(help="The strategy, such as congress.")] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -29,11 +31,17 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would decide; write nothing.")
     ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the installed strategies.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a strategy on the current data, and record its decisions."""
     from tradelog import prices
 
+    if listed:
+        _list(output_json)
+        return
+    if name is None:
+        raise UsageError("the strategy is missing", hint="tradelog run-strategy --list")
     config = load_config()
     day = None if as_of is None else clock.parse_past_day(as_of)
     price_file = prices.load(config.market.prices)
@@ -90,6 +98,22 @@ def _run(
         writer.close()
 
 
+def _list(output_json: bool) -> None:
+    from tradelog.decide import strategies
+
+    rows = [asdict(item) for item in strategies.installed()]
+    if output_json:
+        as_json({"strategies": rows})
+    else:
+        table(INSTALLED, rows)
+
+
+INSTALLED = (
+    Column("name", "strategy"),
+    Column("version", "version"),
+    Column("package", "package"),
+    Column("error", "cannot be loaded", flex=True),
+)
 COLUMNS = (
     Column("verdict", "outcome"),
     Column("side", "side"),
@@ -105,6 +129,7 @@ COLUMNS = (
 
 def _row(outcome: Any) -> dict[str, Any]:
     signal = outcome.signal
+    members = signal.rationale.get("consensus_detected", {}).get("members")
     size = ""
     if signal.notional is not None:
         size = f"${money.to_text(signal.notional)}"
@@ -115,7 +140,7 @@ def _row(outcome: Any) -> dict[str, Any]:
         "side": signal.side,
         "symbol": signal.symbol,
         "size": size,
-        "members": len(signal.rationale["consensus_detected"]["members"]),
+        "members": None if members is None else len(members),
         "since": signal.episode.isoformat(),
         "price": (outcome.market or {}).get("price"),
         "decision_id": outcome.decision_id,

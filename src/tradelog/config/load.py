@@ -201,10 +201,21 @@ def _check_strategy(name: str, table: Mapping[str, Any], ours: set[str], base: P
         )
     kind = PARAMETERS.get(name)
     names = () if kind is None else tuple(item.name for item in fields(kind))
-    check_keys(table, (*names, *sorted(ours)), f"[strategies.{name}]")
+    if kind is not None or not _is_plugin(name, set(table) - ours):
+        check_keys(table, (*names, *sorted(ours)), f"[strategies.{name}]")
     if kind is not None:
         own = {key: value for key, value in table.items() if key not in ours}
         from_table(kind, own, f"strategies.{name}", base)
+
+
+def _is_plugin(name: str, own_keys: set[str]) -> bool:
+    """Whether an installed strategy has this name: it checks its own keys when it runs."""
+    if not own_keys:
+        return False
+    # Slow, and only a table with keys of its own needs it.
+    from importlib.metadata import entry_points
+
+    return name in entry_points(group="tradelog.strategies").names
 
 
 def _tables(table: Any, where: str) -> Mapping[str, dict[str, Any]]:

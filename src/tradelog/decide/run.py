@@ -19,7 +19,7 @@ from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.domain import clock, ids, money
 from tradelog.domain.account import AccountKey
 from tradelog.domain.order import OrderTerms, parse_terms
-from tradelog.errors import InvalidDecision
+from tradelog.errors import InvalidDecision, StrategyFailed
 from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
 
@@ -113,7 +113,16 @@ def run_strategy(
 
 def evaluate(strategy: Strategy, strategy_context: Context) -> list[Signal]:
     """The signals of a strategy for a context; one that no order can be made of is not taken."""
-    return [_orderable(signal) for signal in strategy.evaluate(strategy_context)]
+    try:
+        signals = strategy.evaluate(strategy_context)
+    except Exception as error:  # whatever a plugin raises is named as the plugin's
+        raise StrategyFailed(
+            f"the strategy {strategy.name!r} failed: {type(error).__name__}: {error}",
+            hint="nothing was recorded; --debug shows where",
+        ) from error
+    if not isinstance(signals, list) or not all(isinstance(item, Signal) for item in signals):
+        raise StrategyFailed(f"the strategy {strategy.name!r} returned what is no list of signals")
+    return [_orderable(signal) for signal in signals]
 
 
 def _orderable(signal: Signal) -> Signal:
@@ -140,8 +149,17 @@ def terms_of(signal: Signal) -> OrderTerms:
 
 
 def code_hash(strategy: Strategy) -> str:
-    """SHA-256 of the strategy's source file, as hex."""
-    return sha256(Path(inspect.getfile(type(strategy))).read_bytes()).hexdigest()
+    """SHA-256 of the strategy's code, as hex: its file, or every module of a plugin's own package."""
+    file = Path(inspect.getfile(type(strategy)))
+    package = type(strategy).__module__.partition(".")[0]
+    if package == "tradelog" or not (file.parent / "__init__.py").exists():
+        return sha256(file.read_bytes()).hexdigest()
+    root = next(folder for folder in file.parents if folder.name == package)
+    digest = sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _preview(signal: Signal, decided: set[tuple[str, str, date]], market: dict[str, Any]) -> Outcome:
