@@ -21,7 +21,14 @@ from tradelog.config.parameters import PARAMETERS
 from tradelog.config.risk import ControlConfig, RiskConfig
 from tradelog.ingest.sources.edgar import SOURCE as EDGAR
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "examples/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "examples/**/README.md",
+)
 ROOMS = {path.name for path in (ROOT / "src" / "tradelog").iterdir() if path.is_dir()}
 REFERENCE = ROOT / "docs" / "commands.md"
 TABLES: dict[str, Any] = {

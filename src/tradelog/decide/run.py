@@ -19,7 +19,7 @@ from tradelog.decide.strategies.base import Context, Signal, Strategy
 from tradelog.domain import clock, ids, money
 from tradelog.domain.account import AccountKey
 from tradelog.domain.order import OrderTerms, parse_terms
-from tradelog.errors import InvalidDecision, StrategyFailed
+from tradelog.errors import ConfigError, InvalidDecision, StrategyFailed
 from tradelog.prices import Prices
 from tradelog.store.writer import Transaction, Writer
 
@@ -81,9 +81,12 @@ def run_strategy(
     ConfigError, InvalidDecision (nothing recorded), StoreError.
     """
     kind = strategies.load(name)
-    parameters = from_table(
-        kind.Parameters, config.strategies.get(name, {}), f"strategies.{name}", config.path.parent
-    )
+    try:
+        parameters = from_table(
+            kind.Parameters, config.strategies.get(name, {}), f"strategies.{name}", config.path.parent
+        )
+    except ValueError as error:  # how a plugin's dataclass refuses a value
+        raise ConfigError(f"[strategies.{name}]: {error}") from error
     strategy = kind(parameters)
     day = as_of or clock.market_today()
     account = config.account
