@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 OWNER = """<reportingOwner><reportingOwnerId><rptOwnerCik>{cik}</rptOwnerCik>
-<rptOwnerName>{name}</rptOwnerName></reportingOwnerId><reportingOwnerRelationship><isDirector>{director}</isDirector><isOfficer>true</isOfficer>
+<rptOwnerName>{name}</rptOwnerName></reportingOwnerId><reportingOwnerRelationship>
+<isDirector>{director}</isDirector><isOfficer>{officer}</isOfficer>
+<isTenPercentOwner>{ten_percent}</isTenPercentOwner>
 <officerTitle>CEO &amp; President</officerTitle></reportingOwnerRelationship></reportingOwner>"""
 
 
@@ -19,16 +21,18 @@ def line(
     day: str = "2026-11-20",
     derivative: bool = False,
     acquired: str = "A",
+    after: str = "1100",
+    swap: str = "0",
 ) -> str:
     kind = "derivativeTransaction" if derivative else "nonDerivativeTransaction"
     return f"""<{kind}><securityTitle><value>Common Stock</value></securityTitle>
 <transactionDate><value>{day}</value></transactionDate>
 <transactionCoding><transactionFormType>4</transactionFormType><transactionCode>{code}</transactionCode>
-<equitySwapInvolved>0</equitySwapInvolved></transactionCoding>
+<equitySwapInvolved>{swap}</equitySwapInvolved></transactionCoding>
 <transactionAmounts><transactionShares>{shares}</transactionShares>
 <transactionPricePerShare>{price}</transactionPricePerShare>
 <transactionAcquiredDisposedCode><value>{acquired}</value></transactionAcquiredDisposedCode></transactionAmounts>
-<postTransactionAmounts><sharesOwnedFollowingTransaction><value>1100</value></sharesOwnedFollowingTransaction>
+<postTransactionAmounts><sharesOwnedFollowingTransaction><value>{after}</value></sharesOwnedFollowingTransaction>
 </postTransactionAmounts><ownershipNature><directOrIndirectOwnership><value>D</value>
 </directOrIndirectOwnership></ownershipNature></{kind}>"""
 
@@ -47,12 +51,15 @@ def ownership(
     symbol: str = "ABC",
     plan: str = "0",
     original: str = "",
+    period: str = "2026-11-20",
+    roles: str = "director officer",
 ) -> str:
-    people = "".join(OWNER.format(cik=cik, name=name, director="1") for cik, name in owners)
+    held = {role: str(int(role in roles.split())) for role in ("director", "officer", "ten_percent")}
+    people = "".join(OWNER.format(cik=cik, name=name, **held) for cik, name in owners)
     amended = f"<dateOfOriginalSubmission>{original}</dateOfOriginalSubmission>" if original else ""
     return f"""<?xml version="1.0"?>
 <ownershipDocument><schemaVersion>X0508</schemaVersion><documentType>{form}</documentType>
-<periodOfReport>2026-11-20</periodOfReport>{amended}
+<periodOfReport>{period}</periodOfReport>{amended}
 <issuer><issuerCik>0000000099</issuerCik><issuerName>ABC Corp</issuerName>
 <issuerTradingSymbol>{symbol}</issuerTradingSymbol></issuer>{people}<aff10b5One>{plan}</aff10b5One>
 <nonDerivativeTable>{"".join(lines)}</nonDerivativeTable>

@@ -131,7 +131,7 @@ def test_every_key_is_in_the_template(table: str) -> None:
         elif section == table and (result := re.match(r"([a-z_]+) = ", text)):
             keys.add(result[1])
     expected = {item.name for item in fields(TABLES[table])}
-    if table.startswith("strategies."):
+    if table == "strategies.congress":  # the keys of every strategy stand there, and say so
         expected |= {item.name for item in fields(ControlConfig)}
     assert expected - keys == set(), table
 

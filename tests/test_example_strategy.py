@@ -60,7 +60,11 @@ def test_a_stranger_copies_the_example_and_runs_it(
 ) -> None:
     assert cli("fetch", "congress", "--file", str(ROOT / "examples" / "house_2021_11.csv")).code == 0
     listed = json.loads(stranger("run-strategy", "--list", "--json").stdout)["strategies"]
-    assert [(row["name"], row["error"]) for row in listed] == [("congress", None), ("mine", None)]
+    assert [(row["name"], row["error"]) for row in listed] == [
+        ("congress", None),
+        ("insider", None),
+        ("mine", None),
+    ]
     dry = stranger("run-strategy", "mine", "--as-of", "2021-11-26", "--dry-run", "--json")
     (signal,) = json.loads(dry.stdout)["signals"]
     assert (signal["verdict"], signal["side"], signal["size"]) == ("would decide", "buy", "$500")

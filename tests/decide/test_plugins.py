@@ -83,7 +83,7 @@ def test_a_package_adds_a_strategy(program: Cli, fetched: Path, site: Path) -> N
     code, out, _ = run(program, site, "run-strategy", "acme", "--as-of", "2021-11-26", "--json")
     assert code == 0
     (signal,) = json.loads(out)["signals"]
-    assert (signal["verdict"], signal["size"], signal["members"]) == ("decided", "$250", None)
+    assert (signal["verdict"], signal["size"], signal["people"]) == ("decided", "$250", None)
     code, out, _ = run(program, site, "replay", signal["decision_id"])
     assert (code, "same" in out) == (0, True)
     again = json.loads(run(program, site, "run-strategy", "acme", "--as-of", "2021-11-26", "--json")[1])
@@ -99,6 +99,7 @@ def test_the_list_names_version_package_and_what_cannot_be_loaded(
     assert [(row["name"], row["version"], row["package"]) for row in listed] == [
         ("acme", "7", "acme"),
         ("congress", "2", "tradelog"),
+        ("insider", "1", "tradelog"),
     ]
     (site / "acme_strategy.py").write_text("import nosuchmodule")
     code, out, _ = run(program, site, "run-strategy", "--list")

@@ -14,6 +14,7 @@ from tradelog import prices
 from tradelog.config.load import load_config
 from tradelog.decide import context
 from tradelog.decide import run as running
+from tradelog.decide.strategies import consensus
 from tradelog.decide.strategies.base import Signal
 from tradelog.decide.strategies.congress import CongressionalTradingStrategy, CongressParameters
 from tradelog.evidence import replay
@@ -95,9 +96,7 @@ def test_what_todays_code_would_say_otherwise_is_named(
 ) -> None:
     from decimal import Decimal
 
-    monkeypatch.setattr(
-        CongressionalTradingStrategy, "_size", lambda self, seen, symbol, side: (None, Decimal(250), None)
-    )
+    monkeypatch.setattr(consensus, "size", lambda *seen: (None, Decimal(250), None))
     result = again(home, store, "AAPL", current_code=True)
     assert result.verdict == replay.DIFFERENT
     assert result.differences == (replay.Difference("notional", "1000", "250"),)

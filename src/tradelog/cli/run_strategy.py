@@ -119,7 +119,7 @@ COLUMNS = (
     Column("side", "side"),
     Column("symbol", "symbol"),
     Column("size", "size", right=True),
-    Column("members", "members", right=True),
+    Column("people", "people", right=True),
     Column("since", "since"),
     Column("price", "price", right=True),
     Column("decision_id", "decision", style="id"),
@@ -129,7 +129,8 @@ COLUMNS = (
 
 def _row(outcome: Any) -> dict[str, Any]:
     signal = outcome.signal
-    members = signal.rationale.get("consensus_detected", {}).get("members")
+    found = signal.rationale.get("consensus_detected", {})
+    people = found.get("members", found.get("insiders"))
     size = ""
     if signal.notional is not None:
         size = f"${money.to_text(signal.notional)}"
@@ -140,7 +141,7 @@ def _row(outcome: Any) -> dict[str, Any]:
         "side": signal.side,
         "symbol": signal.symbol,
         "size": size,
-        "members": None if members is None else len(members),
+        "people": None if people is None else len(people),
         "since": signal.episode.isoformat(),
         "price": (outcome.market or {}).get("price"),
         "decision_id": outcome.decision_id,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from tradelog.decide import amendments
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Strategy
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
 
 _COLUMNS = (
     "v.version_id, v.symbol, v.actor, v.side, v.filed_at, v.event_date, v.amount_low, v.amount_high,"
-    " v.backfill, r.feed, v.person"
+    " v.backfill, r.feed, v.person, v.payload, v.flags, v.document"
 )
 
 # Current versions (of completed runs, not gone) of records whose symbol has a filing in the window.
-# An amendment repeats its whole report, often a year later: to act on one would be to act on old news.
+# An amendment repeats its whole report, often a year later: to act on one would be to act on old news. Those
+# of ownership filings say what they amend, and stand in its place.
 _DISCLOSURES = f"""
 SELECT {_COLUMNS}
 FROM record_versions v
@@ -31,7 +33,7 @@ WHERE v.symbol IN (
     WHERE w.filed_at > :since AND w.filed_at <= :until AND w.symbol IS NOT NULL)
   AND v.side IN ('purchase', 'sale') AND v.filed_at <= :until AND v.backfill <= :backfill
   AND v.event_date IS NOT NULL AND v.actor IS NOT NULL AND v.gone = 0
-  AND (v.flags IS NULL OR instr(v.flags, '"amendment"') = 0)
+  AND (r.kind = :amended OR v.flags IS NULL OR instr(v.flags, '"amendment"') = 0)
   AND NOT EXISTS (
     SELECT 1 FROM record_versions n
     JOIN data_ingestion_runs e ON e.id = n.run AND e.status = 'completed'
@@ -76,18 +78,23 @@ def disclosures(
 ) -> tuple[Disclosure, ...]:
     """The disclosures of a window, as they are known now."""
     people = {(row[0], row[1]): (row[2], row[3]) for row in _rows(connection, _PEOPLE)}
+    until = clock.end_of_day(day)
     rows = _rows(
         connection,
         _DISCLOSURES,
         {
             "kind": strategy.kind,
+            "amended": amendments.KIND,
             # A filing of a bare date counts from the end of its day: exclusive below, inclusive above.
             "since": clock.end_of_day(day - timedelta(days=strategy.window_days)),
-            "until": clock.end_of_day(day),
+            "until": until,
             "backfill": int(backfill),
         },
     )
-    return tuple(_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in rows)
+    found = [_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in rows]
+    if strategy.kind == amendments.KIND:
+        found = list(amendments.applied(connection, found, until, backfill=backfill))
+    return tuple(found)
 
 
 def newest_day(connection: sqlite3.Connection, strategy: Strategy) -> date | None:
@@ -108,11 +115,14 @@ def recorded(context: Context, markets: Mapping[str, dict[str, Any]]) -> dict[st
         for item in context.disclosures
         if item.resolved_by
     }
+    amended = [[item.version_id, item.filed.isoformat()] for item in context.disclosures if item.amendment]
     return {
         "as_of": context.as_of.isoformat(),
         "records": [item.version_id for item in context.disclosures],
         # Each member's name with the person and the profile that it was resolved to then, by feed.
         "people": [list(item) for item in sorted(people)],
+        # What amendments say, with the day of the original in whose place they stand.
+        **({"amendments": amended} if amended else {}),
         "portfolio": portfolio_json(context.portfolio),
         "earlier": [[item.symbol, item.side, item.started.isoformat()] for item in context.earlier],
         "market": dict(markets),
@@ -133,6 +143,9 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
             # Before schema 0005 the feed of a name was not written down.
             person = people.get((row[9], row[2]), people.get((row[2],), _NOBODY))
             bases[version] = _disclosure(row, person)
+    for version, filed in record.get("amendments", ()):
+        if version in bases:
+            bases[version] = replace(bases[version], filed=date.fromisoformat(filed), amendment=True)
     portfolio = record["portfolio"]
     held = portfolio["positions"]
     context = Context(
@@ -178,6 +191,9 @@ def _disclosure(row: Sequence[Any], resolved: tuple[str | None, int | None]) -> 
         person=person,
         resolved_by=resolved_by,
         feed=row[9],
+        payload=row[11],
+        flags=tuple(json.loads(row[12])) if row[12] else (),
+        document=row[13],
     )
 
 

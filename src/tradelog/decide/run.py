@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sqlite3
+import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -152,14 +153,27 @@ def terms_of(signal: Signal) -> OrderTerms:
 
 
 def code_hash(strategy: Strategy) -> str:
-    """SHA-256 of the strategy's code, as hex: its file, or every module of a plugin's own package."""
-    file = Path(inspect.getfile(type(strategy)))
-    package = type(strategy).__module__.partition(".")[0]
-    if package == "tradelog" or not (file.parent / "__init__.py").exists():
-        return sha256(file.read_bytes()).hexdigest()
-    root = next(folder for folder in file.parents if folder.name == package)
+    """SHA-256 of the strategy's code, as hex.
+
+    Of a plugin every module of its own package; of tradelog's own the module, and those beside it that
+    it uses: a change of one strategy is none of another.
+    """
+    module = sys.modules[type(strategy).__module__]
+    file = Path(inspect.getfile(module))
+    package = module.__name__.partition(".")[0]
+    if package == "tradelog":
+        used = {value.__name__ for value in vars(module).values() if inspect.ismodule(value)}
+        used |= {getattr(value, "__module__", None) or "" for value in vars(module).values()}
+        beside = sorted(name for name in used if name.startswith("tradelog.decide.strategies."))
+        files = [Path(inspect.getfile(sys.modules[name])) for name in {*beside, module.__name__}]
+        root = file.parent
+    elif (file.parent / "__init__.py").exists():
+        root = next(folder for folder in file.parents if folder.name == package)
+        files = list(root.rglob("*.py"))
+    else:
+        root, files = file.parent, [file]
     digest = sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(files):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(sha256(path.read_bytes()).digest())
     return digest.hexdigest()

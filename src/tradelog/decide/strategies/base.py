@@ -13,8 +13,11 @@ from typing import Any, ClassVar, Protocol
 class Disclosure:
     """A record version as a strategy may see it. ``filed`` is the market's day of the filing.
 
-    ``person`` is the member's BioGuide id, None where the name is unresolved; ``resolved_by``
-    the version of the politician's profile that it was found in, None where the source itself gave it.
+    ``member`` is the person or, of a filing by several, their names. ``person`` is the member's BioGuide
+    id or the insider's CIK, None where the name is unresolved; ``resolved_by`` the version of the
+    politician's profile that it was found in, None where the source itself gave it. ``payload`` is what
+    the source said, JSON. What an amendment says (``amendment``) stands where its original stood: ``filed``
+    is the original's day.
     """
 
     version_id: int
@@ -29,6 +32,10 @@ class Disclosure:
     person: str | None = None
     resolved_by: int | None = None
     feed: str = ""
+    payload: str = ""
+    flags: tuple[str, ...] = ()
+    document: str | None = None
+    amendment: bool = False
 
 
 @dataclass(frozen=True, slots=True)

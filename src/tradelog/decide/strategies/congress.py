@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from typing import Any, ClassVar
 
 from tradelog.config.parameters import CongressParameters
+from tradelog.decide.strategies import consensus
 from tradelog.decide.strategies.base import Context, Disclosure, Signal
-from tradelog.domain import money
 from tradelog.domain.text import normalise_name
 
 
@@ -37,67 +36,37 @@ class CongressionalTradingStrategy:
                 by_key.setdefault((item.symbol, item.side), []).append(item)
         signals = []
         for (symbol, side), group in sorted(by_key.items()):
-            if side == "purchase":
-                expected_side = "buy"
-            elif side == "sale" and self._parameters.exit == "consensus_sale":
-                expected_side = "sell"
-            else:
+            if side not in consensus.ORDER_SIDES or (side == "sale" and self._parameters.exit == "none"):
                 continue
-            started = self._consensus_since(group, context.as_of)
+            started = consensus.since(group, context.as_of, self.window_days, self._is_consensus)
             if started is None:
                 continue
-            opposite = by_key.get((symbol, "sale" if side == "purchase" else "purchase"), [])
-            signals.append(self._signal(context, symbol, expected_side, started, group, opposite))
+            opposite = by_key.get((symbol, consensus.OPPOSITE[side]), [])
+            signals.append(self._signal(context, started, group, opposite))
         return signals
 
-    def _consensus_since(self, disclosures: list[Disclosure], as_of: date) -> date | None:
-        """The day from which a consensus has held without a gap; None where there is none now.
-
-        Found by walking through all days on which a disclosure comes into the window or leaves it,
-        so that it is the same day whenever one looks while the consensus lasts.
-        """
-        window = timedelta(days=self.window_days)
-        days = sorted({item.filed for item in disclosures} | {item.filed + window for item in disclosures})
-        started: date | None = None
-        for day in days:
-            if day > as_of:
-                break
-            if len(_members(self._within(disclosures, day))) < self._parameters.min_members:
-                started = None
-            elif started is None:
-                started = day
-        return started
-
-    def _within(self, disclosures: Iterable[Disclosure], day: date) -> list[Disclosure]:
-        first = day - timedelta(days=self.window_days)
-        return [item for item in disclosures if first < item.filed <= day]
+    def _is_consensus(self, disclosures: list[Disclosure]) -> bool:
+        return len(_members(disclosures)) >= self._parameters.min_members
 
     def _signal(
-        self,
-        context: Context,
-        symbol: str,
-        side: str,
-        started: date,
-        disclosures: list[Disclosure],
-        opposite: list[Disclosure],
+        self, context: Context, started: date, disclosures: list[Disclosure], opposite: list[Disclosure]
     ) -> Signal:
-        current = sorted(
-            self._within(disclosures, context.as_of), key=lambda item: (item.filed, item.version_id)
-        )
+        symbol, side = disclosures[0].symbol, consensus.ORDER_SIDES[disclosures[0].side]
+        current = consensus.within(disclosures, context.as_of, self.window_days)
         members = _members(current)
-        against = _members(self._within(opposite, context.as_of))
-        quantity, notional, reason = self._size(context, symbol, side)
+        against = _members(consensus.within(opposite, context.as_of, self.window_days))
+        quantity, notional, reason = consensus.size(context, symbol, side, self._parameters.notional)
         return Signal(
             symbol=symbol,
             side=side,
-            episode=self._episode(context, symbol, side, started),
+            episode=consensus.episode(context, symbol, side, started, self.window_days),
             inputs=_inputs(current),
             quantity=quantity,
             notional=notional,
             reason=reason,
             rationale={
-                "signal_strength": _share(len(members), 2 * self._parameters.min_members),
-                "confidence_score": _share(len(members), len(members) + len(against)),
+                "signal_strength": consensus.share(len(members), 2 * self._parameters.min_members),
+                "confidence_score": consensus.share(len(members), len(members) + len(against)),
                 "trigger_event": self._trigger(disclosures, started, side),
                 "source_data": [_source(item) for item in current],
                 "consensus_detected": {
@@ -109,33 +78,6 @@ class CongressionalTradingStrategy:
                 },
             },
         )
-
-    def _size(
-        self, context: Context, symbol: str, side: str
-    ) -> tuple[Decimal | None, Decimal | None, str | None]:
-        """(quantity, notional, why not)."""
-        if side == "buy":
-            return None, self._parameters.notional, None
-        position = context.portfolio.position(symbol)
-        if position is None:
-            return None, None, f"position unknown: {context.portfolio.unavailable}"
-        if position <= 0:
-            return None, None, "no position to sell"
-        return position, None, None
-
-    def _episode(self, context: Context, symbol: str, side: str, started: date) -> date:
-        """The earlier signal's day where this is the same consensus.
-
-        A filing that reaches us late can move the start of a consensus back: an earlier signal of up
-        to one window before, or of any day since, is still this one.
-        """
-        first = started - timedelta(days=self.window_days)
-        same = [
-            item.started
-            for item in context.earlier
-            if item.symbol == symbol and item.side == side and first < item.started <= context.as_of
-        ]
-        return min(same, default=started)
 
     def _trigger(self, disclosures: list[Disclosure], started: date, side: str) -> str:
         last = max((item for item in disclosures if item.filed == started), key=lambda item: item.version_id)
@@ -156,11 +98,6 @@ def _inputs(disclosures: Iterable[Disclosure]) -> tuple[int, ...]:
 def _members(disclosures: Iterable[Disclosure]) -> dict[str, str]:
     """BioGuide id, or normalised name where there is none -> name as given, one entry per person."""
     return {item.person or normalise_name(item.member): item.member for item in disclosures}
-
-
-def _share(part: int, whole: int) -> str:
-    """part / whole, at most 1, to two places, as text."""
-    return money.to_text(min(Decimal(1), Decimal(part) / Decimal(whole)).quantize(Decimal("0.01")))
 
 
 def _source(item: Disclosure) -> dict[str, Any]:
