@@ -132,7 +132,13 @@ def _answered(method: str, path: str, value: Any, request: str | None = None) ->
     return Exchange(method, "instant:" + path, request, now, now, 200, {}, body)
 
 
-VALUES = {"symbol": "AAPL", "side": "buy", "quantity": "10", "rationale": {"why": "x" * 200}}
+VALUES = {
+    "strategy": "manual",
+    "symbol": "AAPL",
+    "side": "buy",
+    "quantity": "10",
+    "rationale": {"why": "x" * 200},
+}
 
 
 def beside_huey(home: Path) -> Pair:

@@ -21,6 +21,8 @@ def log(home: Path) -> tradelog.TradeLog:
 def test_enums_of_alpaca_py_are_accepted(log: tradelog.TradeLog) -> None:
     with log:
         decided = log.decide(
+            strategy="bot",
+            rationale="x",
             symbol="AAPL",
             side=OrderSide.BUY,
             quantity=1,
@@ -37,14 +39,16 @@ def test_enums_of_alpaca_py_are_accepted(log: tradelog.TradeLog) -> None:
 @pytest.mark.parametrize("wrong", [OrderType.MARKET, "BUY", "", 1, ["buy"], OrderSide])
 def test_what_is_no_side_is_refused_by_field(log: tradelog.TradeLog, wrong: object) -> None:
     with log, pytest.raises(InvalidDecision) as refused:
-        log.decide(symbol="AAPL", side=wrong, quantity=1)
+        log.decide(strategy="bot", rationale="x", symbol="AAPL", side=wrong, quantity=1)
     assert refused.value.field == "side"
     assert refused.value.hint == "one of: buy, sell"
 
 
 def test_threads_may_share_a_log(log: tradelog.TradeLog) -> None:
     def decide(number: int) -> str:
-        return log.decide(symbol="AAPL", side="buy", quantity=number + 1).decision_id
+        return log.decide(
+            strategy="bot", rationale="x", symbol="AAPL", side="buy", quantity=number + 1
+        ).decision_id
 
     with log, ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(decide, range(64)))
@@ -56,5 +60,5 @@ def test_threads_may_share_a_log(log: tradelog.TradeLog) -> None:
 def test_a_closed_log_raises_store_error(log: tradelog.TradeLog) -> None:
     log.close()
     with pytest.raises(StoreError, match="was closed by this program"):
-        log.decide(symbol="AAPL", side="buy", quantity=1)
+        log.decide(strategy="bot", rationale="x", symbol="AAPL", side="buy", quantity=1)
     log.close()

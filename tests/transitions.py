@@ -13,6 +13,7 @@ _STATES: Mapping[str, tuple[str, str, Any, Mapping[Any, frozenset[Any]]]] = {
     "trade_decisions": ("decision_id", "status", status.DecisionStatus, status.DECISION_TRANSITIONS),
     "trade_executions": ("execution_id", "status", status.AttemptStatus, status.ATTEMPT_TRANSITIONS),
     "order_requests": ("request_id", "status", status.RequestStatus, status.REQUEST_TRANSITIONS),
+    "client_commands": ("command_id", "status", status.CommandStatus, status.COMMAND_TRANSITIONS),
     "data_ingestion_runs": ("run_id", "status", status.RunStatus, status.RUN_TRANSITIONS),
 }
 _update = Transaction.update

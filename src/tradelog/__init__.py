@@ -5,7 +5,9 @@
     with tradelog.open_log() as log:
         with log.ingestion_run("data_fetch:my_feed", "my-feed") as run:
             run.add(tradelog.Record(...))
-        decided = log.decide(symbol="AAPL", side="buy", quantity="10", rationale={"why": "..."})
+        decided = log.decide(
+            strategy="my-bot", symbol="AAPL", side="buy", quantity="10", rationale={"why": "..."}
+        )
 
 Nothing is imported before it is used.
 """

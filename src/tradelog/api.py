@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tradelog.config.load import load_config
 from tradelog.config.schema import Config
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from tradelog.ingest.run import IngestionRun
     from tradelog.report.period import Period
     from tradelog.report.symbol import SymbolReport
+
+
+Number: TypeAlias = str | int | Decimal
 
 
 class TradeLog:
@@ -61,14 +66,40 @@ class TradeLog:
             allow_shrink=allow_shrink,
         )
 
-    def decide(self, **values: Any) -> Recorded:
-        """Record a decision with the keys of ``tradelog decide --input``; durable when it returns.
+    def decide(
+        self,
+        *,
+        strategy: str,
+        symbol: str,
+        side: str | Enum,
+        rationale: Mapping[str, Any] | str,
+        quantity: Number | None = None,
+        notional: Number | None = None,
+        order_type: str | Enum | None = None,
+        limit_price: Number | None = None,
+        stop_price: Number | None = None,
+        trail_price: Number | None = None,
+        trail_percent: Number | None = None,
+        time_in_force: str | Enum | None = None,
+        extended_hours: bool = False,
+        expires_at: str | None = None,
+        inputs: Sequence[int] = (),
+        key: str | None = None,
+    ) -> Recorded:
+        """Record a decision; durable when it returns.
 
-        Numbers are text, int or Decimal, never float. Raises InvalidDecision, which names the field;
+        ``quantity`` is in shares, ``notional`` and the prices in dollars: text, int or Decimal, never float.
+        ``side``, ``order_type`` (market) and ``time_in_force`` (day) are text or alpaca-py's enums.
+        ``rationale`` is the reason, a text or a JSON object; ``inputs`` are the record versions it rests
+        on. It is submitted before ``expires_at`` (``2025-12-24T14:30:00Z``; without a zone: New York) or
+        not at all. The same ``key`` and content of one strategy and account give the first decision again.
+
+        Raises InvalidDecision, which names the field, also for a key that was used for another decision;
         nothing was recorded then. Raises StoreError where the store cannot be written.
         """
         from tradelog.decide import record
 
+        values = {name: value for name, value in locals().items() if name in record.KEYS}
         return record.record(self._writer, self.config.account, record.parse(values))
 
     def report(self, symbol: str, period: Period | None = None) -> SymbolReport:

@@ -203,7 +203,15 @@ def test_each_simulated_account_has_a_book_of_its_own(cli: Cli, home: Path) -> N
 
 def test_a_halt_of_one_strategy_cancels_its_orders_only(cli: Cli, home: Path, writer: Writer) -> None:
     ruled(home, "[worker]\nonce_seconds = 1\n")
-    order = {"symbol": "AAPL", "side": "buy", "quantity": "1", "order_type": "limit", "limit_price": "90"}
+    order = {
+        "strategy": "manual",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": "1",
+        "rationale": "x",
+        "order_type": "limit",
+        "limit_price": "90",
+    }
     text = "\n".join(json.dumps({**order, "time_in_force": "gtc", "strategy": name}) for name in "ab")
     first, second = (
         json.loads(line)["decision_id"] for line in cli("decide", "--input", "-", stdin=text).out.splitlines()
@@ -271,7 +279,7 @@ def test_what_no_limit_can_be(arguments: tuple[str, ...], cli: Cli, home: Path, 
 
 def test_an_approval_as_a_command(cli: Cli, home: Path, writer: Writer) -> None:
     ruled(home, "[strategies.bot]\napproval = true\n")
-    line = {"strategy": "bot", "side": "buy", "quantity": "1"}
+    line = {"strategy": "bot", "side": "buy", "quantity": "1", "rationale": "x"}
     text = "\n".join(json.dumps({**line, "symbol": name}) for name in ("AAPL", "MSFT"))
     answers = cli("decide", "--input", "-", stdin=text).out.splitlines()
     recorded = [json.loads(answer)["decision_id"] for answer in answers]
@@ -312,7 +320,9 @@ def test_every_refusal_is_in_failures(cli: Cli, alpaca: Path, fake: FakeAlpaca) 
     fake.fills = False
     reasons["rejected_by_venue"] = decide(cli, "buy", "1", "TSLA")
     for strategy, symbol, reason in (("hasty", "F", "expired_unsent"), ("bot", "GE", "declined")):
-        line = json.dumps({"strategy": strategy, "symbol": symbol, "side": "buy", "quantity": "1"})
+        line = json.dumps(
+            {"strategy": strategy, "symbol": symbol, "side": "buy", "quantity": "1", "rationale": "x"}
+        )
         reasons[reason] = json.loads(cli("decide", "--input", "-", stdin=line).out)["decision_id"]
     assert cli("decline", reasons["declined"], "--why", "no").code == 0
     cli("run-worker", "--once", **ENVIRONMENT)

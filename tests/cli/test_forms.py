@@ -29,7 +29,14 @@ EVENING = "2026-01-01T01:30:00Z"
 
 
 def decided(writer: Writer, count: int, **values: object) -> None:
-    given = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "=1+1"}, **values}
+    given = {
+        "strategy": "manual",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": 1,
+        "rationale": {"why": "=1+1"},
+        **values,
+    }
     for _ in range(count):
         record.record(writer, ACCOUNT, record.parse(given))
 

@@ -76,7 +76,15 @@ def test_colours_say_what_words_say(worked: Path) -> None:
 
 def test_no_cell_of_a_csv_is_a_formula_or_a_colour(worked: Path, cli: Cli, home: Path) -> None:
     (home / "line.json").write_text(
-        json.dumps({"symbol": "AAPL", "side": "sell", "quantity": "1", "rationale": {"why": "=cmd()"}})
+        json.dumps(
+            {
+                "strategy": "manual",
+                "symbol": "AAPL",
+                "side": "sell",
+                "quantity": "1",
+                "rationale": {"why": "=cmd()"},
+            }
+        )
     )
     assert cli("decide", "--input", "line.json").code == 0
     assert cli("run-worker", "--once").code == 0

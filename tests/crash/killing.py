@@ -79,7 +79,13 @@ def _decide(config: Config, decisions: int, chance: random.Random) -> list[str]:
     writer = open_writer(config.store_path, actor="test")
     made = []
     for _ in range(decisions):
-        values = {"symbol": chance.choice(SYMBOLS), "side": "buy", "quantity": chance.randint(1, 9)}
+        values = {
+            "strategy": "manual",
+            "symbol": chance.choice(SYMBOLS),
+            "side": "buy",
+            "quantity": chance.randint(1, 9),
+            "rationale": "x",
+        }
         values |= {"rationale": {"why": "kill -9"}}
         made.append(record.record(writer, config.account, record.parse(values)).decision_id)
     writer.close()

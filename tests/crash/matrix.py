@@ -114,7 +114,13 @@ class Life:
         assert written == 1, (method, path, body)
 
     def decide(self, **values: Any) -> str:
-        given = {"symbol": "AAPL", "side": "buy", "quantity": "10", "rationale": {"why": "x"}} | values
+        given = {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": "10",
+            "rationale": {"why": "x"},
+        } | values
         return record.record(self.writer, self.config.account, record.parse(given)).decision_id
 
     def cancel(self, decision_id: str) -> None:

@@ -214,7 +214,16 @@ def test_only_completed_runs_are_known(writer: Writer, config: Config, cli: Cli,
         run._staging.apply(writer, run._id, "x", "", RunDigest(run._writer.connection))
         raise RuntimeError
     version = scalar(writer, "SELECT version_id FROM record_versions")
-    line = json.dumps({"symbol": "AAPL", "side": "buy", "quantity": 1, "inputs": [version]})
+    line = json.dumps(
+        {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": 1,
+            "rationale": "x",
+            "inputs": [version],
+        }
+    )
     ended = cli("decide", "--input", "-", stdin=line)
     assert ended.code == 1
     assert "failed" in json.loads(ended.out)["error"]

@@ -61,17 +61,37 @@ def test_what_cannot_stand_is_refused_by_field(cli: Cli, arguments: tuple[str, .
 
 @pytest.mark.parametrize("symbol", ["BRK.B", "BTC/USD", "aapl"])
 def test_symbols_as_the_broker_writes_them(writer: Writer, symbol: str) -> None:
-    values = {"symbol": symbol, "side": "buy", "quantity": "1", "rationale": {}}
+    values = {"strategy": "manual", "symbol": symbol, "side": "buy", "quantity": "1", "rationale": "x"}
     assert record.parse(values).terms.symbol == symbol.upper()
 
 
 def test_ndjson_is_answered_line_by_line(cli: Cli) -> None:
     lines = [
         {"symbol": "AAPL", "side": "buy", "quantity": 1, "strategy": "bot", "rationale": {"score": 0.5}},
-        {"symbol": "AAPL", "side": "buy"},
-        {"symbol": "AAPL", "side": "buy", "notional": "12.50", "colour": "red"},
-        {"symbol": "MSFT", "side": "sell", "quantity": "0.000000001", "rationale": "just because"},
-        {"symbol": "AAPL", "side": "buy", "quantity": 1, "inputs": [77]},
+        {"strategy": "manual", "rationale": "x", "symbol": "AAPL", "side": "buy"},
+        {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "notional": "12.50",
+            "rationale": "x",
+            "colour": "red",
+        },
+        {
+            "strategy": "manual",
+            "symbol": "MSFT",
+            "side": "sell",
+            "quantity": "0.000000001",
+            "rationale": "just because",
+        },
+        {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": 1,
+            "rationale": "x",
+            "inputs": [77],
+        },
     ]
     text = (
         "\n".join(json.dumps(line) for line in lines) + '\n\nno json\n[1]\n{"symbol": "A", "symbol": "B"}\n'
@@ -92,7 +112,8 @@ def test_ndjson_is_answered_line_by_line(cli: Cli) -> None:
 
 def test_json_numbers_keep_their_digits(cli: Cli) -> None:
     """Invariant 8: 123456789.123456789 is no float on its way in."""
-    line = '{"symbol": "AAPL", "side": "buy", "quantity": 123456789.123456789, "rationale": {"x": 0.1}}'
+    line = json.dumps({"strategy": "bot", "symbol": "AAPL", "side": "buy", "rationale": {"x": 0.1}})
+    line = line.replace("{", '{"quantity": 123456789.123456789, ', 1)
     answer = json.loads(cli("decide", "--input", "-", stdin=line).out)
     shown = json.loads(cli("show", answer["decision_id"], "--json").out)["decision"]
     assert shown["quantity"] == "123456789.123456789"
@@ -100,7 +121,7 @@ def test_json_numbers_keep_their_digits(cli: Cli) -> None:
 
 
 def test_bytes_that_are_no_utf8_cost_their_line(cli: Cli) -> None:
-    good = b'{"symbol": "AAPL", "side": "buy", "quantity": 1}\n'
+    good = b'{"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": "x"}\n'
     ended = cli("decide", "--input", "-", stdin=b'{"symbol": "\xff"}\n' + good)
     first, second = (json.loads(line) for line in ended.out.splitlines())
     assert first["field"] == "line"
@@ -110,10 +131,16 @@ def test_bytes_that_are_no_utf8_cost_their_line(cli: Cli) -> None:
 def test_the_library_refuses_floats_and_keeps_decimals(home: object, config: Config) -> None:
     with tradelog.open_log(config.path, actor="bot") as log:
         with pytest.raises(InvalidDecision, match="quantity"):
-            log.decide(symbol="AAPL", side="buy", quantity=1.5)
+            log.decide(strategy="bot", rationale="x", symbol="AAPL", side="buy", quantity=1.5)
         with pytest.raises(InvalidDecision, match="rationale"):
-            log.decide(symbol="AAPL", side="buy", quantity=1, rationale={"x": object()})
-        log.decide(symbol="AAPL", side="buy", quantity=Decimal("1.50"), rationale={"price": Decimal("1.10")})
+            log.decide(strategy="bot", symbol="AAPL", side="buy", quantity=1, rationale={"x": object()})
+        log.decide(
+            strategy="bot",
+            symbol="AAPL",
+            side="buy",
+            quantity=Decimal("1.50"),
+            rationale={"price": Decimal("1.10")},
+        )
         report = log.report("aapl")
     assert report.decisions[0]["quantity"] == "1.5"
     assert report.summary.decisions == 1
@@ -127,7 +154,14 @@ def test_inputs_must_have_been_seen_before(writer: Writer, config: Config) -> No
     with IngestionRun(writer, "data_fetch:x", "x") as run:
         run.add(row())
     version = scalar(writer, "SELECT version_id FROM record_versions")
-    values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "inputs": [version, version]}
+    values = {
+        "strategy": "manual",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": 1,
+        "rationale": "x",
+        "inputs": [version, version],
+    }
     record.record(writer, config.account, record.parse(values))
     assert scalar(writer, "SELECT count(*) FROM decision_inputs") == 1
     with pytest.raises(InvalidDecision, match="no record version"):
@@ -137,6 +171,7 @@ def test_inputs_must_have_been_seen_before(writer: Writer, config: Config) -> No
 
 def test_no_line_stops_the_next_ones(cli: Cli) -> None:
     base = '"symbol": "AAPL", "side": "buy", "quantity": 1'
+    reason, bot = '"rationale": "x"', '"strategy": "bot"'
     odd = [
         '"rationale": {"a": 1e400}',
         '"rationale": "\\ud800"',
@@ -148,7 +183,10 @@ def test_no_line_stops_the_next_ones(cli: Cli) -> None:
         '"expires_at": "0001-01-01"',
         '"rationale": []',
     ]
-    text = "\n".join(f"{{{base}, {item}}}" for item in odd) + f"\n{{{base}}}\n"
+    odd = [
+        ", ".join((item, *(more for more in (reason, bot) if more.split(":")[0] not in item))) for item in odd
+    ]
+    text = "\n".join(f"{{{base}, {item}}}" for item in odd) + f"\n{{{base}, {reason}, {bot}}}\n"
     answers = [json.loads(line) for line in cli("decide", "--input", "-", stdin=text).out.splitlines()]
     assert ["error" in answer for answer in answers] == [True] * len(odd) + [False]
 

@@ -80,7 +80,7 @@ def test_an_order_by_flags_and_by_ndjson_is_the_same(
     from tradelog.execute.outbox.claims import wire_order
 
     assert cli("decide", *flags, "--why", "x").code == 0
-    text = json.dumps({"symbol": "AAPL", "side": "buy", "rationale": {"why": "x"}} | line)
+    text = json.dumps({"strategy": "bot", "rationale": "x", "symbol": "AAPL", "side": "buy"} | line)
     assert cli("decide", "--input", "-", stdin=text).code == 0
     rows = writer.rows("SELECT * FROM trade_decisions ORDER BY id")
     bodies = [wire_order(row).body() for row in rows]
@@ -226,22 +226,26 @@ def test_a_trail_in_percent_is_below_a_hundred_with_two_decimals(percent: str, i
             parse_terms(values | {"trail_percent": percent})
 
 
+ORDER = {"strategy": "bot", "rationale": "x", "symbol": "AAPL", "side": "buy", "quantity": "1"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("strategy", value) for value in (None, 5, "", "   ", "a\nb", "\x1b[31m", ["bot"])),
         *(("inputs", value) for value in (5, "12", {1: 2}, [0], [-1], [2**63], ["1"], [1.5], [True], [None])),
-        *(("rationale", value) for value in (5, ["x"], None)),
+        *(("rationale", value) for value in (5, ["x"], None, "", "  ", {})),
+        *(("key", value) for value in (5, "", " ", "a\nb", "x" * 129)),
     ],
 )
 def test_what_a_decision_cannot_hold(name: str, value: object) -> None:
     with pytest.raises(InvalidDecision) as refused:
-        record.parse({"symbol": "AAPL", "side": "buy", "quantity": "1", name: value})
+        record.parse({**ORDER, name: value})
     assert refused.value.field == name
 
 
 def test_inputs_are_kept_once_and_in_order() -> None:
-    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "inputs": (3, 1, 3, 2**63 - 1)}
+    values = ORDER | {"inputs": (3, 1, 3, 2**63 - 1)}
     assert record.parse(values).inputs == (1, 3, 2**63 - 1)
     assert record.parse(values | {"strategy": " bot "}).strategy == "bot"
     assert record.parse(values | {"rationale": "a text"}).rationale == {"why": "a text"}
@@ -249,9 +253,8 @@ def test_inputs_are_kept_once_and_in_order() -> None:
 
 def test_a_given_data_lineage_is_replaced_by_the_true_one(writer: Writer, config: Config) -> None:
     """A caller's own ``data_lineage`` is replaced by the runs of exactly the versions that are linked."""
-    values = {"symbol": "AAPL", "side": "buy", "quantity": "1"}
     forged = {"why": "x", "data_lineage": {"ingestion_runs": ["run_of_somebody_else"]}}
-    recorded = record.record(writer, config.account, record.parse(values | {"rationale": forged}))
+    recorded = record.record(writer, config.account, record.parse(ORDER | {"rationale": forged}))
     text = scalar(
         writer, "SELECT decision_rationale FROM trade_decisions WHERE decision_id = ?", recorded.decision_id
     )
@@ -262,7 +265,7 @@ def test_a_given_data_lineage_is_replaced_by_the_true_one(writer: Writer, config
     ("trail", "other"), [("trail_price", "trail_percent"), ("trail_percent", "trail_price")]
 )
 def test_a_trail_is_part_of_what_was_meant(writer: Writer, config: Config, trail: str, other: str) -> None:
-    values = {"symbol": "AAPL", "side": "sell", "quantity": "1", "order_type": "trailing_stop", trail: "5"}
+    values = ORDER | {"order_type": "trailing_stop", trail: "5"}
     recorded = record.record(writer, config.account, record.parse(values))
     (row,) = writer.rows("SELECT * FROM trade_decisions WHERE decision_id = ?", (recorded.decision_id,))
     assert (row[trail], row[other]) == ("5", None)

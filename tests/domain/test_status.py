@@ -16,6 +16,7 @@ TABLES: list[tuple[Any, Mapping[Any, frozenset[Any]], Any]] = [
     (AttemptStatus, status.ATTEMPT_TRANSITIONS, AttemptStatus.SENDING),
     (RequestStatus, status.REQUEST_TRANSITIONS, RequestStatus.PENDING),
     (RunStatus, status.RUN_TRANSITIONS, RunStatus.RUNNING),
+    (status.CommandStatus, status.COMMAND_TRANSITIONS, status.CommandStatus.SENDING),
     (status.Approval, status.APPROVAL_TRANSITIONS, None),
     (status.BreakResolution, status.BREAK_TRANSITIONS, None),
     (status.AlertStatus, status.ALERT_TRANSITIONS, status.AlertStatus.OPEN),
@@ -35,7 +36,7 @@ def test_each_table_has_each_state_and_reaches_it_from_the_first(
     assert reached >= set(kind)
 
 
-@pytest.mark.parametrize(("kind", "table", "_first"), TABLES[:4])
+@pytest.mark.parametrize(("kind", "table", "_first"), TABLES[:5])
 def test_a_state_is_open_or_terminal(kind: Any, table: Mapping[Any, frozenset[Any]], _first: Any) -> None:
     for state in kind:
         assert state.is_open is not state.is_terminal
@@ -43,7 +44,9 @@ def test_a_state_is_open_or_terminal(kind: Any, table: Mapping[Any, frozenset[An
     assert any(state.is_open for state in kind)
 
 
-@pytest.mark.parametrize("table", [status.REQUEST_TRANSITIONS, status.RUN_TRANSITIONS])
+@pytest.mark.parametrize(
+    "table", [status.REQUEST_TRANSITIONS, status.RUN_TRANSITIONS, status.COMMAND_TRANSITIONS]
+)
 def test_a_request_and_a_run_end_once(table: Mapping[Any, frozenset[Any]]) -> None:
     assert all(bool(following) is state.is_open for state, following in table.items())
 

@@ -73,7 +73,7 @@ def test_every_command_that_writes_journals_it(home: Path, store: Path) -> None:
             sql = "SELECT decision_id FROM trade_decisions WHERE status = 'pending' LIMIT 1"
             names["pending"] = str(one(store, sql))
         if name in ("approve", "decline"):
-            line = {"strategy": "bot", "symbol": "MSFT", "side": "buy", "quantity": "1", "rationale": {}}
+            line = {"strategy": "bot", "symbol": "MSFT", "side": "buy", "quantity": "1", "rationale": "x"}
             (home / "line.json").write_text(json.dumps(line))
             assert run(home, "decide", "--input", "line.json").code == 0
             names["waiting"] = newest(store)

@@ -309,7 +309,13 @@ def test_another_store_in_its_place_shows_by_a_head(home: Path, store: Path, tmp
         path.unlink()
     writer = open_writer(store)
     for _ in range(60):
-        values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
+        values = {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": 1,
+            "rationale": {"why": "x"},
+        }
         record.record(writer, AccountKey("simulated", "paper", "default"), record.parse(values))
     writer.close()
     assert run(home, "verify").code == 0

@@ -80,7 +80,13 @@ def stage(writer: Writer, home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 @pytest.fixture
 def decide(writer: Writer, config: Config) -> Callable[..., str]:
     def decide(**changes: Any) -> str:
-        values = {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "x"}} | changes
+        values = {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": "1.5",
+            "rationale": {"why": "x"},
+        } | changes
         return record.record(writer, config.account, record.parse(values)).decision_id
 
     return decide

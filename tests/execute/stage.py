@@ -63,7 +63,13 @@ class Stage:
             tx.journal_rest("test.set", "stage")
 
     def decide(self, account: AccountKey | None = None, **changes: Any) -> str:
-        values = {"symbol": "AAPL", "side": "buy", "quantity": "10", "rationale": {"why": "x"}} | changes
+        values = {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": "10",
+            "rationale": {"why": "x"},
+        } | changes
         parsed = record.parse(values)
         return record.record(self.writer, account or self.account, parsed).decision_id
 

@@ -259,7 +259,7 @@ def test_only_decisions_of_the_own_account_are_claimed(
         AccountKey("simulated", "paper", "default"),
         AccountKey("alpaca", "paper", "b"),
     ):
-        values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
+        values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": "x"}
         record.record(writer, account, record.parse(values))
     worker.drain()
     assert fake.posts() == []

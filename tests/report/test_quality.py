@@ -43,7 +43,7 @@ def monday() -> Iterator[date]:
 
 
 def decided(writer: Writer, symbol: str, side: str = "buy", strategy: str = "bot") -> None:
-    values = {"symbol": symbol, "side": side, "quantity": 1, "strategy": strategy, "rationale": {}}
+    values = {"symbol": symbol, "side": side, "quantity": 1, "strategy": strategy, "rationale": "x"}
     record.record(writer, ACCOUNT, record.parse(values))
 
 
@@ -109,7 +109,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("MSFT", "5", "one member", [versions["MSFT", "Member 0"]]),
     ):
         line = {
-            **{"strategy": "bot", "symbol": symbol, "side": "buy", "quantity": quantity, "inputs": inputs},
+            **{
+                "strategy": "bot",
+                "symbol": symbol,
+                "side": "buy",
+                "quantity": quantity,
+                "rationale": "x",
+                "inputs": inputs,
+            },
             "rationale": {"trigger": trigger},
         }
         decide(cli, home, line)
@@ -118,7 +125,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "# later\nsymbol,date,close,volume\nAAPL,2026-01-05,110,\nMSFT,2026-01-05,180,\n"
     )
     for symbol, quantity in (("AAPL", "4"), ("MSFT", "5")):
-        decide(cli, home, {"symbol": symbol, "side": "sell", "quantity": quantity, "rationale": "out"})
+        decide(
+            cli,
+            home,
+            {
+                "strategy": "manual",
+                "symbol": symbol,
+                "side": "sell",
+                "quantity": quantity,
+                "rationale": "out",
+            },
+        )
     assert cli("run-worker", "--once").code == 0
     return home
 

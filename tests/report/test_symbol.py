@@ -88,7 +88,7 @@ def test_an_evening_in_new_york_belongs_to_its_day(config: Config, moment: str, 
     """Invariant 9: bounds are inclusive days of the market, whatever UTC says."""
     with freeze_time(moment):
         writer = open_writer(config.store_path)
-        values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
+        values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": "x"}
         record.record(writer, config.account, record.parse(values))
         writer.close()
     with Reader(config.store_path) as reader:
@@ -179,7 +179,7 @@ def test_readers_do_not_write(worked: Cli, config: Config) -> None:
 def test_a_long_read_does_not_block_a_writer(config: Config) -> None:
     """Invariant 13, both ways: a reader in mid-query, a writer that commits, a reader that goes on."""
     writer = open_writer(config.store_path, busy_seconds=0.2)
-    values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {}}
+    values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": "x"}
     record.record(writer, config.account, record.parse(values))
     with Reader(config.store_path) as reader:
         cursor = reader.connection.execute("SELECT seq FROM journal, (SELECT 1 UNION SELECT 2)")

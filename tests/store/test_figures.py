@@ -47,7 +47,14 @@ def moving() -> Iterator[FrozenDateTimeFactory]:
 
 
 def decided(writer: Writer, config: Config, **more: object) -> str:
-    values = {"symbol": "AAPL", "side": "buy", "quantity": "2", "rationale": {"why": "x"}, **more}
+    values = {
+        "strategy": "manual",
+        "symbol": "AAPL",
+        "side": "buy",
+        "quantity": "2",
+        "rationale": {"why": "x"},
+        **more,
+    }
     return record.record(writer, config.account, record.parse(values)).decision_id
 
 
@@ -180,7 +187,7 @@ def test_another_account_is_not_counted(
     writer: Writer, config: Config, moving: FrozenDateTimeFactory
 ) -> None:
     decided(writer, config)
-    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
+    values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": "x"}
     record.record(writer, AccountKey("alpaca", "live", "default"), record.parse(values))
     moving.tick(timedelta(days=3))
     assert figures.remember(writer, config.account, ZONE, seconds=10)

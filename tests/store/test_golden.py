@@ -157,9 +157,22 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 )
             )
     for values in (
-        {"symbol": "AAPL", "side": "buy", "quantity": "1.5", "rationale": {"why": "é"}, "inputs": [1, 3]},
-        {"symbol": "AAPL", "side": "buy", "notional": "2000000", "rationale": {"why": "too large"}},
-        {"symbol": "NOPRICE", "side": "buy", "quantity": "2", "rationale": {}},
+        {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "quantity": "1.5",
+            "rationale": {"why": "é"},
+            "inputs": [1, 3],
+        },
+        {
+            "strategy": "manual",
+            "symbol": "AAPL",
+            "side": "buy",
+            "notional": "2000000",
+            "rationale": {"why": "too large"},
+        },
+        {"strategy": "manual", "symbol": "NOPRICE", "side": "buy", "quantity": "2", "rationale": "x"},
     ):
         record.record(writer, config.account, record.parse(values))
     worker = Worker(writer, connect(config), config)

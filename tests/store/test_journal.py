@@ -24,7 +24,7 @@ from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 ACCOUNT = AccountKey("simulated", "paper", "default")
-VALUES = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
+VALUES = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
 
 
 def test_the_whole_chain_of_work_is_in_the_journal(cli: Cli, tmp_path: Path, config: Config) -> None:

@@ -89,7 +89,7 @@ def test_no_row_can_be_deleted_replaced_or_rewritten(writer: Writer) -> None:
     """Invariant 5: DELETE, UPDATE of what was meant, and INSERT OR REPLACE are closed."""
     from tradelog.decide import record
 
-    values = {"symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
+    values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": 1, "rationale": {"why": "x"}}
     record.record(writer, AccountKey("simulated", "paper", "default"), record.parse(values))
     connection = writer.connection
     for statement in (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from tradelog.cli.context import load_config
 from tradelog.cli.render import as_json, line
 from tradelog.domain.order import OrderType
 from tradelog.errors import InvalidDecision, NotFound, TradelogError, UsageError
+
+if TYPE_CHECKING:
+    from tradelog.decide.record import Recorded
 
 
 def command(
@@ -23,6 +27,10 @@ def command(
     ] = None,
     symbol: Annotated[str | None, typer.Argument(help="The symbol, such as AAPL.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason; recorded with the decision.")] = None,
+    strategy: Annotated[str, typer.Option(help="Whose decision it is.")] = "manual",
+    key: Annotated[
+        str | None, typer.Option(help="Your own name for it: given again, it is not recorded twice.")
+    ] = None,
     notional: Annotated[str | None, typer.Option(help="Dollars instead of shares.")] = None,
     order_type: Annotated[
         str | None,
@@ -69,6 +77,8 @@ def command(
             "extended_hours": extended_hours,
             "expires_at": expires,
             "rationale": {"why": why},
+            "strategy": strategy,
+            "key": key,
         },
         output_json,
     )
@@ -101,15 +111,17 @@ def _record(values: dict[str, Any], output_json: bool) -> None:
         recorded = record.record(writer, config.account, decision)
     finally:
         writer.close()
-    waits = config.control(decision.strategy).approval
-    _print(recorded.decision_id, recorded.client_order_id, output_json, waits=waits)
+    _print(recorded, output_json, waits=config.control(decision.strategy).approval)
 
 
-def _print(decision_id: str, client_order_id: str, output_json: bool, *, waits: bool) -> None:
+def _print(recorded: Recorded, output_json: bool, *, waits: bool) -> None:
     """Print the id. Raises TradelogError where that cannot be printed."""
+    decision_id = recorded.decision_id
     try:
         if output_json:
-            as_json({"decision_id": decision_id, "client_order_id": client_order_id})
+            as_json(asdict(recorded))
+        elif recorded.is_repeat:
+            line(f"{decision_id} has this key already; nothing new was recorded")
         else:
             then = (
                 f"it waits for tradelog approve {decision_id}" if waits else "tradelog run-worker submits it"
@@ -138,7 +150,10 @@ def _from_lines(source: str) -> int:
             answer: dict[str, Any] = {"line": number}
             try:
                 decision = record.parse(_object(text))
-                answer["decision_id"] = record.record(writer, config.account, decision).decision_id
+                recorded = record.record(writer, config.account, decision)
+                answer["decision_id"] = recorded.decision_id
+                if recorded.is_repeat:
+                    answer["is_repeat"] = True
             except InvalidDecision as error:
                 failed = True
                 answer |= {"error": error.message, "field": error.field}

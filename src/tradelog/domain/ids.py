@@ -17,6 +17,7 @@ STRATEGY_RUN = "srn"
 WORKER = "wrk"
 REQUEST = "req"
 BREAK = "brk"
+COMMAND = "cmd"
 
 
 def new(kind: str) -> str:

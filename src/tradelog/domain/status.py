@@ -92,6 +92,38 @@ class RequestStatus(StrEnum):
         return not self.is_open
 
 
+class CommandKind(StrEnum):
+    """What a bot asks of the broker through the recording client, beside simple orders."""
+
+    ORDER = "order"  # of several legs: no decision of one symbol and side
+    REPLACE = "replace"
+    CANCEL = "cancel"
+    CANCEL_ALL = "cancel_all"
+    CLOSE = "close"
+    CLOSE_ALL = "close_all"
+    EXERCISE = "exercise"
+
+
+class CommandStatus(StrEnum):
+    """How such a command ended, by the broker's answer to the bot."""
+
+    SENDING = "sending"
+    DONE = "done"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"  # it left, and nobody knows what came of it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the bot still waits for the answer."""
+        return self is CommandStatus.SENDING
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the bot has its answer, or its error."""
+        return not self.is_open
+
+
 class RunStatus(StrEnum):
     """An ingestion run. ``abandoned`` is set by others: its process died before it could end the run."""
 
@@ -201,6 +233,14 @@ REQUEST_TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     _R.DONE: frozenset(),
     _R.REFUSED: frozenset(),
     _R.OVERTAKEN: frozenset(),
+}
+
+COMMAND_TRANSITIONS: Mapping[CommandStatus, frozenset[CommandStatus]] = {
+    CommandStatus.SENDING: frozenset(CommandStatus) - {CommandStatus.SENDING},
+    CommandStatus.DONE: frozenset(),
+    CommandStatus.REFUSED: frozenset(),
+    CommandStatus.NOT_SENT: frozenset(),
+    CommandStatus.UNKNOWN: frozenset(),
 }
 
 RUN_TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {

@@ -20,8 +20,9 @@ def insert(
 ) -> tuple[str, str]:
     """Insert a decision with its inputs; returns (decision_id, client_order_id). The caller journals.
 
-    ``intent`` holds the columns that never change, in stored form. The decision's hash covers them and
-    the inputs. ``adopted`` is for an order that is already at the broker: the columns that say so.
+    ``intent`` holds the columns that never change, in stored form; of those in `WHERE_SET` only what is set.
+    The decision's hash covers them and the inputs. ``adopted`` is for an order that is already at the
+    broker: the columns that say so.
     """
     decision_id = ids.new(ids.DECISION)
     meant: dict[str, Any] = {"decision_id": decision_id, **intent}
@@ -32,6 +33,7 @@ def insert(
     row = {
         **meant,
         "adopted": 0 if adopted is None else 1,
+        "recorded": meant.get("recorded", 0),
         "decision_hash": hash_,
         "client_order_id": client_order_id,
         "status": "pending",
@@ -51,7 +53,7 @@ COVERED = (
     *("account", "symbol", "side", "quantity", "notional", "order_type", "limit_price", "stop_price"),
     *("time_in_force", "extended_hours", "decision_rationale", "basis", "expires_at", "created_at"),
 )
-WHERE_SET = ("trail_price", "trail_percent", "adopted")
+WHERE_SET = ("trail_price", "trail_percent", "adopted", "decision_key", "recorded", "parent")
 # The same as SQL over trade_decisions as ``d``: the text, in bytes, that the hash is taken over, where
 # nothing else is set. SQLite writes it four times as fast; what does not agree is told by `hash_of`.
 _INPUTS = (

@@ -1022,7 +1022,7 @@ def test_limits_are_of_one_account(writer: Writer, fake: FakeAlpaca, config: Con
         made.start()
         from tradelog.decide import record
 
-        values = {"symbol": f"S{number}", "side": "buy", "notional": "5", "strategy": "bot", "rationale": {}}
+        values = {"symbol": f"S{number}", "side": "buy", "notional": "5", "strategy": "bot", "rationale": "x"}
         decision_id = record.record(writer, ruled.account, record.parse(values)).decision_id
         assert settle(made, writer, decision_id)[0] == "executed"
 

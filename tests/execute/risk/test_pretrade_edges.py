@@ -245,7 +245,7 @@ def test_what_another_account_sent_uses_no_limit_up(
     other = replace(config.broker, **{differs: "live" if differs == "environment" else "second"})
     there = Worker(writer, limited().session.broker, replace(config, broker=other))
     there.start()
-    values = {"symbol": "AAPL", "side": "buy", "notional": "8", "rationale": {}}
+    values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "notional": "8", "rationale": "x"}
     expected = record.record(writer, there.session.account, record.parse(values)).decision_id
     assert settle(there, writer, expected)[0] == "executed"
     worker = limited(**limits)
@@ -381,7 +381,7 @@ def test_the_default_limit_means_the_same_written_out_or_not(
     path.write_text(path.read_text().replace('name = "alpaca"\n', f'name = "alpaca"\n{number}') + written)
     config = load_config(path)
     fake.faults.append(Fault("GET", status=404, body=b'{"message": "none"}', path="quotes", times=99))
-    values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": {}}
+    values = {"strategy": "manual", "symbol": "AAPL", "side": "buy", "quantity": "1", "rationale": "x"}
     decision_id = record.record(writer, config.account, record.parse(values)).decision_id
     worker = Worker(writer, broker, config)
     worker.start()
@@ -417,7 +417,7 @@ def test_another_account_s_decisions_are_left_alone(
 ) -> None:
     from tradelog.decide import record
 
-    values = {"symbol": "AAPL", "side": "buy", "notional": "8", "strategy": "bot", "rationale": {}}
+    values = {"symbol": "AAPL", "side": "buy", "notional": "8", "strategy": "bot", "rationale": "x"}
     live = AccountKey("alpaca", "live", "default")
     expected = record.record(writer, live, record.parse(values)).decision_id
     go(90_000)

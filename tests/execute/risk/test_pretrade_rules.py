@@ -356,7 +356,7 @@ def test_every_check_that_is_on_is_in_a_fixed_order() -> None:
     [
         # A market order is worth the highest price that anybody knows: the quote, the decision's, the close.
         ({}, "1050"),
-        ({"rationale": {}}, "1000"),
+        ({"rationale": {"why": "x"}}, "1000"),
         ({"rationale": {"market_context": {"price": "90"}}}, "1000"),
         # A buy costs its limit at most; a sell brings that at least.
         ({"order_type": "limit", "limit_price": "80"}, "800"),

@@ -85,7 +85,9 @@ class TradeDecision(SQLModel, table=True):
     """The outbox: committed with its rationale and its inputs before anything is sent.
 
     ``adopted`` marks what was recorded after the fact, from an order that somebody else sent.
-    ``held_until`` is the open of the market that it waits for, or has waited for.
+    ``recorded`` marks what a bot sends itself through the recording client; ``parent`` is the command or the
+    decision that it came of. ``held_until`` is the open of the market that it waits for, or has waited for.
+    A ``decision_key`` is used once by a strategy and account.
     """
 
     __tablename__ = "trade_decisions"
@@ -112,6 +114,13 @@ class TradeDecision(SQLModel, table=True):
             sqlite_where=text("status = 'pending' AND expires_at IS NOT NULL"),
         ),
         Index("ix_decisions_client", "client_order_id"),
+        Index(
+            "uq_decisions_key",
+            *("strategy_name", "broker", "environment", "account", "decision_key"),
+            unique=True,
+            sqlite_where=text("decision_key IS NOT NULL"),
+        ),
+        Index("ix_decisions_parent", "parent", sqlite_where=text("parent IS NOT NULL")),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
         one_of("ck_decisions_approval", "approval", Approval),
         Index(
@@ -167,6 +176,9 @@ class TradeDecision(SQLModel, table=True):
     approval_at: datetime | None = column(Moment, null=True)
     approval_by: str | None = column(Text, null=True)
     held_until: datetime | None = column(Moment, null=True)
+    decision_key: str | None = column(Text, null=True)
+    recorded: bool = column(Flag, server_default=text("0"))
+    parent: str | None = column(Text, null=True)
 
 
 class DecisionInput(SQLModel, table=True):

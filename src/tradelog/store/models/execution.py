@@ -10,6 +10,8 @@ from sqlmodel import Field, SQLModel
 
 from tradelog.domain.status import (
     AttemptStatus,
+    CommandKind,
+    CommandStatus,
     ControlScope,
     RequestKind,
     RequestStatus,
@@ -212,6 +214,7 @@ class BrokerCall(SQLModel, table=True):
     __table_args__ = (
         Index("ix_calls_execution", "execution_id"),
         Index("ix_calls_started", "started_at"),
+        Index("ix_calls_command", "command_id", sqlite_where=text("command_id IS NOT NULL")),
         STRICT,
     )
     call_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
@@ -229,3 +232,37 @@ class BrokerCall(SQLModel, table=True):
     ended_at: datetime = column(Moment)
     left_host: bool | None = column(Flag, null=True)
     proves: str | None = column(Text, null=True)
+    command_id: str | None = column(Text, null=True)
+
+
+class ClientCommand(SQLModel, table=True):
+    """What a bot asked of the broker through the recording client that is no simple order.
+
+    ``target`` is the order or the symbol that it is about; orders that came of it name it as ``parent``.
+    """
+
+    __tablename__ = "client_commands"
+    __table_args__ = (
+        UniqueConstraint("command_id", name="uq_commands_id"),
+        one_of("ck_commands_kind", "kind", CommandKind),
+        one_of("ck_commands_status", "status", CommandStatus),
+        Index("ix_commands_started", *("broker", "environment", "account", "started_at")),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    command_id: str = column(Text)
+    broker: str = column(Text)
+    environment: str = column(Text)
+    account: str = column(Text)
+    strategy_name: str = column(Text)
+    kind: str = column(Text)
+    target: str | None = column(Text, null=True)
+    method: str = column(Text)
+    path: str = column(Text)
+    request: str | None = column(Written, null=True)
+    reason: str = column(Written)
+    actor: str = column(Text)
+    started_at: datetime = column(Moment)
+    status: str = column(Text)
+    message: str | None = column(Text, null=True)
+    ended_at: datetime | None = column(Moment, null=True)
