@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 
 from tradelog.store import journal, run_digest
+from tradelog.store.audited import AUDITED, row_digest, row_text
 from tradelog.store.reader import Reader
 
 
@@ -30,7 +31,7 @@ def check_complete(reader: Reader) -> None:
             last[table, key] = version, digest
         if "records" in body:
             runs[str(body["subject"])] = body["records"]
-    for table, audited in journal.AUDITED.items():
+    for table, audited in AUDITED.items():
         if table == "decision_inputs":
             continue
         for row in reader.rows(f"SELECT {', '.join(audited.columns)} FROM {table}"):
@@ -45,7 +46,7 @@ def check_complete(reader: Reader) -> None:
                 " WHERE d.decision_id = ? ORDER BY version_id",
                 (decision_id,),
             )
-            assert journal.row_digest([row["version_id"] for row in rows]) == digest
+            assert row_digest([row["version_id"] for row in rows]) == digest
     for run in reader.rows("SELECT id, run_id, status FROM data_ingestion_runs WHERE status <> 'running'"):
         assert runs[run["run_id"]] == _run_digest(reader, run["id"])
 
@@ -55,7 +56,7 @@ def _run_digest(reader: Reader, run: int) -> list[object]:
     parts = []
     for part, rule in run_digest.PARTS.items():
         rows = reader.rows(rule.values("t.run = ?"), (run,))
-        texts = [row["payload"] if part == "payloads" else journal.row_text([*row.values()]) for row in rows]
+        texts = [row["payload"] if part == "payloads" else row_text([*row.values()]) for row in rows]
         digests = [sha256(text.encode()).digest() for text in texts]
         parts.append([part, len(rows), sha256(b"".join(digests)).hexdigest()])
         kept = reader.value("SELECT digests FROM run_row_digests WHERE run = ? AND part = ?", (run, part))

@@ -37,6 +37,7 @@ TABLES: dict[str, Any] = {
     "worker": schema.WorkerConfig,
     "risk": RiskConfig,
     "alerts": schema.AlertsConfig,
+    "client": schema.ClientConfig,
     "market": schema.MarketConfig,
     "report": schema.ReportConfig,
     **{f"sources.{name}": kind for name, kind in schema.SOURCE_SECTIONS.items()},

@@ -18,17 +18,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tradelog.adopt.because import because
     from tradelog.api import TradeLog, open_log
     from tradelog.errors import TradelogError
     from tradelog.ingest.identity import BadRow, Record
 
-__all__ = ["BadRow", "Record", "TradeLog", "TradelogError", "open_log"]
+__all__ = ["BadRow", "Record", "TradeLog", "TradelogError", "because", "open_log"]
 
 _HOMES = {
     "BadRow": "tradelog.ingest.identity",
     "Record": "tradelog.ingest.identity",
     "TradeLog": "tradelog.api",
     "TradelogError": "tradelog.errors",
+    "because": "tradelog.adopt.because",
     "open_log": "tradelog.api",
 }
 

@@ -19,6 +19,7 @@ from tradelog.decide import record
 from tradelog.domain import ids
 from tradelog.domain.account import AccountKey
 from tradelog.store import decisions, journal
+from tradelog.store.audited import AUDITED
 from tradelog.store.opening import open_writer
 
 pytestmark = pytest.mark.tampered
@@ -355,7 +356,7 @@ def rewrite(store: Path) -> None:
         for name in columns:
             connection.execute(f"UPDATE {table} SET {name} = replace({name}, ?, ?)", (old, new))
     digests = {}
-    for table, audited in journal.AUDITED.items():
+    for table, audited in AUDITED.items():
         if table != "decision_inputs":
             for result in connection.execute(f"SELECT {', '.join(audited.columns)} FROM {table}").fetchall():
                 digests[table, str(result[audited.key])] = audited.digest(list(result))

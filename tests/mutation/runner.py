@@ -49,6 +49,7 @@ MODULES = {
     "domain.order": ("test_order",),
     "domain.money": ("test_money",),
     "report.fifo": ("test_fifo",),
+    "store.audited": ("test_golden", "test_journal"),
     "store.journal": ("test_golden", "test_journal"),
 }
 # What a test loads only when it gets there, and every fork would load again.

@@ -16,7 +16,8 @@ from tests.conftest import Cli
 from tests.journaled import check_chain
 from tradelog.config.schema import Config
 from tradelog.ingest.identity import digest
-from tradelog.store import engine, journal, run_digest, upgrade
+from tradelog.store import engine, run_digest, upgrade
+from tradelog.store.audited import row_text
 from tradelog.store.reader import Reader
 
 # Its run is written here by hand, as the first release wrote it, without the journal of then.
@@ -59,7 +60,7 @@ def old(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     )
     connection.execute(f"INSERT INTO record_versions VALUES ({', '.join('?' * 18)})", version)
     connection.execute("INSERT INTO ingestion_records VALUES (?, ?, ?)", link)
-    lines = "".join(journal.row_text(row) + "\n" for row in (version, link))
+    lines = "".join(row_text(row) + "\n" for row in (version, link))
     connection.close()
     return sha256(lines.encode()).hexdigest()
 

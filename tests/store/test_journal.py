@@ -19,6 +19,7 @@ from tradelog.config.schema import Config
 from tradelog.decide import record
 from tradelog.domain.account import AccountKey
 from tradelog.store import journal
+from tradelog.store.audited import row_text
 from tradelog.store.opening import open_writer
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
@@ -117,7 +118,7 @@ def test_sqlite_writes_a_row_as_the_journal_does(values: list[object]) -> None:
     marks = ", ".join("?" * len(values))
     written = connection.execute(f"SELECT json_array({marks})", values).fetchone()[0]
     connection.close()
-    assert written == journal.row_text(values) == journal.canonical(values)
+    assert written == row_text(values) == journal.canonical(values)
 
 
 @given(st.floats())

@@ -14,7 +14,8 @@ from sqlalchemy import create_engine
 from tests.conftest import scalar
 from tradelog.config.schema import Config
 from tradelog.domain.account import AccountKey
-from tradelog.store import engine, journal, run_digest
+from tradelog.store import engine, run_digest
+from tradelog.store.audited import AUDITED
 from tradelog.store.models import SQLModel
 from tradelog.store.opening import open_writer
 from tradelog.store.upgrade import MIGRATIONS
@@ -51,7 +52,7 @@ def test_the_engine_names_the_newest_migration() -> None:
 
 def test_every_column_is_audited_or_named_here_as_not() -> None:
     """Invariant 6: a column that no digest covers could be changed unseen."""
-    covered = {name: set(audited.columns) for name, audited in journal.AUDITED.items()}
+    covered = {name: set(audited.columns) for name, audited in AUDITED.items()}
     parts = run_digest.PARTS
     covered |= {name: set(part.columns) for name, part in parts.items() if name != "payloads"}
     covered["record_versions"] |= set(parts["payloads"].columns)
@@ -106,7 +107,7 @@ def test_no_row_can_be_deleted_replaced_or_rewritten(writer: Writer) -> None:
     ):
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(statement)
-    audited = set(journal.AUDITED) | set(run_digest.PARTS) - {"payloads"}
+    audited = set(AUDITED) | set(run_digest.PARTS) - {"payloads"}
     audited |= {"journal", "source_records", "ingestion_records", "run_row_digests"}
     assert set(tables_with(writer, "%_delete")) == audited
     assert set(tables_with(writer, "%_replace_0")) == audited

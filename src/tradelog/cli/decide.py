@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 def command(
     side: Annotated[str | None, typer.Argument(help="buy or sell.")] = None,
-    quantity: Annotated[
-        str | None, typer.Argument(help="How many shares; leave out with --notional.")
-    ] = None,
+    quantity: Annotated[str | None, typer.Argument(help="How many shares; not with --notional.")] = None,
     symbol: Annotated[str | None, typer.Argument(help="The symbol, such as AAPL.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason; recorded with the decision.")] = None,
     strategy: Annotated[str, typer.Option(help="Whose decision it is.")] = "manual",
@@ -55,9 +53,9 @@ def command(
 
     tradelog decide buy 10 AAPL --why "..."
     """
+    if source is not None and side is not None:
+        raise UsageError("give a decision or --input, not both")
     if source is not None:
-        if side is not None:
-            raise UsageError("give a decision or --input, not both")
         raise typer.Exit(_from_lines(source))
     if notional is not None and quantity is not None and symbol is None:
         quantity, symbol = None, quantity

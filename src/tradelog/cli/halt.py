@@ -47,6 +47,7 @@ def command(
     still sent. Exits 6 where an open order is not confirmed to be gone.
     """
     from tradelog.execute.risk import controls
+    from tradelog.report.status import recording_bots
 
     scope, subject = scope_of(strategy, symbol)
     reason = require_reason(why)
@@ -59,6 +60,12 @@ def command(
         if cancel_open and rows:
             rows = _cancel(config, writer, rows, reason)
         elsewhere = open_orders.count_in_other_accounts(writer.rows, config.account)
+        bots = recording_bots(writer.rows, config.account)
+    for bot in bots:
+        note(
+            f"a bot sends its own orders, and is not halted: process {bot['pid']} on {bot['host']};"
+            " stop it yourself"
+        )
     if elsewhere:
         note(f"open orders of other accounts: {elsewhere}; tradelog halt with their tradelog.toml cancels")
     if output_json:

@@ -41,6 +41,14 @@ CHECKS = (
     Column("verdict", "verdict", style="status"),
     Column("note", "note", flex=True),
 )
+CHILDREN = (
+    Column("decision_id", "decision", style="id"),
+    Column("side", "side"),
+    Column("symbol", "symbol"),
+    Column("quantity", "quantity", right=True),
+    Column("notional", "notional", right=True),
+    Column("status", "status", style="status"),
+)
 INPUTS = (
     Column("version_id", "version", right=True),
     Column("run_id", "run", style="id"),
@@ -57,7 +65,7 @@ def command(
     show_all: Annotated[bool, typer.Option("--all", help="All records of a run, not the first 50.")] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show one run, decision, execution or signal in full."""
+    """Show one run, decision, execution, signal or command of a bot in full."""
     config = load_config()
     zone = config.report.timezone
     with open_reader(config) as reader:
@@ -72,6 +80,8 @@ def command(
             name, result = "strategy_run", trail.strategy_run(reader, full_id)
         elif kind == "brk":
             name, result = "break", trail.break_(reader, full_id)
+        elif kind == "cmd":
+            name, result = "command", trail.command(reader, full_id)
         elif kind == "sig" and decision_id is None:
             name, result = "signal", trail.signal(reader, full_id)
         else:
@@ -82,6 +92,8 @@ def command(
         _run(result, zone)
     elif name == "decision":
         _decision(result, zone)
+    elif name == "command":
+        _command(result, zone)
     else:
         _fields(result)
 
@@ -166,13 +178,15 @@ def _decision(result: dict[str, Any], zone: str) -> None:
             ("needs attention", result["needs_attention"]),
             ("approval", f"{result['approval']} by {result['approval_by']}" if result["approval"] else None),
             ("waits for the open", clock.local(result["held_until"], zone)),
-            ("recorded", "after the fact: tradelog did not send it" if result["adopted"] else None),
+            ("recorded", _recorded(result)),
+            ("came of", result["parent"]),
             ("filled in all", _filled(result["order"])),
             ("orders", " → ".join(result["order"]["chain"]) if len(result["order"]["chain"]) > 1 else None),
         ]
     )
     _requests(result, zone)
     _checks(result, zone)
+    _related(result, zone)
     render.line()
     render.heading("Rationale")
     for text in json.dumps(result["decision_rationale"], ensure_ascii=False, indent=2).splitlines():
@@ -188,6 +202,45 @@ def _decision(result: dict[str, Any], zone: str) -> None:
     if not result["executions"]:
         render.line()
         render.line("Nothing was submitted yet.")
+
+
+def _recorded(result: dict[str, Any]) -> str | None:
+    """Who sent the order, where it was not tradelog."""
+    if result["adopted"]:
+        return "after the fact: tradelog did not send it"
+    if result["recorded"]:
+        return "the bot sent it, and its calls were recorded; no limit and no halt applied"
+    return None
+
+
+def _related(result: dict[str, Any], zone: str) -> None:
+    """What a bot asked for about the order, and the orders that came of it."""
+    for row in result.get("commands", ()):
+        render.line(
+            f"  {clock.local(row['started_at'], zone)} {row['command_id']} {row['kind']} by the bot"
+            f" {row['strategy_name']}: {row['status']} {row['message'] or ''}".rstrip()
+        )
+    if result["children"]:
+        render.line()
+        render.heading("Orders that came of it")
+        render.table(CHILDREN, result["children"])
+
+
+def _command(result: dict[str, Any], zone: str) -> None:
+    render.heading(f"Command {result['command_id']}  {result['status']}")
+    render.pairs(
+        [
+            ("asked", f"{result['kind'].replace('_', ' ')} {result['target'] or ''}".strip()),
+            ("strategy", result["strategy_name"]),
+            ("account", f"{result['account']} ({result['broker']}, {result['environment']})"),
+            ("sent", f"{clock.local(result['started_at'], zone)} ({zone}) by {result['actor']}"),
+            ("ended", clock.local(result["ended_at"], zone)),
+            ("message", result["message"]),
+            ("reason", json.dumps(result["reason"], ensure_ascii=False)),
+        ]
+    )
+    _exchanges(result["calls"], zone)
+    _related(result, zone)
 
 
 def _filled(order: dict[str, Any]) -> str | None:
@@ -244,15 +297,7 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             ("error", execution["error_message"]),
         ]
     )
-    for call in execution["calls"]:
-        answer = call["error"] if call["status"] is None else f"HTTP {call['status']}"
-        render.line(
-            f"  {clock.local(call['started_at'], zone)} {call['purpose']}: {call['method']} {call['url']}"
-        )
-        if call["request_body"]:
-            render.line(f"    sent      {call['request_body']}")
-        body = "a page of orders, this one among them" if call["shared"] else call["response_body"] or ""
-        render.line(f"    answered  {answer} {body}")
+    _exchanges(execution["calls"], zone)
     for event in execution["order_events"]:
         render.line(
             f"  {clock.local(event['seen_at'], zone)} order is {event['status']},"
@@ -263,6 +308,18 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             f"  {clock.local(fill['transaction_time'], zone)} fill: {fill['side']} {fill['quantity']}"
             f" at {fill['price']} ({fill['price_basis']})"
         )
+
+
+def _exchanges(calls: list[dict[str, Any]], zone: str) -> None:
+    for call in calls:
+        answer = call["error"] if call["status"] is None else f"HTTP {call['status']}"
+        render.line(
+            f"  {clock.local(call['started_at'], zone)} {call['purpose']}: {call['method']} {call['url']}"
+        )
+        if call["request_body"]:
+            render.line(f"    sent      {call['request_body']}")
+        body = "a page of orders, this one among them" if call["shared"] else call["response_body"] or ""
+        render.line(f"    answered  {answer} {body}")
 
 
 def _fields(result: dict[str, Any]) -> None:

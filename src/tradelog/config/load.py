@@ -24,6 +24,7 @@ from tradelog.config.schema import (
     SOURCE_SECTIONS,
     AlertsConfig,
     BrokerConfig,
+    ClientConfig,
     Config,
     MarketConfig,
     ReportConfig,
@@ -45,6 +46,7 @@ SECTIONS = (
     "worker",
     "risk",
     "alerts",
+    "client",
     "market",
     "report",
     "sources",
@@ -107,6 +109,7 @@ def load_config(explicit: Path | None = None) -> Config:
         strategies=strategies,
         controls=controls,
         schedule=_schedule(_tables(table.get("schedule", {}), "schedule"), path.parent),
+        client=from_table(ClientConfig, table.get("client", {}), "client", path.parent),
     )
     _check(config)
     check_risk(risk)
@@ -228,6 +231,8 @@ def _check(config: Config) -> None:
     broker = config.broker
     one_of(broker.name, ("simulated", "alpaca"), "[broker] name")
     one_of(broker.environment, ("paper", "live"), "[broker] environment")
+    one_of(config.client.mode, ("off", "record", "outbox"), "[client] mode")
+    one_of(config.client.on_error, ("refuse", "send"), "[client] on_error")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", broker.account):
         raise ConfigError(f"[broker] account = {broker.account!r}: letters, digits, '.', '_' and '-' only")
     for name in ("base_url", "data_url"):

@@ -58,6 +58,22 @@ class AlertsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """`tradelog.alpaca.TradingClient`, alpaca-py's client for a bot that is recorded.
+
+    ``mode`` is ``off`` (nothing is recorded), ``record`` (the bot sends, and each call is recorded) or
+    ``outbox`` (an order is a decision, and the worker sends it). ``strategy`` is the bot's name.
+    ``on_error`` is what becomes of an order that cannot be recorded: ``refuse`` or ``send``. In ``outbox``
+    an order is waited for ``wait_seconds``.
+    """
+
+    mode: str = "record"
+    strategy: str = "bot"
+    on_error: str = "refuse"
+    wait_seconds: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What a running worker starts once a day: ``tradelog RUN`` at ``at`` (HH:MM) in the market's time."""
 
@@ -142,6 +158,7 @@ class Config:
     strategies: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, ControlConfig]
     schedule: tuple[Task, ...] = ()
+    client: ClientConfig = ClientConfig()
 
     def control(self, strategy: str) -> ControlConfig:
         """What holds for a strategy, named in the file or not."""

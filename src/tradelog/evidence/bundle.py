@@ -29,7 +29,8 @@ from tradelog.evidence import chain, page
 from tradelog.report import trail
 from tradelog.report.period import Period
 from tradelog.store import decisions, run_digest
-from tradelog.store.journal import AUDITED, GENESIS, seal
+from tradelog.store.audited import AUDITED, seal
+from tradelog.store.journal import GENESIS
 from tradelog.store.reader import Reader
 from tradelog.store.run_digest import PARTS
 
@@ -149,6 +150,10 @@ def _gather(reader: Reader, found: _Found) -> None:
     executions = found.keys("trade_executions")
     for table in ("broker_calls", "fills"):
         _take(reader, found, table, "execution_id", executions)
+    parents = [row["parent"] for row in found.rows.get("trade_decisions", {}).values() if row["parent"]]
+    _take(reader, found, "client_commands", "command_id", parents)
+    _take(reader, found, "client_commands", "target", found.keys("alpaca_orders"))
+    _take(reader, found, "broker_calls", "command_id", found.keys("client_commands"))
     for table in ("order_events", "fills"):
         _take(reader, found, table, "broker_order_id", found.keys("alpaca_orders"))
     subjects = [*found.decisions, *executions, *found.keys("order_requests")]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from tradelog.store.journal import AUDITED, row_text
+from tradelog.store.audited import AUDITED, row_text
 from tradelog.store.reader import Reader
 from tradelog.store.run_digest import KEPT_BYTES
 

@@ -75,15 +75,18 @@ def _intents(reader: Reader) -> Iterator[tuple[str, str]]:
     """A decision's hash is of what it says, and its client order id carries the hash."""
     cursor = reader.connection.cursor()
     cursor.row_factory = None
-    for number, decision_id, hash_, client_order_id, adopted, basis, recorded, meant in cursor.execute(
-        "SELECT d.id, d.decision_id, d.decision_hash, d.client_order_id, d.adopted, d.basis, k.first,"
+    for number, decision_id, hash_, client_order_id, is_theirs, basis, recorded, meant in cursor.execute(
+        # A bot that sends its orders itself may have ids of its own, also one of an earlier order of ours.
+        "SELECT d.id, d.decision_id, d.decision_hash, d.client_order_id,"
+        " d.adopted OR (d.recorded AND instr(d.client_order_id, substr(d.decision_id, 5)) = 0),"
+        " d.basis, k.first,"
         f" {decisions.MEANT} FROM trade_decisions d"
         " LEFT JOIN temp.told_trade_decisions k ON k.key = d.decision_id ORDER BY d.id"
     ):
         if sha256(meant).hexdigest() != hash_ and hash_now(reader, number) != hash_:
             yield decision_id, "what it says does not give its decision hash"
         ours = ids.client_order_id(decision_id, hash_, 1)
-        if not adopted and client_order_id != ours:
+        if not is_theirs and client_order_id != ours:
             yield decision_id, f"its client order id should be {ours}"
         if recorded is not None and recorded <= basis:
             yield decision_id, "it was recorded before the entry that it is based on"

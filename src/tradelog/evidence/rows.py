@@ -15,7 +15,7 @@ from typing import Any
 
 from tradelog.evidence import difference
 from tradelog.evidence.finding import Finding
-from tradelog.store.journal import AUDITED, Audited, row_digest
+from tradelog.store.audited import AUDITED, Audited, row_digest
 from tradelog.store.reader import Reader
 
 # A temporary table's pages; above it they go to a file.

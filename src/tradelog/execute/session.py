@@ -6,8 +6,6 @@ worker process or one command.
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.rate_limit import RateLimit, requested_wait
 from tradelog.operate import systemd
-from tradelog.store.process import boot_id
+from tradelog.store import workers
 from tradelog.store.writer import Transaction, Writer
 
 # So many responses in a row that prove nothing are an outage.
@@ -57,14 +55,7 @@ class BrokerSession:
 
     def register(self, tx: Transaction) -> None:
         """Record this process, so that others can tell whether the owner of a lease is alive."""
-        tx.unaudited(
-            "INSERT INTO workers (worker_id, host, pid, boot_id, broker, environment, account,"
-            " started_at, heartbeat_at, role) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(self.worker_id, socket.gethostname(), os.getpid(), boot_id(), *self.account),
-                *(tx.now, tx.now, self._role),
-            ),
-        )
+        workers.register(tx, self.worker_id, self.account, self._role)
 
     def heartbeat(self) -> None:
         """Record that this process is alive."""

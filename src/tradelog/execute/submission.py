@@ -313,6 +313,9 @@ class Submitter:
 
     def _resubmit(self, claim: Claim) -> None:
         """Submit the same id again, which the broker refuses if it has it; unless that is not safe."""
+        if claim.is_recorded:
+            self._end_absent(claim)
+            return
         is_known, old_state = self._old_order_state(claim)
         if not is_known:
             return
@@ -330,6 +333,13 @@ class Submitter:
                 return
             claims.record_resubmission(tx, claim, sent)
         self.submit(claim)
+
+    def _end_absent(self, claim: Claim) -> None:
+        """A bot sends its orders itself: what the broker does not have is not submitted for it."""
+        with self._writer.transaction() as tx:
+            claims.check_lease(tx, claim)
+            if not exchanges.was_duplicate_id(tx, claim):
+                transitions.end_absent(tx, claim, "the bot's order never came to the broker")
 
     def _ended_or_waits(
         self, tx: Transaction, claim: Claim, old_state: str | None, *, is_halted: bool

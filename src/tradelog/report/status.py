@@ -11,8 +11,10 @@ from tradelog.domain.account import AccountKey
 from tradelog.domain.text import counted
 from tradelog.report import limits
 from tradelog.store import control_state
+from tradelog.store.control_state import Rows
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader, Row
+from tradelog.store.workers import RECORDING_CLIENT
 
 # A worker without a heartbeat for so long counts as dead.
 SILENT_SECONDS = 60.0
@@ -63,6 +65,12 @@ SELECT worker_id, host, pid, boot_id, started_at, heartbeat_at, stopped_at,
        (SELECT o.offset_ms FROM clock_offsets o WHERE o.subject = worker_id) AS clock_offset_ms FROM workers
 WHERE {_OURS} AND role = 'worker' ORDER BY heartbeat_at DESC LIMIT 20
 """
+# A bot gives no heartbeat. One of another host, which cannot be asked, may run for a month.
+_BOTS = f"""
+SELECT worker_id, host, pid, boot_id, started_at FROM workers WHERE {_OURS} AND role = :role
+AND started_at >= :since ORDER BY started_at DESC LIMIT 20
+"""
+BOT_SECONDS = 30 * 86_400.0
 
 
 def status(reader: Reader, config: Config) -> dict[str, Any]:
@@ -82,11 +90,24 @@ def status(reader: Reader, config: Config) -> dict[str, Any]:
         "breaks": breaks(reader, account),
         "alerts": open_alerts(reader),
         "workers": [_worker(row) for row in reader.rows(_WORKERS, params)],
+        "bots": recording_bots(reader.rows, account),
         "reconciled_at": marks.get("completed_at"),
     }
     state["workers"] = [row for row in state["workers"] if row["alive"]] or state["workers"][:1]
     state["attention"] = _attention(state)
     return state
+
+
+def recording_bots(rows: Rows, account: AccountKey) -> list[Row]:
+    """The bots that run, as far as can be told, and send their own orders: no limit or halt is for them."""
+    since = clock.later(clock.now_text(), -BOT_SECONDS)
+    found = rows(_BOTS, {**account.as_columns(), "role": RECORDING_CLIENT, "since": since})
+    return [
+        {key: row[key] for key in ("worker_id", "host", "pid", "started_at")}
+        for row in found
+        if row["host"] != socket.gethostname()
+        or (row["boot_id"] == boot_id() and is_alive(row["pid"], since=row["started_at"]))
+    ]
 
 
 def breaks(reader: Reader, account: AccountKey) -> list[Row]:

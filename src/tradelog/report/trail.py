@@ -26,7 +26,8 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     assert row is not None
     result = {key: value for key, value in row.items() if key not in _HIDDEN}
     result["extended_hours"] = bool(result["extended_hours"])
-    result["adopted"] = bool(result["adopted"])
+    for name in ("adopted", "recorded"):
+        result[name] = bool(result[name])
     result["decision_rationale"] = json.loads(row["decision_rationale"])
     result["inputs"] = reader.rows(_INPUTS, (row["id"],))
     if row["signal_id"]:
@@ -59,6 +60,8 @@ def decision(reader: Reader, decision_id: str) -> dict[str, Any]:
     )
     for row_ in result["risk_checks"]:
         row_ |= json.loads(row_["checks"])
+    result["children"] = _children(reader, decision_id)
+    result["commands"] = _commands_at(reader, [item["alpaca_order_id"] for item in executions])
     result["alerts"] = reader.rows(
         "SELECT kind, message, created_at, acknowledged_at FROM alerts WHERE subject = ? ORDER BY alert_id",
         (decision_id,),
@@ -81,6 +84,40 @@ def _as_one(decision: Row, executions: list[Row]) -> dict[str, Any]:
         "filled_avg_price": money.to_text(money.average(paid, filled)) if filled else None,
         "chain": [row["alpaca_order_id"] for row in placed],
     }
+
+
+def _children(reader: Reader, parent: str) -> list[Row]:
+    """The decisions that came of a command, or the legs of an order."""
+    return reader.rows(
+        "SELECT decision_id, side, symbol, quantity, notional, status FROM trade_decisions"
+        " WHERE parent = ? ORDER BY id",
+        (parent,),
+    )
+
+
+def _commands_at(reader: Reader, order_ids: list[str | None]) -> list[Row]:
+    """What a bot asked to be changed about these orders, through the recording client."""
+    return reader.rows(
+        "SELECT command_id, kind, strategy_name, actor, started_at, status, message FROM client_commands"
+        " WHERE target IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (json.dumps([order_id for order_id in order_ids if order_id]),),
+    )
+
+
+def command(reader: Reader, command_id: str) -> dict[str, Any]:
+    """A command of a bot, with its exchanges and the orders that came of it."""
+    row = reader.one("SELECT * FROM client_commands WHERE command_id = ?", (command_id,))
+    assert row is not None
+    result = {key: value for key, value in row.items() if key != "id"}
+    result["reason"] = json.loads(row["reason"])
+    result["calls"] = reader.rows(
+        "SELECT * FROM broker_calls WHERE command_id = ? ORDER BY call_id", (command_id,)
+    )
+    for call in result["calls"]:
+        call["shared"] = False
+        call["response_headers"] = json.loads(call["response_headers"]) if call["response_headers"] else {}
+    result["children"] = _children(reader, command_id)
+    return result
 
 
 def break_(reader: Reader, break_id: str) -> dict[str, Any]:

@@ -17,17 +17,20 @@ def insert(
     inputs: Sequence[int] = (),
     *,
     adopted: Mapping[str, Any] | None = None,
+    sent: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """Insert a decision with its inputs; returns (decision_id, client_order_id). The caller journals.
 
     ``intent`` holds the columns that never change, in stored form; of those in `WHERE_SET` only what is set.
     The decision's hash covers them and the inputs. ``adopted`` is for an order that is already at the
-    broker: the columns that say so.
+    broker, ``sent`` for one that a recording client sends itself: the columns that say so.
     """
     decision_id = ids.new(ids.DECISION)
     meant: dict[str, Any] = {"decision_id": decision_id, **intent}
     if adopted is not None:
         meant["adopted"] = 1
+    if sent is not None:
+        meant["recorded"] = 1
     hash_ = _hash(meant, inputs)
     client_order_id = ids.client_order_id(decision_id, hash_, 1)
     row = {
@@ -39,7 +42,7 @@ def insert(
         "status": "pending",
         "retry_count": 0,
         "lease_token": 0,
-        **(adopted or {}),
+        **(adopted or sent or {}),
     }
     number = tx.insert("trade_decisions", row)
     if inputs:

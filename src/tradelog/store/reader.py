@@ -24,6 +24,7 @@ NAMED = {
     "srn": ("strategy_runs", "strategy_run_id"),
     "req": ("order_requests", "request_id"),
     "brk": ("breaks", "break_id"),
+    "cmd": ("client_commands", "command_id"),
 }
 
 # The command that lists the ids of a kind.

@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import Any
 
 from tradelog.errors import StoreError
-from tradelog.store.journal import canonical, row_text
+from tradelog.store.audited import row_text
+from tradelog.store.journal import canonical
 from tradelog.store.writer import Transaction
 
 VERSION = 3

@@ -27,6 +27,7 @@ from typing import Any
 from tradelog.domain import clock
 from tradelog.errors import StoreError
 from tradelog.store import engine, journal
+from tradelog.store.audited import AUDITED
 
 Row = Mapping[str, Any]
 
@@ -121,7 +122,7 @@ class Transaction:
         """Insert a row in stored form (text, int, bytes, None); returns its rowid."""
         columns = tuple(row)
         cursor = self._connection.execute(_insert_sql(table, columns), tuple(row.values()))
-        audited = journal.AUDITED.get(table)
+        audited = AUDITED.get(table)
         if audited is not None:
             key = row.get(audited.key, cursor.lastrowid)
             if audited.columns[0] not in row:  # an integer key that SQLite chose
@@ -158,7 +159,7 @@ class Transaction:
         They are in the file at ``path`` by then, whose SHA-256 is ``digest``. The entry that journals
         this says of each that it is gone, and is all that the triggers let it go for.
         """
-        audited = journal.AUDITED[table]
+        audited = AUDITED[table]
         number = audited.columns[0]
         condition = f"{number} BETWEEN ? AND ?"
         keys = self.query(f"SELECT {audited.key} FROM {table} WHERE {condition}", (first, last))
@@ -191,8 +192,7 @@ class Transaction:
     def journal(self, event: str, subject: str, **extra: Any) -> int:
         """Write the entry for all rows changed since the last one; returns its sequence."""
         rows = [
-            [table, key, journal.AUDITED[table].version, digest]
-            for (table, key), digest in self._changed.items()
+            [table, key, AUDITED[table].version, digest] for (table, key), digest in self._changed.items()
         ]
         body = journal.canonical(
             {
@@ -226,7 +226,7 @@ class Transaction:
             raise AssertionError(f"a change of {left} was not journaled")
 
     def _touch(self, table: str, key: Any, values: Sequence[Any]) -> None:
-        self._changed[table, str(key)] = journal.AUDITED[table].digest(values)
+        self._changed[table, str(key)] = AUDITED[table].digest(values)
 
 
 @lru_cache(maxsize=256)
@@ -236,7 +236,7 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def _update_sql(table: str, columns: tuple[str, ...], where: str) -> str:
-    audited = journal.AUDITED[table]
+    audited = AUDITED[table]
     sets = ", ".join(f"{column} = :set_{column}" for column in columns)
     condition = f" AND ({where})" if where else ""
     return (

@@ -18,7 +18,7 @@ from tradelog.execute.account import positions
 from tradelog.execute.amend import order_requests
 from tradelog.execute.brokers.alpaca import AlpacaBroker
 from tradelog.execute.worker import Worker
-from tradelog.store import journal
+from tradelog.store.audited import AUDITED
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
@@ -32,7 +32,7 @@ def new_worker(writer: Writer, fake: FakeAlpaca, config: Config, role: str = "wo
 
 def rows(writer: Writer) -> dict[str, int]:
     """How many rows each table has, but for the bookkeeping that is no record."""
-    names = [*journal.AUDITED, "journal"]
+    names = [*AUDITED, "journal"]
     names.remove("broker_accounts")
     return {name: scalar(writer, f"SELECT count(*) FROM {name}") for name in names}
 

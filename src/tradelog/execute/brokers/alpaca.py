@@ -20,6 +20,7 @@ import requests
 from alpaca.common.exceptions import APIError, RetryException
 from alpaca.common.rest import RESTClient
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidHeader, InvalidJSONError, InvalidURL, MissingSchema
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 from tradelog.config.load import secret
@@ -271,7 +272,7 @@ class _Wire(HTTPAdapter):
             )
             content = response.content
         except requests.RequestException as error:
-            keep(error=f"{type(error).__name__}: {error}", left_host=not _never_left(error))
+            keep(error=f"{type(error).__name__}: {error}", left_host=not never_left(error))
             raise
         keep(
             status=response.status_code,
@@ -281,9 +282,11 @@ class _Wire(HTTPAdapter):
         return response
 
 
-def _never_left(error: requests.RequestException) -> bool:
+def never_left(error: requests.RequestException) -> bool:
     """Whether no connection was ever made, so that the request cannot have arrived."""
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(
+        error, requests.ConnectTimeout | InvalidURL | InvalidHeader | InvalidJSONError | MissingSchema
+    ):
         return True
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):

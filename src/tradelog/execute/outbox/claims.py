@@ -33,7 +33,8 @@ class Claim:
     """An attempt that this worker owns until the lease ends.
 
     ``order`` is what the broker must have afterwards. A replacement has ``change``, the request, and
-    ``old_order_id``, the order that it replaces. ``leased_at`` is of `clock.running_seconds`.
+    ``old_order_id``, the order that it replaces. ``leased_at`` is of `clock.running_seconds`. What a bot
+    sends itself ``is_recorded``: it is looked up, and never submitted.
     """
 
     decision_id: str
@@ -46,6 +47,7 @@ class Claim:
     change: OrderChange | None = None
     old_order_id: str | None = None
     strategy: str = ""
+    is_recorded: bool = False
 
 
 # The oldest decision that may be submitted now. An unsettled attempt holds back its symbol, and so does an
@@ -180,9 +182,10 @@ def take_over_attempt(tx: Transaction, execution_id: str, worker_id: str, lease:
     decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (execution["decision_id"],))[0]
     token = acquire_lease(tx, decision, worker_id, lease)
     if execution["status"] == AttemptStatus.SENDING:
+        who = "bot" if decision["recorded"] else "worker"
         changes = {
             "status": AttemptStatus.UNKNOWN,
-            "error_message": "the worker ended between submission and response",
+            "error_message": f"the {who} ended between submission and response",
         }
         tx.update("trade_executions", execution_id, changes)
         tx.journal("execution.found_unsettled", execution_id)
@@ -209,6 +212,7 @@ def claim_of_attempt(
         change,
         old_order_id,
         decision["strategy_name"],
+        bool(decision["recorded"]),
     )
 
 

@@ -22,6 +22,7 @@ class Purpose(StrEnum):
     SUBMIT = "submit"
     LOOKUP = "lookup"
     CANCEL = "cancel"
+    COMMAND = "command"  # a bot's, through the recording client
     POLL = "poll"
     RECONCILE = "reconcile"
     ACCOUNT = "account"
@@ -42,6 +43,8 @@ def record_exchange(
     purpose: str,
     execution_id: str | None,
     classification: Classification | None = None,
+    *,
+    command_id: str | None = None,
 ) -> int:
     """Keep an exchange as it was on the wire; returns its number. The caller journals.
 
@@ -67,6 +70,7 @@ def record_exchange(
             "ended_at": exchange.ended_at,
             "left_host": int(exchange.left_host),
             "proves": None if classification is None else classification.kind.value,
+            "command_id": command_id,
         },
     )
 

@@ -20,6 +20,8 @@ from tradelog.store.writer import Transaction
 
 # An attempt that waits for a person is still looked up, once in so long.
 ATTENTION_POLL_SECONDS = 3600.0
+# The failure code of an order that a bot sent, or was to send, and that never came to the broker.
+NOT_PLACED = "not_placed"
 
 
 def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
@@ -104,6 +106,21 @@ def abandon_attempt(tx: Transaction, claim: Claim, why: str) -> None:
     tx.journal("execution.given_up", claim.execution_id)
 
 
+def end_absent(tx: Transaction, claim: Claim, why: str) -> None:
+    """End the attempt of an order that a bot was to send itself, and that the broker does not have.
+
+    It counts again if it turns up at the broker after all.
+    """
+    changes = {"status": AttemptStatus.NOT_ACCEPTED, "error_message": why}
+    tx.update("trade_executions", claim.execution_id, changes)
+    update_leased_decision(tx, claim, {"next_attempt_at": None})
+    end_unsubmitted(tx, claim.decision_id, DecisionStatus.FAILED, NOT_PLACED, why)
+    release_lease(tx, claim.decision_id, claim.token)
+    clear(tx, claim.decision_id)
+    raise_alert(tx, "trade_failed", claim.decision_id, f"{claim.order.symbol}: {why}")
+    tx.journal("execution.absent", claim.execution_id)
+
+
 def check_replacement_terms(
     tx: Transaction, decision_id: str, requested: WireOrder, order: Mapping[str, Any]
 ) -> None:
@@ -147,6 +164,8 @@ def update_decision(tx: Transaction, decision_id: str) -> None:
         tx.update("trade_decisions", decision_id, {**changes, moment: tx.now, other: None})
     if changes["status"] == DecisionStatus.FAILED and not decision["adopted"]:
         raise_alert(tx, "trade_failed", decision_id, alert)
+    elif changes["status"] == DecisionStatus.EXECUTED:
+        clear(tx, decision_id, ("trade_failed",))
     clear(tx, decision_id)
     _end_cancels(tx, decision_id, executions)
 
@@ -270,7 +289,8 @@ def _end(
         (decision["decision_id"],),
     )
     is_refusal = last["status"] == AttemptStatus.REJECTED and last["error_message"]
-    if last["status"] == AttemptStatus.CANCELED and request is not None:
+    is_wanted = request is not None or _was_cancelled_by_bot(tx, executions)
+    if last["status"] == AttemptStatus.CANCELED and is_wanted:
         end = (DecisionStatus.CANCELLED, "cancelled_on_request", "canceled at the broker, as requested")
     elif last["status"] == AttemptStatus.CANCELED:
         end = (
@@ -308,6 +328,25 @@ def _end(
     # The broker's own text is kept as it is.
     stored = message if is_refusal else named
     return {**over, "status": status, "failure_code": code, "failure_message": stored}, named
+
+
+def _was_cancelled_by_bot(tx: Transaction, executions: list[dict[str, Any]]) -> bool:
+    """Whether a bot cancelled one of these orders through the recording client."""
+    placed = [row for row in executions if row["alpaca_order_id"] is not None]
+    if not placed:
+        return False
+    row = tx.one(
+        "SELECT 1 FROM client_commands WHERE broker = ? AND environment = ? AND account = ?"
+        " AND started_at >= ? AND status NOT IN ('not_sent', 'refused')"
+        " AND (kind IN ('cancel_all', 'close_all')"
+        " OR (kind = 'cancel' AND target IN (SELECT value FROM json_each(?))))",
+        (
+            *(placed[0][name] for name in ("broker", "environment", "account")),
+            placed[0]["started_at"],
+            json.dumps([row["alpaca_order_id"] for row in placed]),
+        ),
+    )
+    return row is not None
 
 
 def _end_replaces(tx: Transaction, decision_id: str, executions: list[dict[str, Any]]) -> None:

@@ -203,11 +203,13 @@ def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> 
     return Owner(execution_id, decision[0]["decision_id"])
 
 
-def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor: str) -> Owner | None:
+def adopt(
+    tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor: str, *, command: str | None = None
+) -> Owner | None:
     """Adopt an order that others placed, after the fact; None where it is no simple order.
 
-    One that replaces a known order continues that decision. Any other becomes a decision of
-    strategy ``manual``.
+    One that replaces a known order continues that decision; ``command`` is the bot's that asked for it,
+    and needs no alert. Any other becomes a decision of strategy ``manual``.
     """
     replaced = tx.dicts(
         "SELECT d.*, e.execution_id FROM alpaca_orders o"
@@ -216,11 +218,11 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
         " WHERE o.broker_order_id = ? AND o.broker = ? AND o.environment = ? AND o.account = ?",
         (_id(order.get("replaces")), *account),
     )
-    terms = _terms(order)
+    terms = terms_of(order)
     if terms is None:
         return None
     if replaced:
-        return _continue(tx, replaced[0], order, terms)
+        return _continue(tx, replaced[0], order, terms, command)
     rationale = {
         "recorded_after_the_fact": True,
         "why": "found at the broker: tradelog did not submit it",
@@ -254,25 +256,44 @@ def adopt(tx: Transaction, account: AccountKey, order: Mapping[str, Any], actor:
 
 
 def _continue(
-    tx: Transaction, old: Mapping[str, Any], order: Mapping[str, Any], terms: Mapping[str, Any]
+    tx: Transaction,
+    old: Mapping[str, Any],
+    order: Mapping[str, Any],
+    terms: Mapping[str, Any],
+    command: str | None,
 ) -> Owner:
     own = {name: terms[name] for name in ("quantity", "limit_price", "stop_price", "time_in_force")}
     execution_id, _ = insert_attempt(
         tx, old, order["client_order_id"], status=AttemptStatus.ACCEPTED, replaces=old["execution_id"], **own
     )
-    text = f"{order['symbol']}: replaced at the broker by order {order['id']}, not by tradelog"
-    raise_alert(tx, "replaced_at_broker", old["decision_id"], text)
+    if command is None and not _is_replaced_by_bot(tx, old, order):
+        text = f"{order['symbol']}: replaced at the broker by order {order['id']}, not by tradelog"
+        raise_alert(tx, "replaced_at_broker", old["decision_id"], text)
     tx.journal("order.continued", execution_id)
     return Owner(execution_id, old["decision_id"])
 
 
-def _terms(order: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The terms of a broker's order as columns of a decision; None for one that is no simple order."""
+def _is_replaced_by_bot(tx: Transaction, old: Mapping[str, Any], order: Mapping[str, Any]) -> bool:
+    """Whether a bot asked for this replacement through the recording client, and got no clear answer."""
+    row = tx.one(
+        "SELECT 1 FROM client_commands WHERE broker = ? AND environment = ? AND account = ?"
+        " AND started_at >= ? AND kind = 'replace' AND target = ?"
+        " AND status IN ('sending', 'unknown', 'done')",
+        (*(old[name] for name in ("broker", "environment", "account", "created_at")), order["replaces"]),
+    )
+    return row is not None
+
+
+def terms_of(order: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The terms of an order as columns of a decision; None for one that is no simple order.
+
+    ``order`` is in the broker's form, as it is sent or as it is answered.
+    """
     kind = order.get("type") or order.get("order_type")
     quantity, notional = responses.decimal_field(order, "qty"), responses.decimal_field(order, "notional")
     if order.get("side") not in ("buy", "sell") or not isinstance(kind, str) or not kind:
         return None
-    if quantity is None and notional is None:
+    if (quantity is None and notional is None) or not isinstance(order.get("symbol"), str):
         return None
     numbers = {"quantity": quantity, "notional": notional if quantity is None else None}
     numbers |= {name: responses.decimal_field(order, name) for name in ("limit_price", "stop_price")}

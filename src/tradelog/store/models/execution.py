@@ -247,6 +247,7 @@ class ClientCommand(SQLModel, table=True):
         one_of("ck_commands_kind", "kind", CommandKind),
         one_of("ck_commands_status", "status", CommandStatus),
         Index("ix_commands_started", *("broker", "environment", "account", "started_at")),
+        Index("ix_commands_target", "target"),
         STRICT,
     )
     id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))

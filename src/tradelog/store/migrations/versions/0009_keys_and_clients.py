@@ -70,6 +70,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_commands_started", "client_commands", ["broker", "environment", "account", "started_at"]
     )
+    op.create_index("ix_commands_target", "client_commands", ["target"])
     forbid("client_commands", "delete", "DELETE", "what was written stands; a correction is a new row")
     forbid("client_commands", "intent", f"UPDATE OF {INTENT}", STANDS)
     for number, key in enumerate(("id", "command_id")):
