@@ -32,6 +32,7 @@ COMMANDS = {
     "replace": ("replace", "Replace an order at the broker by one with other terms."),
     "resolve": ("resolve", "Resolve an unknown outcome or a break."),
     "reconcile": ("reconcile", "Compare orders, fills and positions with the broker's books."),
+    "compare": ("compare", "Show where the broker's orders and the log differ."),
     "status": ("status", "Show queue, open orders, alerts; exits 6 for a person."),
     "positions": ("positions", "Show what is held, with open orders and breaks."),
     "alerts": ("alerts", "List alerts, and acknowledge them."),
