@@ -38,8 +38,9 @@ READERS = (
     *("status", "positions", "report", "decisions", "failures", "known", "runs", "show", "sources", "people"),
     *("verify", "replay", "export", "trades", "strategies", "lots", "digest"),
 )
-# Those that make a store, or another one: their own tests verify what they leave.
-ELSEWHERE = ("init", "demo", "upgrade")
+# Those that make a store, or another one, or only register that they asked the broker: their own tests verify
+# what they leave.
+ELSEWHERE = ("init", "demo", "upgrade", "compare")
 ARGUMENTS = {
     "report": ("AAPL",),
     "known": ("AAPL",),

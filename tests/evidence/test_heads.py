@@ -111,6 +111,8 @@ def test_an_alert_takes_the_head_along(home: Path, tmp_path: Path) -> None:
     (home / "tradelog.toml").write_text(text.replace("[alerts]\n", command))
     assert run(home, "decide", "buy", "9", "NOPRICE", "--why", "fails").code == 0
     assert run(home, "run-worker", "--once").code == 0
+    assert run(home, "halt", "--why", "urgent").code == 0
+    assert run(home, "alerts", "send").code == 0
     told = (tmp_path / "told").read_text()
     heads = tmp_path / "heads"
     seq, digest = told.rpartition("}")[2].split()

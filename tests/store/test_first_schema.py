@@ -42,7 +42,9 @@ PAYLOAD = json.dumps(
 def old(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store of schema 0001 with one Senate trade; returns the digest that its journal has of the run."""
     folder = tmp_path / "first"
-    shutil.copytree(upgrade.MIGRATIONS, folder, ignore=shutil.ignore_patterns("000[2-9]*", "__pycache__"))
+    shutil.copytree(
+        upgrade.MIGRATIONS, folder, ignore=shutil.ignore_patterns("000[2-9]*", "001*", "__pycache__")
+    )
     upgrade.upgrade(config.store_path, migrations=folder)
     connection = engine.connect_writer(config.store_path)
     identity = (REPORT["report_id"], "1")

@@ -179,11 +179,15 @@ def _schedule(tables: Mapping[str, dict[str, Any]], base: Path) -> tuple[Task, .
             if key not in table:
                 raise ConfigError(f"{where} {key} is missing", hint='at = "17:30", run = "verify --head"')
         task = from_table(Task, {**table, "name": name}, f"schedule.{name}", base)
-        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", task.at):
-            raise ConfigError(f"{where} at = {task.at!r} is no time of day", hint='write "17:30"')
+        _check_time(task.at, f"{where} at")
         _check_words(task.run, f"{where} run")
         tasks.append(task)
     return tuple(tasks)
+
+
+def _check_time(text: str, where: str) -> None:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ConfigError(f"{where} = {text!r} is no time of day", hint='write "17:30"')
 
 
 def _check_words(command: str, where: str) -> None:
@@ -255,6 +259,10 @@ def _check(config: Config) -> None:
             raise ConfigError(f"[worker] {name} must be above 0")
     if config.alerts.command is not None:
         _check_words(config.alerts.command, "[alerts] command")
+    _check_time(config.alerts.digest_at, "[alerts] digest_at")
+    for name in ("window_seconds", "repeat_hours"):
+        if not getattr(config.alerts, name):
+            raise ConfigError(f"[alerts] {name} must be above 0")
     try:
         clock.zone(config.report.timezone)
     except UsageError as error:

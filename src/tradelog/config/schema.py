@@ -52,9 +52,18 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class AlertsConfig:
-    """``command`` is run once for each new alert, without a shell; the alert is JSON on its input."""
+    """How people are told of alerts: by ``urls`` of Apprise, by ``command``, or both.
+
+    Urgent ones are sent at once, then in windows of ``window_seconds`` and longer a kind and account, and
+    again every ``repeat_hours`` while they are open; the rest is one message a day at ``digest_at``, HH:MM of
+    the market. ``command`` is run once a message, without a shell; the message is JSON on its input.
+    """
 
     command: str | None = None
+    urls: tuple[str, ...] = ()
+    window_seconds: int = 300
+    repeat_hours: int = 12
+    digest_at: str = "17:30"
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ def coerce(value: Any, kind: Any, where: str, base: Path) -> Any:
             return tuple(symbols.parse(item) for item in value)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            raise ConfigError(f"{where} must be a list of texts")  # which may hold secrets
+        return tuple(item.strip() for item in value)
     plain_kind = next(item for item in getattr(kind, "__args__", (kind,)) if item is not type(None))
     if plain_kind is Decimal:
         try:

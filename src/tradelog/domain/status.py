@@ -104,6 +104,15 @@ class CommandKind(StrEnum):
     EXERCISE = "exercise"
 
 
+class MessageReason(StrEnum):
+    """Why people get a message about alerts."""
+
+    URGENT = "urgent"
+    DIGEST = "digest"
+    REPEAT = "repeat"
+    RESOLVED = "resolved"
+
+
 class CommandStatus(StrEnum):
     """How such a command ended, by the broker's answer to the bot."""
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from tradelog.config.schema import Config
 from tradelog.domain import clock, ids
 from tradelog.errors import BrokerRefusesUs, StoreLocked, StoreUnwritable
-from tradelog.execute.account.binding import bind_account
+from tradelog.execute.account.binding import bind_account, note_refused_keys
 from tradelog.execute.backoff import JitteredBackoff
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import responses
@@ -105,6 +105,7 @@ class BrokerSession:
         classification = classification or responses.classify_lookup(exchange)
         kind = classification.kind
         if kind is ResponseKind.BAD_KEYS:
+            note_refused_keys(self.writer, self.account, self.broker.name, classification.message)
             raise BrokerRefusesUs(
                 f"{self.broker.name} refuses our keys: {classification.message}",
                 hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",

@@ -27,7 +27,8 @@ from tradelog.execute.submission import Submitter, Summary
 from tradelog.execute.track.reconcile import Reconciler, Result
 from tradelog.execute.track.tracker import OrderTracker
 from tradelog.operate import systemd
-from tradelog.operate.alerts import Messenger, clear, raise_alert
+from tradelog.operate.alerts import clear, raise_alert
+from tradelog.operate.courier import Courier
 from tradelog.operate.schedule import Timetable
 from tradelog.store import figures
 from tradelog.store.writer import Writer
@@ -54,7 +55,7 @@ class Worker:
         self.tracker = OrderTracker(self.session)
         self.cancel_replace = CancelReplace(self.session, self.pretrade, self.submitter, self.tracker)
         self.reconciler = Reconciler(self.session, self.tracker)
-        self._messenger = Messenger(writer, config.alerts.command)
+        self._courier = Courier(writer, config)
         self._timetable = Timetable(writer, config.schedule, config.path)
         self._writer = writer
         self._config = config
@@ -104,7 +105,7 @@ class Worker:
                 (self.poll, settings.poll_seconds, 0),
                 (self.heartbeat, Decimal(HEARTBEAT_SECONDS), 0),
                 (self.snapshot, Decimal(SNAPSHOT_SECONDS), 0),
-                (self._messenger.tick, Decimal(ALERT_SECONDS), 0),
+                (self._courier.tick, Decimal(ALERT_SECONDS), 0),
                 (self._timetable.tick, Decimal(ALERT_SECONDS), 0),
                 (self.update_report_cache, Decimal(REPORT_CACHE_SECONDS), REPORT_CACHE_SECONDS),
                 # The start has just done it.
@@ -121,7 +122,7 @@ class Worker:
             [
                 (self.drain, settings.drain_seconds, 0),
                 (self.poll, quick, 0),
-                (self._messenger.tick, quick, 0),
+                (self._courier.tick, quick, 0),
                 (self._reconcile_again, quick, 0),
                 (self._end_when_done, quick, 0),
             ],
@@ -188,7 +189,7 @@ class Worker:
     def finish(self) -> None:
         """Record that this worker has ended in good order."""
         systemd.notify("STOPPING=1")
-        self._messenger.close()
+        self._courier.close()
         self.session.deregister()
 
     def _watch_depth(self) -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from tradelog.config.schema import Task
 from tradelog.domain import clock
+from tradelog.errors import EvidenceBroken
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.writer import Writer
 
@@ -72,17 +73,19 @@ class Timetable:
         running.output.close()
         code = running.process.returncode
         if code:
-            self._record_end(task, f"it ended with {code}: {output[-MAX_MESSAGE_CHARACTERS:]}")
+            is_proof = shlex.split(task.run)[0] == "verify" and code == EvidenceBroken.exit_code
+            kind = "evidence_broken" if is_proof else "task_failed"
+            self._record_end(task, f"it ended with {code}: {output[-MAX_MESSAGE_CHARACTERS:]}", kind)
             return
         with self._writer.transaction() as tx:
-            clear(tx, task.name, ("task_failed",))
+            clear(tx, task.name, ("task_failed", "evidence_broken"))
             tx.journal_rest("task.done", task.name)
 
-    def _record_end(self, task: Task, what: str) -> None:
+    def _record_end(self, task: Task, what: str, kind: str = "task_failed") -> None:
         text = f"[schedule.{task.name}] tradelog {task.run}: {what}"
         print(text, file=sys.stderr)
         with self._writer.transaction() as tx:
-            raise_alert(tx, "task_failed", task.name, text)
+            raise_alert(tx, kind, task.name, text)
             tx.journal_rest("task.failed", task.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tradelog.config.schema import Config
+from tradelog.domain.account import AccountKey
 from tradelog.errors import BrokerRefusesUs
 from tradelog.execute.brokers.base import Broker, Exchange
 from tradelog.execute.outbox import exchanges
@@ -12,6 +13,7 @@ from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store import clocks
 from tradelog.store.writer import Transaction, Writer
 
+KEYS_REFUSED = "keys_refused"
 # A clock that differs by more, uncertainty of the measurement aside, raises an alert.
 MAX_CLOCK_OFFSET_MS = 5_000
 
@@ -24,7 +26,7 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
     Raises BrokerRefusesUs for wrong keys, or a number other than the store's or the configured one.
     """
     exchange = broker.account()
-    number = _account_number(writer, broker, exchange)
+    number = _account_number(writer, broker, exchange, config.account)
     if number is None:
         return None
     configured = config.broker.account_number
@@ -51,7 +53,16 @@ def bind_account(writer: Writer, broker: Broker, config: Config, worker_id: str 
             )
         if worker_id is not None:
             _compare_clocks(tx, exchange, broker.name, worker_id)
+        clear(tx, str(config.account), (KEYS_REFUSED,))
+        tx.journal_rest("account.answered", config.broker.account)
     return number
+
+
+def note_refused_keys(writer: Writer, account: AccountKey, broker: str, message: str) -> None:
+    """Raise the alert that no request of this account can be made, until one is answered."""
+    with writer.transaction() as tx:
+        raise_alert(tx, KEYS_REFUSED, str(account), f"{broker} refuses our keys: {message}")
+        tx.journal_rest("account.refused", str(account))
 
 
 def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id: str) -> None:
@@ -68,7 +79,7 @@ def _compare_clocks(tx: Transaction, exchange: Exchange, source: str, worker_id:
     tx.journal("clock.measured", source)
 
 
-def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str | None:
+def _account_number(writer: Writer, broker: Broker, exchange: Exchange, account: AccountKey) -> str | None:
     answer = exchange.json()
     if exchange.status == 200 and isinstance(answer, dict) and answer.get("account_number"):
         return str(answer["account_number"])
@@ -77,6 +88,7 @@ def _account_number(writer: Writer, broker: Broker, exchange: Exchange) -> str |
         tx.journal("account.unanswered", broker.name)
     classification = classify_lookup(exchange)
     if classification.kind is ResponseKind.BAD_KEYS:
+        note_refused_keys(writer, account, broker.name, classification.message)
         raise BrokerRefusesUs(
             f"{broker.name} refuses our keys: {classification.message}",
             hint="check APCA_API_KEY_ID and APCA_API_SECRET_KEY; decisions stay pending",

@@ -18,7 +18,7 @@ from tradelog.domain.status import DecisionStatus
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute.outbox import transitions
-from tradelog.operate.alerts import clear, raise_alert
+from tradelog.operate.alerts import TRADELOG, clear, raise_alert
 from tradelog.store import control_state
 from tradelog.store.writer import Transaction
 
@@ -72,7 +72,10 @@ def halt(
     row = account.as_columns()
     row |= {"scope": scope, "subject": subject, "actor": actor, "reason": reason, "created_at": tx.now}
     tx.insert("halts", row)
-    record_event(tx, "halt", _named(scope, subject), actor, reason, "running", "halted", account=account)
+    named = _named(scope, subject)
+    record_event(tx, "halt", named, actor, reason, "running", "halted", account=account)
+    if actor != TRADELOG:  # the throttle has an alert of its own
+        raise_alert(tx, "halted", named, f"halted by {actor}: {named}: {reason}")
     tx.journal("halt", _named(scope, subject))
     return True
 
@@ -90,6 +93,7 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
         record_event(tx, "resume", name, by, reason, "halted", "running", account=AccountKey(*whose))
     if scope == "strategy":
         clear(tx, subject, ("strategy_halted",), by=by)
+    clear(tx, name, ("halted",), by=by)
     tx.journal_rest("resume", name)
     return len(rows)
 

@@ -21,9 +21,11 @@ from tradelog.store.models.account import (
     PositionEntry,
     ReconcileMark,
 )
+from tradelog.store.models.alerts import Alert, AlertDelivery, AlertGroup, AlertMessage
 from tradelog.store.models.decisions import DecisionInput, Signal, StrategyRun, TradeDecision
 from tradelog.store.models.execution import (
     BrokerCall,
+    ClientCommand,
     ControlEvent,
     Halt,
     OrderRequest,
@@ -40,7 +42,6 @@ from tradelog.store.models.ingestion import (
     SourceRecord,
 )
 from tradelog.store.models.operation import (
-    Alert,
     ArchivedRange,
     ClockOffset,
     JournalEntry,
@@ -52,12 +53,16 @@ from tradelog.store.models.operation import (
 __all__ = [
     "AccountActivity",
     "Alert",
+    "AlertDelivery",
+    "AlertGroup",
+    "AlertMessage",
     "AlpacaOrder",
     "ArchivedRange",
     "Break",
     "BrokerAccount",
     "BrokerCall",
     "BrokerSnapshot",
+    "ClientCommand",
     "ClockOffset",
     "ControlEvent",
     "DecisionInput",

@@ -1,4 +1,4 @@
-"""The log itself: journal, alerts, workers, clocks, report cache, archive, upgrades."""
+"""The log itself: journal, workers, clocks, report cache, archive, upgrades."""
 
 from __future__ import annotations
 
@@ -26,39 +26,6 @@ class ReportFigures(SQLModel, table=True):
     before: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
     since: datetime = Field(default=None, sa_column=Column(Moment, primary_key=True))
     body: str = column(Written)
-
-
-class Alert(SQLModel, table=True):
-    """Something a person must look at; one row a subject until it is acknowledged."""
-
-    __tablename__ = "alerts"
-    __table_args__ = (
-        Index(
-            "uq_alerts_open",
-            *("kind", "subject"),
-            unique=True,
-            sqlite_where=text("acknowledged_at IS NULL"),
-        ),
-        Index("ix_alerts_created", "created_at"),
-        Index("ix_alerts_subject", "subject"),
-        Index(
-            "ix_alerts_untold",
-            "alert_id",
-            sqlite_where=text("told_at IS NULL AND acknowledged_at IS NULL"),
-        ),
-        STRICT,
-    )
-    alert_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
-    kind: str = column(Text)
-    subject: str = column(Text)
-    message: str = column(Text)
-    created_at: datetime = column(Moment)
-    acknowledged_at: datetime | None = column(Moment, null=True)
-    acknowledged_by: str | None = column(Text, null=True)
-    # Of the [alerts] command: the store's own bookkeeping, which no digest covers.
-    told_at: datetime | None = column(Moment, null=True)
-    tell_tries: int = column(Integer, server_default=text("0"))
-    tell_error: str | None = column(Text, null=True)
 
 
 class Worker(SQLModel, table=True):
