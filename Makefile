@@ -14,7 +14,7 @@ test: .venv/ready
 
 # What starts no process and is quick, with its stores in memory where there is a place: for a first look, and
 # while writing.
-ROOMS := tests/adopt tests/domain tests/decide tests/execute tests/operate tests/store tests/test_library.py tests/test_docs.py
+ROOMS := tests/adopt tests/domain tests/decide tests/execute tests/operate tests/store tests/upkeep tests/test_library.py tests/test_docs.py
 QUICK_TESTS := $(ROOMS) -m 'not browser and not process and not slow'
 test-quick: .venv/ready
 	TMPDIR=$(wildcard /dev/shm) $(BIN)/python -m pytest -n auto --dist worksteal $(QUICK_TESTS)

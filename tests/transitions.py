@@ -14,6 +14,10 @@ _STATES: Mapping[str, tuple[str, str, Any, Mapping[Any, frozenset[Any]]]] = {
     "trade_executions": ("execution_id", "status", status.AttemptStatus, status.ATTEMPT_TRANSITIONS),
     "order_requests": ("request_id", "status", status.RequestStatus, status.REQUEST_TRANSITIONS),
     "client_commands": ("command_id", "status", status.CommandStatus, status.COMMAND_TRANSITIONS),
+    "maintenance_runs": (
+        *("maintenance_id", "status"),
+        *(status.MaintenanceStatus, status.MAINTENANCE_TRANSITIONS),
+    ),
     "data_ingestion_runs": ("run_id", "status", status.RunStatus, status.RUN_TRANSITIONS),
 }
 _update = Transaction.update

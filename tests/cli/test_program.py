@@ -70,7 +70,7 @@ def test_reading_and_deciding_load_nothing_heavy(cli: Cli, home: Path, arguments
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("tradelog re", {"resume", "replace", "resolve", "reconcile", "report", "replay"}),
+        ("tradelog re", {"restore", "resume", "replace", "resolve", "reconcile", "report", "replay"}),
         ("tradelog lots --y", {"--year"}),
     ],
 )

@@ -17,6 +17,7 @@ TABLES: list[tuple[Any, Mapping[Any, frozenset[Any]], Any]] = [
     (RequestStatus, status.REQUEST_TRANSITIONS, RequestStatus.PENDING),
     (RunStatus, status.RUN_TRANSITIONS, RunStatus.RUNNING),
     (status.CommandStatus, status.COMMAND_TRANSITIONS, status.CommandStatus.SENDING),
+    (status.MaintenanceStatus, status.MAINTENANCE_TRANSITIONS, status.MaintenanceStatus.RUNNING),
     (status.Approval, status.APPROVAL_TRANSITIONS, None),
     (status.BreakResolution, status.BREAK_TRANSITIONS, None),
     (status.AlertStatus, status.ALERT_TRANSITIONS, status.AlertStatus.OPEN),

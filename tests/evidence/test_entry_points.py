@@ -33,6 +33,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "reconcile": ("reconcile",),
     "resolve": ("resolve", "{break}", "--accept", "--why", "x"),
     "alerts": ("alerts", "--ack", "1"),
+    "backup": ("backup", "copy.db"),
 }
 READERS = (
     *("status", "positions", "report", "decisions", "failures", "known", "runs", "show", "sources", "people"),
@@ -40,7 +41,7 @@ READERS = (
 )
 # Those that make a store, or another one, or only register that they asked the broker: their own tests verify
 # what they leave.
-ELSEWHERE = ("init", "demo", "upgrade", "compare")
+ELSEWHERE = ("init", "demo", "upgrade", "compare", "restore")
 ARGUMENTS = {
     "report": ("AAPL",),
     "known": ("AAPL",),

@@ -18,6 +18,7 @@ WORKER = "wrk"
 REQUEST = "req"
 BREAK = "brk"
 COMMAND = "cmd"
+MAINTENANCE = "mnt"
 
 
 def new(kind: str) -> str:

@@ -113,6 +113,15 @@ class MessageReason(StrEnum):
     RESOLVED = "resolved"
 
 
+class MaintenanceStatus(StrEnum):
+    """How a day's maintenance ended: ``failed`` where a step did, ``abandoned`` where it did not end."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
 class CommandStatus(StrEnum):
     """How such a command ended, by the broker's answer to the bot."""
 
@@ -252,6 +261,14 @@ COMMAND_TRANSITIONS: Mapping[CommandStatus, frozenset[CommandStatus]] = {
     CommandStatus.UNKNOWN: frozenset(),
 }
 
+MAINTENANCE_TRANSITIONS: Mapping[MaintenanceStatus, frozenset[MaintenanceStatus]] = {
+    MaintenanceStatus.RUNNING: frozenset(
+        {MaintenanceStatus.COMPLETED, MaintenanceStatus.FAILED, MaintenanceStatus.ABANDONED}
+    ),
+    MaintenanceStatus.COMPLETED: frozenset(),
+    MaintenanceStatus.FAILED: frozenset(),
+    MaintenanceStatus.ABANDONED: frozenset(),
+}
 RUN_TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.RUNNING: frozenset(
         (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.ABORTED, RunStatus.ABANDONED)

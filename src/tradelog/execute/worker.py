@@ -20,7 +20,7 @@ from tradelog.execute.account import snapshots
 from tradelog.execute.amend.cancel_replace import CancelReplace
 from tradelog.execute.backoff import KeyedBackoff
 from tradelog.execute.brokers.base import Broker
-from tradelog.execute.risk.controls import record_configured_limits
+from tradelog.execute.risk import controls
 from tradelog.execute.risk.pretrade import PreTradeChecks
 from tradelog.execute.session import BrokerSession
 from tradelog.execute.submission import Submitter, Summary
@@ -30,7 +30,7 @@ from tradelog.operate import systemd
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.operate.courier import Courier
 from tradelog.operate.schedule import Timetable
-from tradelog.store import figures
+from tradelog.store import figures, head_file
 from tradelog.store.writer import Writer
 
 HEARTBEAT_SECONDS = 10
@@ -78,11 +78,12 @@ class Worker:
         """Record this process, and the limits that hold while it works."""
         with self._writer.transaction() as tx:
             self.session.register(tx)
-            record_configured_limits(tx, self._config, self._writer.actor)
+            controls.record_configured_limits(tx, self._config, self._writer.actor)
 
     def start(self) -> None:
         """Register, bind the account and reconcile. Raises BrokerRefusesUs."""
         self.register()
+        self._check_head()
         try:
             if self.session.ensure_bound():
                 self.reconcile()
@@ -144,6 +145,11 @@ class Worker:
         """Reconcile with the broker's books."""
         result = self.reconciler.run()
         self._is_complete = result.missing is None
+        account = self.session.account
+        with self._writer.transaction() as tx:
+            controls.halt_for_orders_of_other_logs(tx, account)
+            if self._is_complete:
+                controls.end_restored(tx, account)
         if self._is_complete:
             self._backoff.succeeded("reconcile")
         else:
@@ -153,6 +159,7 @@ class Worker:
     def heartbeat(self) -> None:
         """Record that this process is alive, watch the queue's depth, resume an incomplete reconciliation."""
         self.session.heartbeat()
+        head_file.keep(self._writer)
         self._watch_depth()
         self._reconcile_again()
 
@@ -190,7 +197,20 @@ class Worker:
         """Record that this worker has ended in good order."""
         systemd.notify("STOPPING=1")
         self._courier.close()
+        head_file.keep(self._writer)
         self.session.deregister()
+
+    def _check_head(self) -> None:
+        """Halt where the head that was kept beside the store is not in its journal."""
+        kept = head_file.missing(self._writer)
+        if kept is None:
+            return
+        newest = head_file.newest(self._writer)
+        seq = 0 if newest is None else newest.seq
+        why = f"the store ends at entry {seq}, but entry {kept.seq} was written: an older copy, or another"
+        with self._writer.transaction() as tx:
+            controls.halt_behind(tx, self.session.account, why)
+        head_file.set_aside(self._writer.path)
 
     def _watch_depth(self) -> None:
         account = str(self.session.account)

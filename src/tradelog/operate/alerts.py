@@ -15,6 +15,7 @@ TRADELOG = "tradelog"
 URGENT = (
     *("outcome_unknown", "landed_unrecorded", "no_buying_power", "halted", "strategy_halted"),
     *("keys_refused", "evidence_broken", "channel_failed"),
+    *("restored", "store_behind"),
 )
 
 

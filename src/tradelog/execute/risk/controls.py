@@ -14,7 +14,7 @@ from tradelog.config.risk import RiskConfig, as_text, as_toml, check_risk, limit
 from tradelog.config.schema import Config
 from tradelog.domain import clock, money
 from tradelog.domain.account import EVERY_ACCOUNT, AccountKey
-from tradelog.domain.status import DecisionStatus
+from tradelog.domain.status import ControlScope, DecisionStatus
 from tradelog.domain.text import counted
 from tradelog.errors import NotFound, UsageError
 from tradelog.execute.outbox import transitions
@@ -25,6 +25,9 @@ from tradelog.store.writer import Transaction
 # A halt of a person is for every account of the store, whichever is configured in the moment of need.
 EVERYWHERE = EVERY_ACCOUNT
 CONFIGURED = "limit.configured"
+# What a halt of everything is about, where it is not a person's: one ends by a reconciliation alone.
+RESTORED = "restored"
+BEHIND = "behind"
 LIFTED = "limit.lifted"
 LIMITS = tuple(item.name for item in fields(RiskConfig))
 # How old a decision may get is a rule of each strategy, in its own table.
@@ -84,8 +87,8 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
     """End the halts of a scope, of all accounts and of this one; returns how many there were."""
     rows = tx.query(
         "SELECT halt_id, broker, environment, account FROM halts WHERE ended_at IS NULL AND scope = ?"
-        " AND subject = ? AND (account = '' OR (broker = ? AND environment = ? AND account = ?))",
-        (scope, subject, *account),
+        " AND subject IN (?, ?) AND (account = '' OR (broker = ? AND environment = ? AND account = ?))",
+        (scope, subject, BEHIND if scope == ControlScope.ALL else subject, *account),
     )
     name = _named(scope, subject)
     for halt_id, *whose in rows:
@@ -94,8 +97,65 @@ def resume(tx: Transaction, scope: str, subject: str, by: str, reason: str, acco
     if scope == "strategy":
         clear(tx, subject, ("strategy_halted",), by=by)
     clear(tx, name, ("halted",), by=by)
+    if scope == ControlScope.ALL:
+        clear(tx, str(account), ("store_behind",), by=by)
     tx.journal_rest("resume", name)
     return len(rows)
+
+
+def halt_restored(tx: Transaction, account: AccountKey, why: str) -> None:
+    """Halt an account until a reconciliation has shown what the restored store does not know."""
+    halt(tx, ControlScope.ALL, RESTORED, TRADELOG, why, account)
+    text = f"{account.label}: {why}: nothing is submitted until a reconciliation has run"
+    raise_alert(tx, "restored", str(account), text)
+
+
+def end_restored(tx: Transaction, account: AccountKey) -> None:
+    """Resume an account whose reconciliation since a restore is complete."""
+    rows = tx.query(
+        "SELECT halt_id FROM halts WHERE ended_at IS NULL AND scope = 'all' AND subject = ?"
+        " AND broker = ? AND environment = ? AND account = ?",
+        (RESTORED, *account),
+    )
+    for (halt_id,) in rows:
+        ended = {"ended_at": tx.now, "ended_by": TRADELOG, "ended_why": "reconciled"}
+        tx.update("halts", halt_id, ended)
+        record_event(tx, "resume", RESTORED, TRADELOG, "reconciled", "halted", "running", account=account)
+    clear(tx, str(account), ("restored",))
+    tx.journal_rest("store.reconciled", str(account))
+
+
+def halt_behind(tx: Transaction, account: AccountKey, why: str) -> None:
+    """Halt an account because the store lacks what it once held, until a person resumes it."""
+    if halt(tx, ControlScope.ALL, BEHIND, TRADELOG, why, account):
+        text = f"{account.label}: {why}; see what is missing, then tradelog resume"
+        raise_alert(tx, "store_behind", str(account), text)
+        tx.journal("store.behind", str(account))
+
+
+def halt_for_orders_of_other_logs(tx: Transaction, account: AccountKey) -> None:
+    """Halt where the broker has orders of a tradelog that are not in this store: it is behind, or not alone.
+
+    What the first reconciliation of a store finds is history, unless it was restored.
+    """
+    found = tx.one(
+        "SELECT count(*), max(a.created_at) FROM alerts a INDEXED BY uq_alerts_open"
+        " JOIN trade_decisions d ON d.decision_id = a.subject"
+        " LEFT JOIN reconcile_marks m ON m.broker = d.broker AND m.environment = d.environment"
+        " AND m.account = d.account"
+        " WHERE a.kind = 'order_of_another_log' AND a.acknowledged_at IS NULL"
+        " AND (m.opened_at < a.created_at OR EXISTS (SELECT 1 FROM restores))"
+        " AND d.broker = ? AND d.environment = ? AND d.account = ?",
+        account,
+    )
+    known = tx.one(
+        "SELECT 1 FROM halts WHERE scope = 'all' AND subject = ? AND broker = ? AND environment = ?"
+        " AND account = ? AND created_at >= ?",
+        (BEHIND, *account, found[1]),
+    )
+    if found[0] and known is None:
+        orders = f"{counted(found[0], 'order')} at the broker of a tradelog that this store does not have"
+        halt_behind(tx, account, orders)
 
 
 def throttle(tx: Transaction, account: AccountKey, decision: Mapping[str, Any], limits: RiskConfig) -> bool:

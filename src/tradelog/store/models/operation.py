@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Column, Index, text
+from sqlalchemy import Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from tradelog.store.models.base import STRICT, STRICT_KEYED, column
+from tradelog.domain.status import MaintenanceStatus
+from tradelog.store.models.base import STRICT, STRICT_KEYED, column, one_of
 from tradelog.store.types import Bytes, Integer, Moment, Text, Written
 
 
@@ -88,6 +89,45 @@ class ArchivedRange(SQLModel, table=True):
     seq: int = column(Integer)
     actor: str = column(Text)
     archived_at: datetime = column(Moment)
+
+
+class Restore(SQLModel, table=True):
+    """The store is a copy from here on: which one, and what it replaced, by their heads. Append-only."""
+
+    __tablename__ = "restores"
+    __table_args__ = (STRICT,)
+    restore_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    source: str = column(Text)
+    copy_seq: int = column(Integer)
+    copy_hash: str = column(Text)
+    replaced: str | None = column(Text, null=True)
+    replaced_seq: int | None = column(Integer, null=True)
+    replaced_hash: str | None = column(Text, null=True)
+    actor: str = column(Text)
+    restored_at: datetime = column(Moment)
+
+
+class MaintenanceRun(SQLModel, table=True):
+    """A day's maintenance: ``steps`` is a JSON list of what each step did."""
+
+    __tablename__ = "maintenance_runs"
+    __table_args__ = (
+        UniqueConstraint("maintenance_id", name="uq_maintenance_id"),
+        one_of("ck_maintenance_status", "status", MaintenanceStatus),
+        Index("ix_maintenance_day", "day"),
+        STRICT,
+    )
+    id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    maintenance_id: str = column(Text)
+    day: str = column(Text)
+    actor: str = column(Text)
+    host: str = column(Text)
+    pid: int = column(Integer)
+    boot_id: str = column(Text)
+    started_at: datetime = column(Moment)
+    ended_at: datetime | None = column(Moment, null=True)
+    status: str = column(Text)
+    steps: str = column(Written)
 
 
 class JournalEntry(SQLModel, table=True):

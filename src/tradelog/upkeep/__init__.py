@@ -1,0 +1,1 @@
+"""What keeps a store well for years: backup and restore, the archive, the daily maintenance."""
