@@ -38,6 +38,7 @@ TABLES: dict[str, Any] = {
     "risk": RiskConfig,
     "alerts": schema.AlertsConfig,
     "client": schema.ClientConfig,
+    "maintenance": schema.MaintenanceConfig,
     "market": schema.MarketConfig,
     "report": schema.ReportConfig,
     **{f"sources.{name}": kind for name, kind in schema.SOURCE_SECTIONS.items()},

@@ -34,6 +34,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "resolve": ("resolve", "{break}", "--accept", "--why", "x"),
     "alerts": ("alerts", "--ack", "1"),
     "backup": ("backup", "copy.db"),
+    "maintenance": ("maintenance",),
 }
 READERS = (
     *("status", "positions", "report", "decisions", "failures", "known", "runs", "show", "sources", "people"),
@@ -67,6 +68,8 @@ def test_a_command_that_reads_writes_nothing(home: Path, store: Path) -> None:
 
 def test_every_command_that_writes_journals_it(home: Path, store: Path) -> None:
     """One after the other on one store, which verifies after each of them."""
+    text = (home / "tradelog.toml").read_text()
+    (home / "tradelog.toml").write_text(text.replace("[maintenance]\n", '[maintenance]\nat = "00:00"\n'))
     with (home / "tradelog.toml").open("a") as stream:
         stream.write("[strategies.bot]\napproval = true\n")
     names = {"executed": decision(store, "AAPL")}

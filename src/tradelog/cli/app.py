@@ -51,6 +51,7 @@ COMMANDS = {
     "export": ("export", "Write a bundle of evidence that verifies itself."),
     "sources": ("sources", "List the sources: origin, terms, key needed, last run."),
     "people": ("people", "Show which member each name resolves to."),
+    "maintenance": ("maintenance", "Do what a log needs once a day."),
     "backup": ("backup", "Copy the store while others work on it, and verify the copy."),
     "restore": ("restore", "Put a verified copy in the place of the store."),
     "upgrade": ("upgrade", "Upgrade the store to this version's schema."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from tradelog.cli import decisions, failures, options, render, runs, trades
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.paging import paged
 from tradelog.cli.render import Column, dollars, heading, line, note, pairs, table
+from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.report import period
 
@@ -49,21 +51,30 @@ def command(
     output_json: options.Json = False,
 ) -> None:
     """Show a day of the market in one page: runs, decisions, trades, failures, unknown outcomes, breaks."""
-    from tradelog.report import digest as report
-
     config = load_config()
     name = zone or config.report.timezone
     day = clock.market_today(name) if date is None else clock.parse_past_day(date, name)
-    covered_day = period.of(None, day, day, name)
-    with open_reader(config) as reader:
-        summary = report.digest(reader, config.account, covered_day)
     if output_json:
-        render.as_json({"date": day.isoformat(), "timezone": name, **summary})
+        render.as_json({"date": day.isoformat(), "timezone": name, **_digest(config, day, name)[0]})
         return
     with paged():
-        heading(f"{day:%A}, {day}  ({name})  account {config.account.label}")
-        _summary(summary)
-        _lists(summary, covered_day)
+        page(config, day, name)
+
+
+def page(config: Config, day: datetime.date, zone: str) -> None:
+    """Print a day of a zone in one page."""
+    summary, covered_day = _digest(config, day, zone)
+    heading(f"{day:%A}, {day}  ({zone})  account {config.account.label}")
+    _summary(summary)
+    _lists(summary, covered_day)
+
+
+def _digest(config: Config, day: datetime.date, zone: str) -> tuple[dict[str, Any], period.Period]:
+    from tradelog.report import digest as report
+
+    covered_day = period.of(None, day, day, zone)
+    with open_reader(config) as reader:
+        return report.digest(reader, config.account, covered_day), covered_day
 
 
 def _summary(summary: dict[str, Any]) -> None:

@@ -80,6 +80,8 @@ def command(
             name, result = "strategy_run", trail.strategy_run(reader, full_id)
         elif kind == "brk":
             name, result = "break", trail.break_(reader, full_id)
+        elif kind == "mnt":
+            name, result = "maintenance", trail.maintenance(reader, full_id)
         elif kind == "cmd":
             name, result = "command", trail.command(reader, full_id)
         elif kind == "sig" and decision_id is None:

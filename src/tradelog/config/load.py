@@ -26,6 +26,7 @@ from tradelog.config.schema import (
     BrokerConfig,
     ClientConfig,
     Config,
+    MaintenanceConfig,
     MarketConfig,
     ReportConfig,
     SourcesConfig,
@@ -47,6 +48,7 @@ SECTIONS = (
     "risk",
     "alerts",
     "client",
+    "maintenance",
     "market",
     "report",
     "sources",
@@ -110,6 +112,7 @@ def load_config(explicit: Path | None = None) -> Config:
         controls=controls,
         schedule=_schedule(_tables(table.get("schedule", {}), "schedule"), path.parent),
         client=from_table(ClientConfig, table.get("client", {}), "client", path.parent),
+        maintenance=from_table(MaintenanceConfig, table.get("maintenance", {}), "maintenance", path.parent),
     )
     _check(config)
     check_risk(risk)
@@ -260,6 +263,11 @@ def _check(config: Config) -> None:
     if config.alerts.command is not None:
         _check_words(config.alerts.command, "[alerts] command")
     _check_time(config.alerts.digest_at, "[alerts] digest_at")
+    _check_time(config.maintenance.at, "[maintenance] at")
+    for name in config.maintenance.fetch:
+        one_of(name, tuple(DEFAULT_SOURCES), "[maintenance] fetch")
+    if not config.maintenance.keep:
+        raise ConfigError("[maintenance] keep must be above 0")
     for name in ("window_seconds", "repeat_hours"):
         if not getattr(config.alerts, name):
             raise ConfigError(f"[alerts] {name} must be above 0")

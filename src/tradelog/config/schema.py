@@ -67,6 +67,21 @@ class AlertsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MaintenanceConfig:
+    """`tradelog maintenance`: not before ``at`` (HH:MM of the market), once a day.
+
+    ``fetch`` are commands of `tradelog fetch`. ``heads`` is a file or '| COMMAND' for the head of the
+    journal, ``backup`` a folder or '| COMMAND' for a copy of the store; a folder keeps the newest ``keep``.
+    """
+
+    at: str = "18:00"
+    fetch: tuple[str, ...] = ("congress", "insider")
+    heads: str | None = None
+    backup: str | None = None
+    keep: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """`tradelog.alpaca.TradingClient`, alpaca-py's client for a bot that is recorded.
 
@@ -168,6 +183,7 @@ class Config:
     controls: Mapping[str, ControlConfig]
     schedule: tuple[Task, ...] = ()
     client: ClientConfig = ClientConfig()
+    maintenance: MaintenanceConfig = MaintenanceConfig()
 
     def control(self, strategy: str) -> ControlConfig:
         """What holds for a strategy, named in the file or not."""

@@ -137,6 +137,13 @@ class Worker:
         self.cancel_replace.process()
         self.submitter.drain()
 
+    def expire(self) -> int:
+        """End what waits for longer than it may; returns how many decisions that were."""
+        self.pretrade.refresh_market_sessions()
+        with self._writer.transaction() as tx:
+            self.pretrade.expire_due(tx)
+        return len(self.pretrade.ended)
+
     def poll(self) -> None:
         """Poll every order that may still change, and fetch missing fills."""
         self.tracker.poll()

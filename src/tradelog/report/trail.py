@@ -120,6 +120,13 @@ def command(reader: Reader, command_id: str) -> dict[str, Any]:
     return result
 
 
+def maintenance(reader: Reader, maintenance_id: str) -> dict[str, Any]:
+    """A day's maintenance with its steps."""
+    row = reader.one("SELECT * FROM maintenance_runs WHERE maintenance_id = ?", (maintenance_id,))
+    assert row is not None
+    return {key: value for key, value in row.items() if key != "id"} | {"steps": json.loads(row["steps"])}
+
+
 def break_(reader: Reader, break_id: str) -> dict[str, Any]:
     """A break with the control events about it."""
     row = reader.one("SELECT * FROM breaks WHERE break_id = ?", (break_id,))

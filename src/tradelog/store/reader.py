@@ -25,6 +25,7 @@ NAMED = {
     "req": ("order_requests", "request_id"),
     "brk": ("breaks", "break_id"),
     "cmd": ("client_commands", "command_id"),
+    "mnt": ("maintenance_runs", "maintenance_id"),
 }
 
 # The command that lists the ids of a kind.
