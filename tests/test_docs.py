@@ -39,6 +39,7 @@ TABLES: dict[str, Any] = {
     "alerts": schema.AlertsConfig,
     "client": schema.ClientConfig,
     "maintenance": schema.MaintenanceConfig,
+    "retention": schema.RetentionConfig,
     "market": schema.MarketConfig,
     "report": schema.ReportConfig,
     **{f"sources.{name}": kind for name, kind in schema.SOURCE_SECTIONS.items()},

@@ -13,6 +13,7 @@
     │   ├── StoreNewer                  5   written by a later tradelog
     │   ├── StoreUnwritable             5   full disk, read-only file, I/O error
     │   ├── UpgradeFailed               5
+    │   ├── ArchiveMissing              5   a file with rows that were moved out of the store
     │   └── EvidenceBroken              5   rows or entries are not what was written
     ├── RunInProgress                   1   a fetch of the same task is running
     ├── SourceError                     1   a response of a source that cannot be trusted
@@ -94,6 +95,10 @@ class StoreUnwritable(StoreError):
 
 
 class UpgradeFailed(StoreError):
+    pass
+
+
+class ArchiveMissing(StoreError):
     pass
 
 

@@ -42,7 +42,7 @@ READERS = (
 )
 # Those that make a store, or another one, or only register that they asked the broker: their own tests verify
 # what they leave.
-ELSEWHERE = ("init", "demo", "upgrade", "compare", "restore")
+ELSEWHERE = ("init", "demo", "upgrade", "compare", "restore", "archive")
 ARGUMENTS = {
     "report": ("AAPL",),
     "known": ("AAPL",),

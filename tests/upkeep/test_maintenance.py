@@ -72,6 +72,7 @@ def test_a_day(cli: Cli, writer: Writer, elsewhere: Path, config: Config) -> Non
         ("verify", "done"),
         ("head", "done"),
         ("backup", "done"),
+        ("archive", "done"),
         ("digest", "done"),
     ]
     assert (told["day"], told["status"]) == (clock.market_today().isoformat(), "completed")
@@ -80,7 +81,7 @@ def test_a_day(cli: Cli, writer: Writer, elsewhere: Path, config: Config) -> Non
     assert len((elsewhere / "heads").read_text().splitlines()) == 1
     assert findings(config.store_path) == ()
     row = writer.rows("SELECT status, ended_at IS NULL AS open, steps FROM maintenance_runs")[0]
-    assert (row["status"], row["open"], len(json.loads(row["steps"]))) == ("completed", 0, 6)
+    assert (row["status"], row["open"], len(json.loads(row["steps"]))) == ("completed", 0, 7)
     shown = json.loads(cli("show", told["maintenance_id"], "--json").out)["maintenance"]
     assert [step["name"] for step in shown["steps"]] == [name for name, _ in names(told)]
 

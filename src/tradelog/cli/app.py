@@ -54,6 +54,7 @@ COMMANDS = {
     "maintenance": ("maintenance", "Do what a log needs once a day."),
     "backup": ("backup", "Copy the store while others work on it, and verify the copy."),
     "restore": ("restore", "Put a verified copy in the place of the store."),
+    "archive": ("archive", "Move the bulk of what is old to compressed files."),
     "upgrade": ("upgrade", "Upgrade the store to this version's schema."),
 }
 

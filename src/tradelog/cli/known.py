@@ -84,6 +84,8 @@ def _decorate(row: dict[str, Any], zone: str) -> None:
     row["since"] = clock.local(row["known_since"], zone)
     row["amount"] = render.amount(row["amount_low"], row["amount_high"])
     marks = (["backfill"] if row["backfill"] else []) + (["gone"] if row["gone"] else [])
+    if row["archived"]:
+        marks.append(f"the source's row is in {row['archived']}")
     if row["amends"]:
         several = "one of " if len(row["amends"]) > 1 else ""
         marks.append(f"amends {several}{' '.join(row['amends'])}")

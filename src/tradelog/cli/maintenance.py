@@ -28,7 +28,7 @@ def command(
     ] = False,
     output_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Do what a log needs once a day: fetch, reconcile, expire, verify, head, backup, digest.
+    """Do what a log needs once a day: fetch, reconcile, expire, verify, head, backup, archive, digest.
 
     Runs once a day of the market, not before `[maintenance] at`, however often it is called. Exits 6 where a
     step failed; the others have run.

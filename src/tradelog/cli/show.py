@@ -11,6 +11,7 @@ from tradelog.cli import render
 from tradelog.cli.context import load_config, open_reader
 from tradelog.cli.render import Column
 from tradelog.domain import clock
+from tradelog.domain.text import counted
 from tradelog.report import runs, trail
 
 # An EDGAR run makes a thousand of them.
@@ -239,6 +240,7 @@ def _command(result: dict[str, Any], zone: str) -> None:
             ("ended", clock.local(result["ended_at"], zone)),
             ("message", result["message"]),
             ("reason", json.dumps(result["reason"], ensure_ascii=False)),
+            ("archived", _archived(result)),
         ]
     )
     _exchanges(result["calls"], zone)
@@ -297,6 +299,7 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             ("filled", f"{execution['filled_quantity']} at {execution['filled_avg_price'] or '—'}"),
             ("replaces", execution["replaces"]),
             ("error", execution["error_message"]),
+            ("archived", _archived(execution)),
         ]
     )
     _exchanges(execution["calls"], zone)
@@ -310,6 +313,15 @@ def _execution(execution: dict[str, Any], zone: str) -> None:
             f"  {clock.local(fill['transaction_time'], zone)} fill: {fill['side']} {fill['quantity']}"
             f" at {fill['price']} ({fill['price_basis']})"
         )
+
+
+def _archived(result: dict[str, Any]) -> str | None:
+    """Where the exchanges are, where they have left the store."""
+    row = result["archived"]
+    if row is None:
+        return None
+    calls = counted(row["calls"], "exchange")
+    return f"{calls} in {row['path']}" + ("" if row["is_there"] else ", which is not there")
 
 
 def _exchanges(calls: list[dict[str, Any]], zone: str) -> None:

@@ -105,7 +105,9 @@ def _print(verified: Any, findings: list[Any], heads: int, checked_orders: int |
     if not chain:
         items += [("rows against the journal", verified.rows), ("rows of runs", verified.records)]
         items += [("runs going on, not covered yet", ", ".join(verified.running) or None)]
-        items += [("rows archived, not here to check", verified.archived_rows or None)]
+        items += [("rows in the archive", verified.archived_rows or None)]
+        items += [("files of it checked", verified.archives_checked or None)]
+        items += [("files of it not here to check", ", ".join(verified.archives_missing) or None)]
     items += [("heads kept elsewhere", heads or None), ("orders at the broker", checked_orders)]
     items += [("head", f"{head.seq} {head.hash}"), ("of", head.at)]
     render.pairs(items)

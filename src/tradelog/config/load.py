@@ -29,6 +29,7 @@ from tradelog.config.schema import (
     MaintenanceConfig,
     MarketConfig,
     ReportConfig,
+    RetentionConfig,
     SourcesConfig,
     StoreConfig,
     Task,
@@ -49,6 +50,7 @@ SECTIONS = (
     "alerts",
     "client",
     "maintenance",
+    "retention",
     "market",
     "report",
     "sources",
@@ -112,6 +114,7 @@ def load_config(explicit: Path | None = None) -> Config:
         controls=controls,
         schedule=_schedule(_tables(table.get("schedule", {}), "schedule"), path.parent),
         client=from_table(ClientConfig, table.get("client", {}), "client", path.parent),
+        retention=from_table(RetentionConfig, table.get("retention", {}), "retention", path.parent),
         maintenance=from_table(MaintenanceConfig, table.get("maintenance", {}), "maintenance", path.parent),
     )
     _check(config)
@@ -266,6 +269,8 @@ def _check(config: Config) -> None:
     _check_time(config.maintenance.at, "[maintenance] at")
     for name in config.maintenance.fetch:
         one_of(name, tuple(DEFAULT_SOURCES), "[maintenance] fetch")
+    if not config.retention.hot_years:
+        raise ConfigError("[retention] hot_years must be at least 1")
     if not config.maintenance.keep:
         raise ConfigError("[maintenance] keep must be above 0")
     for name in ("window_seconds", "repeat_hours"):

@@ -82,6 +82,18 @@ class MaintenanceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """What `tradelog archive` may move out: what is older than ``hot_years``, to ``folder``.
+
+    ``folder`` is relative to that of the store. ``hold`` are symbols and ids of decisions that stay.
+    """
+
+    hot_years: int = 2
+    folder: str = "archive"
+    hold: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """`tradelog.alpaca.TradingClient`, alpaca-py's client for a bot that is recorded.
 
@@ -184,6 +196,7 @@ class Config:
     schedule: tuple[Task, ...] = ()
     client: ClientConfig = ClientConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     def control(self, strategy: str) -> ControlConfig:
         """What holds for a strategy, named in the file or not."""

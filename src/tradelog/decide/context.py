@@ -14,6 +14,7 @@ from tradelog.decide import amendments
 from tradelog.decide.strategies.base import Context, Disclosure, Episode, Portfolio, Strategy
 from tradelog.domain import clock, money
 from tradelog.domain.account import AccountKey
+from tradelog.store import archive_files
 
 _COLUMNS = (
     "v.version_id, v.symbol, v.actor, v.side, v.filed_at, v.event_date, v.amount_low, v.amount_high,"
@@ -50,6 +51,8 @@ WHERE n.resolution_id = (
     WHERE m.feed = n.feed AND m.name = n.name)
 """
 _NOBODY = (None, None)
+# Of a day so far back what the sources sent is read from the archive; a strategy sees no more of older ones.
+LOOKED_BACK_DAYS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def disclosures(
         },
     )
     found = [_disclosure(row, people.get((row[9], row[2]), _NOBODY)) for row in rows]
+    found = _with_archived(connection, found, day - timedelta(days=LOOKED_BACK_DAYS))
     if strategy.kind == amendments.KIND:
         found = list(amendments.applied(connection, found, until, backfill=backfill))
     return tuple(found)
@@ -146,6 +150,7 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
     for version, filed in record.get("amendments", ()):
         if version in bases:
             bases[version] = replace(bases[version], filed=date.fromisoformat(filed), amendment=True)
+    bases = {item.version_id: item for item in _with_archived(connection, bases.values(), None)}
     portfolio = record["portfolio"]
     held = portfolio["positions"]
     context = Context(
@@ -162,6 +167,21 @@ def recall(connection: sqlite3.Connection, record: Mapping[str, Any]) -> Recalle
     )
     missing = tuple(version for version in record["records"] if version not in bases)
     return Recalled(context, record["market"], missing)
+
+
+def _with_archived(
+    connection: sqlite3.Connection, items: Iterable[Disclosure], since: date | None
+) -> list[Disclosure]:
+    """With what the sources sent, where that is archived, of the disclosures since a day.
+
+    Raises ArchiveMissing where the file is not there.
+    """
+    given = list(items)
+    empty = [item.version_id for item in given if not item.payload and (since is None or item.filed >= since)]
+    texts = archive_files.payloads(connection, empty) if empty else {}
+    return [
+        replace(item, payload=texts[item.version_id]) if item.version_id in texts else item for item in given
+    ]
 
 
 def portfolio_json(portfolio: Portfolio) -> dict[str, Any]:

@@ -24,15 +24,15 @@ from typing import Any
 
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
-from tradelog.errors import EvidenceBroken, NotFound, UsageError
+from tradelog.errors import ArchiveMissing, EvidenceBroken, NotFound, UsageError
 from tradelog.evidence import chain, page
 from tradelog.report import trail
 from tradelog.report.period import Period
-from tradelog.store import decisions, run_digest
+from tradelog.store import archive_files, decisions, run_digest
 from tradelog.store.audited import AUDITED, seal
 from tradelog.store.journal import GENESIS
 from tradelog.store.reader import Reader
-from tradelog.store.run_digest import PARTS
+from tradelog.store.run_digest import PARTS, row_digests
 
 SCHEMA = 1
 MARKS = 500
@@ -48,6 +48,8 @@ class _Found:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     earlier: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    # What is in files of the archive that are not here: where, and of what.
+    archived: list[dict[str, Any]] = field(default_factory=list)
 
     def keys(self, table: str) -> list[str]:
         return list(self.rows.get(table, {}))
@@ -154,6 +156,8 @@ def _gather(reader: Reader, found: _Found) -> None:
     _take(reader, found, "client_commands", "command_id", parents)
     _take(reader, found, "client_commands", "target", found.keys("alpaca_orders"))
     _take(reader, found, "broker_calls", "command_id", found.keys("client_commands"))
+    for subject in (*executions, *found.keys("client_commands")):
+        _take_archived(reader, found, subject)
     for table in ("order_events", "fills"):
         _take(reader, found, table, "broker_order_id", found.keys("alpaca_orders"))
     subjects = [*found.decisions, *executions, *found.keys("order_requests")]
@@ -185,21 +189,59 @@ def _select(reader: Reader, sql: str, values: Sequence[Any]) -> Iterator[dict[st
         yield from reader.rows(sql.format(", ".join("?" * len(some))), some)
 
 
+def _take_archived(reader: Reader, found: _Found, subject: str) -> None:
+    """The exchanges of an attempt or a command that are in a file, as the rows that they were."""
+    archived, calls = trail.archived_calls(reader, subject)
+    if archived is not None and not archived["is_there"]:
+        found.archived.append({"of": subject, "exchanges": archived["calls"], "path": archived["path"]})
+    for row in calls:
+        columns = {name: row[name] for name in AUDITED["broker_calls"].columns}
+        found.rows.setdefault("broker_calls", {})[str(row["call_id"])] = columns
+
+
+def _with_archived(reader: Reader, found: _Found, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with what the sources sent, without it where the file is not there."""
+    empty = [
+        row["values"]["version_id"]
+        for row in records
+        if row["part"] == "payloads" and not row["values"]["payload"]
+    ]
+    try:
+        texts = archive_files.payloads(reader.connection, empty) if empty else {}
+    except ArchiveMissing:
+        away = reader.rows(
+            "SELECT version_id, path FROM archived_payloads WHERE version_id IN"
+            " (SELECT value FROM json_each(?)) ORDER BY version_id",
+            (json.dumps(empty),),
+        )
+        found.archived += [{"of": f"version {row['version_id']}", "path": row["path"]} for row in away]
+        gone = {row["version_id"] for row in away}
+        return [
+            row for row in records if row["part"] != "payloads" or row["values"]["version_id"] not in gone
+        ]
+    for row in records:
+        if row["part"] == "payloads" and row["values"]["version_id"] in texts:
+            row["values"]["payload"] = texts[row["values"]["version_id"]]
+    return records
+
+
 def _take_run(reader: Reader, found: _Found, number: int, run_id: str) -> None:
     """The digests of all that a run brought, and those of its rows that are shown."""
     wanted = set(found.versions)
     digests: dict[str, str] = {}
     cursor = reader.connection.cursor()
     cursor.row_factory = None
-    for part, rule in PARTS.items():
-        texts = cursor.execute(rule.texts("t.run = ?"), (number,))
-        digests[part] = "".join(sha256(text).hexdigest() for (text,) in texts)
+    for part in PARTS:
+        found_digests = row_digests(reader.connection, part, "t.run = ?", (number,))
+        digests[part] = "".join(digest.hex() for digest in found_digests)
+    records: list[dict[str, Any]] = []
     for part in ("record_versions", "payloads"):
         names = list(PARTS[part].columns)
         for at, row in enumerate(cursor.execute(PARTS[part].values("t.run = ?"), (number,))):
             values = dict(zip(names, row, strict=True))
             if values["version_id"] in wanted:
-                found.records.append({"run": run_id, "part": part, "at": at, "values": values})
+                records.append({"run": run_id, "part": part, "at": at, "values": values})
+    found.records += _with_archived(reader, found, records)
     found.runs[run_id] = {"parts": digests}
 
 
@@ -261,8 +303,13 @@ def _files(
 
 
 def _versions(entries: list[tuple[int, str]]) -> dict[tuple[str, str], int]:
-    """By which list of columns each row was last told of."""
-    return {(row[0], row[1]): row[2] for _, body in entries for row in json.loads(body)["rows"]}
+    """By which list of columns each row was last told of; the entry that archives one tells nothing of it."""
+    return {
+        (row[0], row[1]): row[2]
+        for _, body in entries
+        for row in json.loads(body)["rows"]
+        if row[3] is not None
+    }
 
 
 def _row(table: str, key: str, row: dict[str, Any], version: int) -> dict[str, Any]:
@@ -302,5 +349,6 @@ def _manifest(
         "chain": {"first": first, "before": (before or GENESIS).hex()},
         "decision_hash": {"always": decisions.COVERED, "where_set": decisions.WHERE_SET},
         "runs_of_earlier_rules": found.earlier,
+        "archived": found.archived,
         "files": {name: sha256(content).hexdigest() for name, content in sorted(files.items())},
     }

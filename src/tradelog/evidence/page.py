@@ -146,6 +146,9 @@ def _execution(found: dict[str, Any]) -> str:
             ]
         ),
     ]
+    if found["archived"] is not None and not found["archived"]["is_there"]:
+        archived = f"{found['archived']['calls']} exchanges are archived in {found['archived']['path']}"
+        parts.append(f"<p>{_text(archived)}</p>")
     for call in found["calls"]:
         answer = call["error"] if call["status"] is None else f"HTTP {call['status']}"
         said = "a page of orders, this one among them" if call["shared"] else call["response_body"]

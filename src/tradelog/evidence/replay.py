@@ -18,7 +18,7 @@ from tradelog.decide import context, run, strategies
 from tradelog.decide.strategies.base import Signal, Strategy
 from tradelog.domain import money
 from tradelog.domain.account import AccountKey
-from tradelog.errors import ConfigError, NotFound
+from tradelog.errors import ArchiveMissing, ConfigError, NotFound
 from tradelog.store.reader import Reader, Row
 
 SAME = "same"
@@ -119,7 +119,10 @@ class _Again:
 
 
 def _again(reader: Reader, ran: Row, strategy: Strategy, parameters: Any, *, as_of_now: bool) -> _Again:
-    recalled = context.recall(reader.connection, json.loads(ran["context"]))
+    try:
+        recalled = context.recall(reader.connection, json.loads(ran["context"]))
+    except ArchiveMissing as error:
+        raise _Refused(f"what it saw is archived: {error.message}") from error
     if recalled.missing:
         some = ", ".join(map(str, recalled.missing[:5]))
         raise _Refused(f"{len(recalled.missing)} of its record versions are not in the store: {some}")

@@ -125,7 +125,8 @@ def check(files: Files) -> Iterator[str]:
         said = json.loads(entries[seq])
         for table, key, version, digest in said["rows"]:
             first.setdefault((table, key), seq)
-            last[table, key] = [version, digest]
+            if digest is not None:  # what was archived is shown as it was
+                last[table, key] = [version, digest]
         if "records" in said:
             runs[said["subject"]] = (said["records"], seq)
     rows = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tradelog.evidence import chain, figures, order, rows, runs
+from tradelog.evidence import archives, chain, figures, order, rows, runs
 from tradelog.evidence.chain import Head
 from tradelog.evidence.finding import Finding
 from tradelog.store import engine
@@ -26,6 +26,8 @@ class Verified:
     records: int
     running: tuple[str, ...]
     archived_rows: int
+    archives_checked: int
+    archives_missing: tuple[str, ...]
     findings: tuple[Finding, ...]
 
 
@@ -34,7 +36,7 @@ def chain_only(reader: Reader) -> Verified:
     with _one_moment(reader):
         findings: list[Finding] = []
         entries = sum(1 for _ in chain.entries(reader, findings))
-        return Verified(chain.head(reader), entries, 0, 0, (), 0, tuple(findings))
+        return Verified(chain.head(reader), entries, 0, 0, (), 0, 0, (), tuple(findings))
 
 
 def verify(reader: Reader) -> Verified:
@@ -54,6 +56,7 @@ def verify(reader: Reader) -> Verified:
             records = runs.check(reader, told.runs, findings)
             order.check(reader, findings)
             figures.check(reader, findings)
+            checked, missing = archives.check(reader, findings)
             _schema(reader, told.schema, findings)
         finally:
             told.close()
@@ -63,7 +66,9 @@ def verify(reader: Reader) -> Verified:
             rows=count,
             records=records,
             running=_running(reader),
-            archived_rows=int(reader.value("SELECT coalesce(sum(row_count), 0) FROM archived_ranges")),
+            archived_rows=archives.rows_away(reader),
+            archives_checked=checked,
+            archives_missing=missing,
             findings=tuple(findings),
         )
 

@@ -38,7 +38,8 @@ SELECT v.version_id, v.record_id, s.kind, d.run_id, d.data_source, d.completed_a
              AND e.status = 'completed' AND e.completed_at <= :linked
            ORDER BY n.resolution_id DESC LIMIT 1)) AS person,
        v.side, v.event_date, v.filed_at, v.filed_as_given, v.amount_low, v.amount_high,
-       v.flags, v.backfill, v.gone,
+       v.flags, v.backfill, v.gone, (SELECT p.path FROM archived_payloads p
+           WHERE p.version_id = v.version_id AND v.payload = '') AS archived,
        -- A version from before schema 0002 has its document in the payload only.
        coalesce(v.document, CASE WHEN s.feed = 'senate-efd' AND v.payload <> ''
                                  THEN json_extract(v.payload, '$.report_id') END) AS document

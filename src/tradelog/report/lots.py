@@ -81,6 +81,25 @@ def closed_by_symbol(
     reader: Reader, account: AccountKey, period: Period, symbol: str | None = None
 ) -> Iterator[tuple[str, list[fifo.Closed]]]:
     """All that was closed until the end of a period, by symbol, keyed by the decisions of each side."""
+    for name, (closed, _) in _matched(reader, account, period, symbol):
+        yield name, closed
+
+
+def open_decisions(reader: Reader, account: AccountKey) -> set[str]:
+    """The decisions whose shares, or a part of them, are still held, or owed."""
+    everything = Period(None, None, clock.MARKET_ZONE)
+    return {
+        lot.key
+        for _, (_, held) in _matched(reader, account, everything, None)
+        for lot in held
+        if lot.key is not None
+    }
+
+
+def _matched(
+    reader: Reader, account: AccountKey, period: Period, symbol: str | None
+) -> Iterator[tuple[str, tuple[list[fifo.Closed], list[fifo.Lot]]]]:
+    """(what was closed, what is open) by symbol at the end of a period."""
     # Positions and activities write BTC/USD without the stroke.
     condition = "" if symbol is None else " AND symbol IN (:symbol, :folded)"
     events: dict[str, list[tuple[str, int, str, fifo.Trade | fifo.Split]]] = {}
@@ -107,7 +126,7 @@ def closed_by_symbol(
         add(row["symbol"], at, 1, row["fill_id"], trade)
     for name in sorted(events):
         ordered = sorted(events[name], key=lambda item: item[:3])
-        yield name, fifo.match(_splits_as_one(item[3] for item in ordered))[0]
+        yield name, fifo.match(_splits_as_one(item[3] for item in ordered))
 
 
 def _splits_as_one(events: Iterator[fifo.Trade | fifo.Split]) -> Iterator[fifo.Trade | fifo.Split]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tradelog.domain import money
 from tradelog.domain.account import AccountKey
+from tradelog.store import archive_files
 from tradelog.store.reader import Reader, Row
 
 _INPUTS = """
@@ -113,6 +114,8 @@ def command(reader: Reader, command_id: str) -> dict[str, Any]:
     result["calls"] = reader.rows(
         "SELECT * FROM broker_calls WHERE command_id = ? ORDER BY call_id", (command_id,)
     )
+    result["archived"], moved = archived_calls(reader, command_id)
+    result["calls"] += moved
     for call in result["calls"]:
         call["shared"] = False
         call["response_headers"] = json.loads(call["response_headers"]) if call["response_headers"] else {}
@@ -204,6 +207,20 @@ def strategy_run(reader: Reader, run_id: str) -> dict[str, Any]:
     return result
 
 
+def archived_calls(reader: Reader, subject: str) -> tuple[dict[str, Any] | None, list[Row]]:
+    """(where the exchanges of an attempt or a command are archived, and they, where the file is there)."""
+    row = reader.one(
+        "SELECT path, calls FROM archived_calls a WHERE subject = ?"
+        " AND NOT EXISTS (SELECT 1 FROM archive_returns r WHERE r.path = a.path)",
+        (subject,),
+    )
+    if row is None:
+        return None, []
+    is_there = archive_files.place(reader.path, row["path"]).exists()
+    found = archive_files.calls(reader.path, row["path"], subject) if is_there else []
+    return {"path": row["path"], "calls": row["calls"], "is_there": is_there}, found
+
+
 def _execution(reader: Reader, row: Row) -> dict[str, Any]:
     result = {key: value for key, value in row.items() if key not in ("id", "fills_quantity")}
     execution_id = row["execution_id"]
@@ -212,6 +229,8 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
         " WHERE broker_order_id = ?2 AND call_id IS NOT NULL) ORDER BY call_id",
         (execution_id, row["alpaca_order_id"]),
     )
+    archived, moved = archived_calls(reader, execution_id)
+    calls = sorted([*calls, *moved], key=lambda call: call["call_id"])
     for call in calls:
         # A page of many orders is evidence of each, but is not repeated with each.
         call["shared"] = call["execution_id"] is None
@@ -220,6 +239,7 @@ def _execution(reader: Reader, row: Row) -> dict[str, Any]:
         call["response_headers"] = json.loads(call["response_headers"]) if call["response_headers"] else {}
         del call["execution_id"]
     result["calls"] = calls
+    result["archived"] = archived
     submits = [call for call in calls if call["purpose"] == "submit"]
     # One copy of the wire: these two are read from the calls, not stored again.
     result["api_request"] = submits[-1]["request_body"] if submits else None

@@ -463,6 +463,8 @@ AUDITED: Mapping[str, Audited] = {
             "archived_at",
         ),
     ),
+    "archived_calls": Audited("subject", ("subject", "calls", "sent_at", "acknowledged_at", "path")),
+    "archive_returns": Audited("return_id", ("return_id", "path", "seq", "actor", "returned_at")),
     "restores": Audited(
         "restore_id",
         (

@@ -11,7 +11,7 @@ from pathlib import Path
 from tradelog.errors import StoreError, StoreLocked, StoreMissing, StoreNewer, StoreOlder, StoreUnwritable
 
 # The newest migration in store/migrations/versions; a test holds the two together.
-SCHEMA = "0011"
+SCHEMA = "0012"
 BUSY_SECONDS = 10.0
 CACHE_KIB = 32_768
 # 16 MB of WAL: at SQLite's own 4 MB a load writes its hottest pages to the file again and again.

@@ -36,10 +36,12 @@ SELECT d.id, d.strategy_name, d.adopted, d.status, d.side, d.quantity, d.notiona
        d.decision_rationale -> '$.market_context.price' AS price,
        coalesce(e.quantity, d.quantity) AS ordered, e.status AS execution, e.filled_quantity,
        e.filled_avg_price,
-       (SELECT min(c.started_at) FROM broker_calls c
-        WHERE c.execution_id = e.execution_id AND c.purpose = 'submit') AS sent_at,
-       (SELECT min(c.ended_at) FROM broker_calls c WHERE c.execution_id = e.execution_id
-        AND c.purpose IN ('submit', 'lookup') AND c.status = 200) AS acknowledged_at,
+       coalesce((SELECT min(c.started_at) FROM broker_calls c
+        WHERE c.execution_id = e.execution_id AND c.purpose = 'submit'),
+        (SELECT a.sent_at FROM archived_calls a WHERE a.subject = e.execution_id)) AS sent_at,
+       coalesce((SELECT min(c.ended_at) FROM broker_calls c WHERE c.execution_id = e.execution_id
+        AND c.purpose IN ('submit', 'lookup') AND c.status = 200),
+        (SELECT a.acknowledged_at FROM archived_calls a WHERE a.subject = e.execution_id)) AS acknowledged_at,
        (SELECT max(f.transaction_time) FROM fills f WHERE f.execution_id = e.execution_id) AS filled_at
 FROM trade_decisions d LEFT JOIN trade_executions e ON e.decision_id = d.decision_id
 WHERE d.id >= ?4 AND d.id < ?5 AND d.{_OURS.replace(" AND ", " AND d.")}

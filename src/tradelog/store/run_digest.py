@@ -93,16 +93,16 @@ class RunDigest:
                 f"SQLite {sqlite3.sqlite_version} writes JSON in another way than the journal does",
                 hint="use another build of SQLite; nothing was written",
             )
+        self._has_archive = bool(
+            connection.execute("SELECT EXISTS (SELECT 1 FROM archived_payloads)").fetchone()[0]
+        )
         self._hashes = {part: sha256() for part in PARTS}
         self.rows = {part: bytearray() for part in PARTS}
 
     def add(self, part: str, where: str, parameters: Sequence[Any]) -> None:
         """The rows of a part that fit ``where``, which follow those that were added before."""
         update, kept = self._hashes[part].update, self.rows[part]
-        cursor = self._connection.cursor()
-        cursor.row_factory = None
-        for (text,) in cursor.execute(PARTS[part].texts(where), parameters):
-            digest = sha256(text).digest()
+        for digest in row_digests(self._connection, part, where, parameters, archive=self._has_archive):
             update(digest)
             kept += digest[:KEPT_BYTES]
 
@@ -121,6 +121,25 @@ class RunDigest:
             [(run, part, bytes(kept)) for part, kept in self.rows.items() if kept],
         )
         return self.entry()
+
+
+def row_digests(
+    connection: sqlite3.Connection, part: str, where: str, parameters: Sequence[Any], *, archive: bool = True
+) -> Iterator[bytes]:
+    """The digest of each row of a part; of what is archived, the one that stands in its place."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    if part != "payloads" or not archive:
+        for (text,) in cursor.execute(PARTS[part].texts(where), parameters):
+            yield sha256(text).digest()
+        return
+    sql = (
+        "SELECT CAST(t.payload AS BLOB), CASE WHEN t.payload = '' THEN p.digest END FROM record_versions t"
+        " LEFT JOIN archived_payloads p ON p.version_id = t.version_id"
+        f" WHERE {where} ORDER BY {PARTS[part].order}"
+    )
+    for text, digest in cursor.execute(sql, parameters):
+        yield sha256(text).digest() if digest is None else digest
 
 
 def of_run(connection: sqlite3.Connection, run: int) -> RunDigest:

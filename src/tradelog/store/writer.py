@@ -163,13 +163,20 @@ class Transaction:
         number = audited.columns[0]
         condition = f"{number} BETWEEN ? AND ?"
         keys = self.query(f"SELECT {audited.key} FROM {table} WHERE {condition}", (first, last))
+        self.note_archived(table, first, last, len(keys), path=path, digest=digest)
+        self.unaudited(f"DELETE FROM {table} WHERE {condition}", (first, last))
+        self._changed |= {(table, str(key)): None for (key,) in keys}
+        return len(keys)
+
+    def note_archived(self, table: str, first: int, last: int, count: int, *, path: str, digest: str) -> None:
+        """Record that rows are in a file; the triggers let them go under the entry that comes next."""
         self.insert(
             "archived_ranges",
             {
                 "table_name": table,
                 "first_key": first,
                 "last_key": last,
-                "row_count": len(keys),
+                "row_count": count,
                 "path": path,
                 "digest": digest,
                 "seq": self._seq + 1,
@@ -177,9 +184,6 @@ class Transaction:
                 "archived_at": self.now,
             },
         )
-        self.unaudited(f"DELETE FROM {table} WHERE {condition}", (first, last))
-        self._changed |= {(table, str(key)): None for (key,) in keys}
-        return len(keys)
 
     def bulk(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Rows of an ingestion run, which the entry that ends the run covers by a `run_digest`."""

@@ -28,7 +28,9 @@ from tradelog.execute.brokers import connect
 from tradelog.execute.worker import Worker
 from tradelog.operate.alerts import clear, raise_alert
 from tradelog.store.process import boot_id, is_alive
+from tradelog.store.reader import Reader
 from tradelog.store.writer import Transaction, Writer
+from tradelog.upkeep import archive
 
 STEP_SECONDS = 3600.0
 # Characters of what a step said that are kept.
@@ -126,7 +128,7 @@ def steps_of(config: Config) -> list[Step]:
         steps.append(Step("backup", skipped="[maintenance] backup names no place"))
     else:
         steps.append(Step("backup", _backup_line(settings.backup, settings.keep)))
-    return [*steps, Step(DIGEST, ("digest",))]
+    return [*steps, Step("archive", function=_archive), Step(DIGEST, ("digest",))]
 
 
 def _heads_kept(config: Config) -> tuple[str, ...]:
@@ -245,6 +247,15 @@ def _expire(config: Config, writer: Writer) -> str:
     finally:
         worker.session.deregister()
     return f"{counted(expired, 'decision')} expired"
+
+
+def _archive(config: Config, writer: Writer) -> str:
+    """Move what is old, where there is a month's worth of it."""
+    with Reader(config.store_path) as reader:
+        if not archive.is_due(config, reader):
+            return "not due"
+    done = archive.archive(config, writer)
+    return f"{counted(len(done.files), 'file')}, {counted(sum(rows for _, rows in done.files), 'row')}"
 
 
 def rows_of(maintenance: Maintenance) -> list[dict[str, Any]]:

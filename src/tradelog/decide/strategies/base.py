@@ -16,8 +16,8 @@ class Disclosure:
     ``member`` is the person or, of a filing by several, their names. ``person`` is the member's BioGuide
     id or the insider's CIK, None where the name is unresolved; ``resolved_by`` the version of the
     politician's profile that it was found in, None where the source itself gave it. ``payload`` is what
-    the source said, JSON. What an amendment says (``amendment``) stands where its original stood: ``filed``
-    is the original's day.
+    the source said, JSON; empty where that is archived, which it is only long before the day. What an
+    amendment says (``amendment``) stands where its original stood: ``filed`` is the original's day.
     """
 
     version_id: int

@@ -173,6 +173,8 @@ class CorporateInsiderStrategy:
 
 def _open_market(item: Disclosure) -> _Trade | None:
     """The line as a trade; None for what is no free purchase or sale of the share itself."""
+    if not item.payload:  # archived, and older than any window
+        return None
     line = json.loads(item.payload)
     fields = _from_quiver(line) if "TransactionCode" in line else _from_form(line)
     if (fields["code"], fields["direction"]) != _DIRECTIONS.get(item.side):

@@ -42,7 +42,10 @@ from tradelog.store.models.ingestion import (
     SourceRecord,
 )
 from tradelog.store.models.operation import (
+    ArchivedCalls,
+    ArchivedPayload,
     ArchivedRange,
+    ArchiveReturn,
     ClockOffset,
     JournalEntry,
     MaintenanceRun,
@@ -59,6 +62,9 @@ __all__ = [
     "AlertGroup",
     "AlertMessage",
     "AlpacaOrder",
+    "ArchiveReturn",
+    "ArchivedCalls",
+    "ArchivedPayload",
     "ArchivedRange",
     "Break",
     "BrokerAccount",

@@ -91,6 +91,46 @@ class ArchivedRange(SQLModel, table=True):
     archived_at: datetime = column(Moment)
 
 
+class ArchivedPayload(SQLModel, table=True):
+    """The file that has what a source said of a version, with its SHA-256. Append-only.
+
+    The run's digest in the journal proves it, with or without the file.
+    """
+
+    __tablename__ = "archived_payloads"
+    __table_args__ = (STRICT,)
+    version_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    digest: bytes = column(Bytes)
+    path: str = column(Text)
+
+
+class ArchivedCalls(SQLModel, table=True):
+    """The file that has the exchanges of an attempt or of a bot's command. Append-only.
+
+    The times are what reports need of them: when it was sent first, and when it was first acknowledged.
+    """
+
+    __tablename__ = "archived_calls"
+    __table_args__ = (STRICT_KEYED,)
+    subject: str = Field(default=None, sa_column=Column(Text, primary_key=True))
+    calls: int = column(Integer)
+    sent_at: datetime | None = column(Moment, null=True)
+    acknowledged_at: datetime | None = column(Moment, null=True)
+    path: str = column(Text)
+
+
+class ArchiveReturn(SQLModel, table=True):
+    """A file whose rows are in the store again, under the entry that comes next. Append-only."""
+
+    __tablename__ = "archive_returns"
+    __table_args__ = (Index("ix_returns_path", "path"), STRICT)
+    return_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
+    path: str = column(Text)
+    seq: int = column(Integer)
+    actor: str = column(Text)
+    returned_at: datetime = column(Moment)
+
+
 class Restore(SQLModel, table=True):
     """The store is a copy from here on: which one, and what it replaced, by their heads. Append-only."""
 
