@@ -44,6 +44,8 @@ class TradelogError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
 
 
 class UsageError(TradelogError):

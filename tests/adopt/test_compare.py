@@ -151,7 +151,7 @@ def test_a_broker_that_does_not_answer(client: TradingClient, desk: Desk, compar
     desk.faults.append(Fault(method="GET", path="/orders", status=500, times=5))
     ended, told = compare()
     assert (ended.code, told) == (1, {})
-    assert "could not be listed to the end" in ended.err
+    assert "alpaca did not list its orders: HTTP 500" in ended.err
 
 
 def test_on_a_terminal(client: TradingClient, plain: SdkTradingClient, cli: Cli) -> None:

@@ -26,7 +26,6 @@ from tests.execute import driving
 from tests.fakes.desk import Desk, bodies
 from tradelog.alpaca import TradingClient
 from tradelog.config.schema import Config
-from tradelog.errors import InvalidDecision
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Writer
 
@@ -76,7 +75,7 @@ def test_a_bot_s_own_id_makes_its_repeat_a_no_op(
 ) -> None:
     first = client.submit_order(market(client_order_id="mine-1"))
     assert client.submit_order(market(client_order_id="mine-1")) == first
-    with pytest.raises(InvalidDecision, match="mine-1"):
+    with pytest.raises(APIError, match="mine-1"):
         client.submit_order(market(3, client_order_id="mine-1"))
     drain(worker)
     again = client.submit_order(market(client_order_id="mine-1"))
@@ -119,7 +118,7 @@ def test_it_waits_for_the_answer(
         other.connection.close()
 
     monkeypatch.setattr(outbox.time, "sleep", work)
-    order = make(mode="outbox", wait_seconds=Decimal(5)).submit_order(market())
+    order = make(mode="outbox", wait=5).submit_order(market())
     assert isinstance(order, Order)
     assert order.status is OrderStatus.FILLED
 
@@ -162,21 +161,21 @@ def test_it_waits_for_the_answer(
 def test_what_it_cannot_send_whole_is_refused_by_name(
     client: TradingClient, desk: Desk, writer: Writer, order: Any, named: str
 ) -> None:
-    with pytest.raises(InvalidDecision, match=named) as raised:
+    with pytest.raises(APIError, match=named) as raised:
         client.submit_order(order)
-    assert "record" in (raised.value.hint or "")
+    assert (raised.value.status_code, "record" in raised.value.message) == (422, True)
     assert (decisions(writer), desk.posts()) == ([], [])
 
 
 def test_exercising_is_refused(client: TradingClient, desk: Desk) -> None:
-    with pytest.raises(InvalidDecision, match="exercise"):
+    with pytest.raises(APIError, match="exercise"):
         client.exercise_options_position("AAPL261218C00100000")
     assert desk.seen == []
 
 
 def test_floats_are_taken_as_they_are_written(client: TradingClient, writer: Writer) -> None:
     client.submit_order(limit(90.1, qty=1.1, time_in_force=TimeInForce.DAY))
-    with pytest.raises(InvalidDecision, match=r"0\.30000000000000004 is finer"):
+    with pytest.raises(APIError, match=r"0\.30000000000000004 is finer"):
         client.submit_order(limit(0.1 + 0.2))
     (decision,) = decisions(writer)
     assert (decision["quantity"], decision["limit_price"]) == ("1.1", "90.1")
@@ -237,7 +236,7 @@ def test_a_replace(client: TradingClient, desk: Desk, writer: Writer, worker: Wo
     drain(worker)
     (sent,) = bodies(desk, "PATCH")
     assert (sent["qty"], sent["limit_price"]) == ("3", "91.5")
-    with pytest.raises(InvalidDecision, match="trail"):
+    with pytest.raises(APIError, match="trail"):
         client.replace_order_by_id(order.id, ReplaceOrderRequest(trail=1))
     with pytest.raises(APIError) as raised:
         client.replace_order_by_id("00000000-0000-4000-8000-000000000000", ReplaceOrderRequest(qty=3))
@@ -354,3 +353,40 @@ def test_time_in_force_and_extended_hours_are_sent(client: TradingClient, desk: 
     drain(worker)
     (sent,) = bodies(desk)
     assert (sent["time_in_force"], sent["extended_hours"]) == ("day", True)
+
+
+def test_an_order_that_the_outbox_refused_may_be_sent_by_the_bot_itself(
+    make: Make, desk: Desk, writer: Writer, worker: Worker
+) -> None:
+    """Its id names nothing at the broker: a limit of tradelog was in the way, and has none in record mode."""
+    order = market(10**4, client_order_id="mine-11")
+    make(mode="outbox").submit_order(order)
+    desk.cash = Decimal(10**9)
+    drain(worker)
+    assert [row["failure_code"] for row in decisions(writer)] == ["risk.order_notional"]
+    make(mode="record").submit_order(order)
+    assert len(desk.orders) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_order_of_the_outbox_that_the_broker_has_is_not_sent_again(
+    make: Make, desk: Desk, writer: Writer, worker: Worker, ended: bool
+) -> None:
+    """Whether it is open, or came to nothing there: the id is taken."""
+    desk.fills = False
+    make(mode="outbox").submit_order(limit(client_order_id="mine-12"))
+    drain(worker)
+    if ended:
+        desk.end(next(iter(desk.orders)), "canceled")
+        drain(worker)
+        assert decisions(writer)[0]["status"] == "failed"
+    with pytest.raises(APIError, match="client_order_id must be unique"):
+        make(mode="record").submit_order(limit(client_order_id="mine-12"))
+    assert len(desk.orders) == 1
+
+
+def test_another_strategy_s_key_is_no_obstacle(make: Make, desk: Desk, worker: Worker) -> None:
+    make(mode="outbox", strategy="other").submit_order(market(client_order_id="mine-13"))
+    drain(worker)
+    make(mode="record").submit_order(market(client_order_id="mine-13"))
+    assert len(desk.orders) == 2

@@ -144,17 +144,28 @@ def test_another_minor_version_of_the_sdk_is_refused(home: Path, version: str, i
 def test_status_and_halt_say_that_a_bot_is_not_stopped(client: TradingClient, cli: Cli) -> None:
     client.submit_order(market())
     shown = cli("status", **driving.ENVIRONMENT)
-    assert f"process {os.getpid()}" in shown.out
-    assert "no limit or halt is for them" in shown.out.replace("\n", " ")
+    assert f"my-bot, process {os.getpid()}" in shown.out
+    assert "sends its own orders, to which no limit and no halt applies" in shown.out.replace("\n", " ")
     halted = cli("halt", "--why", "test", **driving.ENVIRONMENT)
-    assert f"a bot sends its own orders, and is not halted: process {os.getpid()}" in halted.err
+    assert f"not halted: my-bot, process {os.getpid()}" in halted.err
+    assert 'set [client] mode = "outbox"' in halted.err
     client.submit_order(market(symbol="MSFT"))  # as it says
+
+
+def test_a_bot_that_does_not_run_just_now_is_named_too(
+    client: TradingClient, cli: Cli, writer: Writer
+) -> None:
+    """It comes again from cron."""
+    client.submit_order(market())
+    writer.connection.execute("UPDATE workers SET pid = 999999999")
+    assert "not halted: my-bot: sends its own orders" in cli("halt", "--why", "x", **driving.ENVIRONMENT).err
+    assert "my-bot: sends its own orders" in cli("status", **driving.ENVIRONMENT).out
 
 
 def test_a_bot_of_the_outbox_is_stopped(make: Make, cli: Cli) -> None:
     make(mode="outbox").submit_order(market())
-    assert "a bot sends" not in cli("halt", "--why", "test", **driving.ENVIRONMENT).err
-    assert "no limit or halt" not in cli("status", **driving.ENVIRONMENT).out
+    assert "not halted" not in cli("halt", "--why", "test", **driving.ENVIRONMENT).err
+    assert "no limit" not in cli("status", **driving.ENVIRONMENT).out
 
 
 def test_the_trail_of_a_recorded_order(

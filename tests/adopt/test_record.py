@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ from tests.fakes.desk import Desk, bodies
 from tradelog.adopt.recording import Unrecorded
 from tradelog.alpaca import TradingClient
 from tradelog.config.schema import Config
-from tradelog.errors import InvalidDecision, StoreError, StoreUnwritable
+from tradelog.errors import InvalidDecision, StoreError, StoreLocked, StoreUnwritable
+from tradelog.execute import recorded
+from tradelog.execute.track import orders
+from tradelog.execute.track.orders import Owner
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Writer
 
@@ -153,13 +157,14 @@ def _on_wire(desk: Desk) -> list[tuple[str, str, bytes]]:
 
 @pytest.mark.parametrize("mode", ["off", "record"])
 @pytest.mark.parametrize("raw", [False, True])
-def test_a_bot_sees_no_difference(config: Config, make: Make, mode: str, raw: bool) -> None:
+def test_a_bot_sees_no_difference(config: Config, desk: Desk, mode: str, raw: bool) -> None:
     """Wire bytes, answers and exceptions of the whole script are those of alpaca-py."""
     from tests.fakes.alpaca import KEYS
 
     first, second = Desk(), Desk()
     try:
         plain = SdkTradingClient(*KEYS, url_override=first.url, raw_data=raw)
+        config.path.write_text(config.path.read_text().replace(desk.url, second.url))
         ours = TradingClient(*KEYS, url_override=second.url, raw_data=raw, mode=mode, config=config.path)
         plain._retry_wait = ours._retry_wait = 0
         assert isinstance(ours, SdkTradingClient)
@@ -359,6 +364,79 @@ def test_a_worker_that_was_faster_than_the_answer(
     assert [row["status"] for row in attempts(writer)] == ["filled"]
     assert alerts(writer) == []
     assert (len(decisions(writer)), decisions(writer)[0]["status"]) == (1, "executed")
+
+
+@pytest.mark.parametrize(
+    ("known", "answered", "is_applied"),
+    [
+        ("2026-03-06T15:00:01Z", "2026-03-06T15:00:00Z", False),
+        ("2026-03-06T15:00:00Z", "2026-03-06T15:00:00Z", False),
+        ("2026-03-06T15:00:00Z", "2026-03-06T15:00:01Z", True),
+        ("2026-03-06T15:00:00Z", None, True),
+        (None, "2026-03-06T15:00:00Z", True),
+    ],
+)
+def test_an_answer_counts_unless_a_later_one_was_there(
+    client: TradingClient, writer: Writer, known: str | None, answered: str | None, is_applied: bool
+) -> None:
+    client.submit_order(market())
+    (attempt,) = attempts(writer)
+    order = json.loads(scalar(writer, "SELECT raw FROM alpaca_orders"))
+    owner = Owner(attempt["execution_id"], attempt["decision_id"])
+    account = client._log.account  # type: ignore[union-attr]
+    with writer.transaction() as tx:
+        orders.apply_order(tx, account, owner, order | {"updated_at": known, "status": "new"}, "poll", None)
+        tx.journal_rest("test", "known")
+    with writer.transaction() as tx:
+        recorded._apply(tx, account, owner, order | {"updated_at": answered, "status": "held"}, 1)
+        tx.journal_rest("test", "answered")
+    assert scalar(writer, "SELECT status FROM alpaca_orders") == ("held" if is_applied else "new")
+
+
+def test_an_order_without_terms_among_the_children_is_kept_as_foreign(
+    make: Make, desk: Desk, writer: Writer
+) -> None:
+    """It is no simple order: it is known, and nobody's."""
+    client = make(raw_data=True)
+    client.submit_order(market(5))
+    desk.reply_changes = {"side": None}
+    client.close_position("AAPL")
+    assert [(row["kind"], row["status"]) for row in commands(writer)] == [("close", "done")]
+    assert [row["parent"] for row in decisions(writer)] == [None]
+    assert scalar(writer, "SELECT count(*) FROM alpaca_orders WHERE execution_id IS NULL") == 1
+
+
+def test_a_command_keeps_the_broker_s_word_where_it_refused(
+    client: TradingClient, desk: Desk, writer: Writer
+) -> None:
+    desk.fills = False
+    order = client.submit_order(limit())
+    client.cancel_order_by_id(order.id)  # type: ignore[union-attr]
+    with pytest.raises(APIError):
+        client.close_position("MSFT")
+    assert [(row["status"], row["message"]) for row in commands(writer)] == [
+        ("done", None),
+        ("refused", "position does not exist"),
+    ]
+
+
+def test_the_lease_of_an_answered_order_ends_and_that_of_another_stays(
+    client: TradingClient, desk: Desk, writer: Writer
+) -> None:
+    with writer.transaction() as tx:
+        other = recorded.insert(
+            tx,
+            client._log.account,  # type: ignore[union-attr]
+            recorded.Reason("x", {"why": "y"}),
+            {"symbol": "MSFT", "side": "buy", "qty": "1", "type": "market", "time_in_force": "day"},
+            actor="t",
+            worker_id="wrk_x",
+            lease=timedelta(seconds=60),
+        )
+    client.submit_order(market())
+    owners = {row["symbol"]: row["lease_owner"] for row in decisions(writer)}
+    assert owners == {"MSFT": "wrk_x", "AAPL": None}
+    assert other.decision_id
 
 
 def test_a_worker_tracks_a_recorded_order_to_its_end(
@@ -608,6 +686,43 @@ def test_a_store_that_fills_up_in_between(
     assert driving.settle(worker, writer, decision["decision_id"])[0] == "executed"
     assert list(desk.orders) == [str(order.id)]
     assert desk.count("POST") == 1
+
+
+def test_a_locked_store_stops_the_order_before_it_leaves(
+    client: TradingClient, desk: Desk, writer: Writer, config: Config
+) -> None:
+    _hurry(client)
+    other = sqlite3.connect(config.store_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreLocked):
+        client.submit_order(market())
+    other.execute("ROLLBACK")
+    assert (desk.posts(), decisions(writer)) == ([], [])
+    client.submit_order(market())
+    other.close()
+
+
+def test_a_store_that_is_locked_while_the_answer_comes(
+    client: TradingClient, desk: Desk, writer: Writer, worker: Worker, config: Config
+) -> None:
+    """Somebody holds it for longer than is waited: the bot has its answer, and the worker finds the order."""
+    _hurry(client)
+    other = sqlite3.connect(config.store_path, isolation_level=None, check_same_thread=False)
+    desk.asked = lambda: other.execute("BEGIN IMMEDIATE")
+    with pytest.warns(Unrecorded):
+        order = client.submit_order(market())
+    other.execute("ROLLBACK")
+    other.close()
+    driving.go(10)
+    (decision,) = decisions(writer)
+    assert driving.settle(worker, writer, decision["decision_id"])[0] == "executed"
+    assert list(desk.orders) == [str(order.id)]
+
+
+def _hurry(client: TradingClient) -> None:
+    """Wait for a locked store no longer than a test may."""
+    assert client._log is not None
+    client._log.writer.connection.execute("PRAGMA busy_timeout = 50")
 
 
 def test_off_touches_nothing(make: Make, desk: Desk, config: Config) -> None:

@@ -18,7 +18,10 @@ import pytest
 
 from tests.mutation.runner import MODULES, Runner
 
-TESTS = [f"tests/{room}" for room in ("execute", "decide", "store", "report", "operate", "domain")]
+TESTS = [
+    f"tests/{room}"
+    for room in ("execute", "decide", "store", "report", "operate", "domain", "adopt", "upkeep")
+]
 
 
 def main() -> int:

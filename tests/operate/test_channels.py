@@ -177,7 +177,7 @@ def test_apprise_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     channel = made("json://127.0.0.1:1")
     assert isinstance(channel, BrokenChannel)
-    assert channel.error == "[alerts] urls need Apprise, which is not installed"
+    assert channel.error.startswith("[alerts] urls need Apprise, which is not installed: pip install")
 
 
 # Secrets.
@@ -229,8 +229,8 @@ def test_a_secret_shows_nowhere(
     for text in (*(part for ended in said for part in (ended.out, ended.err)), stored, caplog.text):
         for form in (CANARY, CANARY.replace("/", "%2F").replace(":", "%3A").replace("@", "%40")):
             assert form not in text
-    assert [ended.code for ended in said[:2]] == [4, 1]
-    assert "json://me:****@127.0.0.1" in said[0].out
+    assert [ended.code for ended in said[:2]] == [1, 1]
+    assert "json://me:{HOOK_PASSWORD}@127.0.0.1" in said[0].out
 
 
 @pytest.mark.parametrize(
@@ -314,3 +314,52 @@ def test_the_label_is_the_same_from_run_to_run() -> None:
     first, second = (made("json://me:pass@127.0.0.1:1/x?+X=y") for _ in range(2))
     assert isinstance(first, AppriseChannel)
     assert first.label == second.label == "json://me:****@127.0.0.1:1/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "label"),
+    [
+        ("ntfy://127.0.0.1:{port}/{{HOOK_PASSWORD}}", "ntfy://127.0.0.1:{port}/{{HOOK_PASSWORD}}"),
+        (
+            "json://127.0.0.1:{port}/hooks/{{HOOK_PASSWORD}}?x=1",
+            "json://127.0.0.1:{port}/hooks/{{HOOK_PASSWORD}}",
+        ),
+        (
+            "json://me:plain@127.0.0.1:{port}/{{HOOK_PASSWORD}}",
+            "json://me:…@127.0.0.1:{port}/{{HOOK_PASSWORD}}",
+        ),
+    ],
+)
+def test_a_label_is_what_stands_in_the_file(
+    secret_file: Path, httpserver: HTTPServer, url: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No secret is in it, and it is the same for who has the secret and who has not."""
+    assert made(url.format(port=httpserver.port)).label == label.format(port=httpserver.port)
+    monkeypatch.delenv("HOOK_PASSWORD_FILE")
+    assert made(url.format(port=httpserver.port)).label == label.format(port=httpserver.port)
+
+
+def test_a_sender_without_the_secret_drops_nothing(
+    httpserver: HTTPServer, home: Path, cli: Cli, hands: Hands, writer: Writer, secret_file: Path
+) -> None:
+    httpserver.expect_request("/", method="POST").respond_with_data("")
+    configure(home, f"json://me:{{HOOK_PASSWORD}}@127.0.0.1:{httpserver.port}")
+    hands.raise_("halted", "everything")
+    ended = cli("alerts", "send")
+    assert (ended.code, "HOOK_PASSWORD is not set" in ended.err) == (1, True)
+    writer.connection.execute("UPDATE alert_deliveries SET next_at = '2000-01-01T00:00:00.000000Z'")
+    assert cli("alerts", "send", HOOK_PASSWORD_FILE=str(secret_file)).out.startswith("1 message delivered")
+
+
+def test_two_channels_that_look_alike_are_two(httpserver: HTTPServer) -> None:
+    base = f"json://127.0.0.1:{httpserver.port}"
+    found = channels.configured(AlertsConfig(urls=(f"{base}/a?+X=1", f"{base}/a?+X=2")))
+    assert [item.label for item in found] == [f"{base}/a", f"{base}/a (2)"]
+
+
+def test_markup_of_a_broker_stays_text(mail: MailServer) -> None:
+    from dataclasses import replace
+
+    channel = made(f"mailto://127.0.0.1:{mail.server_address[1]}?from=log@example.org&to=ann@example.org")
+    assert channel.send(replace(MESSAGE, body="<html>a < b</html>\nsecond")) is None
+    assert "<html>a" not in mail.mails[0].partition("text/html")[2]

@@ -96,6 +96,24 @@ def test_a_channel_that_was_taken_away_is_given_up(hands: Hands, writer: Writer,
     assert [tuple(row.values()) for row in left] == [("old", "it is no longer configured", None)]
 
 
+def test_what_was_put_off_by_a_wrong_clock_is_due(hands: Hands, writer: Writer, at: At) -> None:
+    kept = Kept(error="HTTP 500")
+    at((NOON + timedelta(days=365)).isoformat())
+    hands.raise_("halted", "everything")
+    delivery.run(writer, RULES, [kept])
+    kept.error = None
+    at(NOON.isoformat())
+    delivery.run(writer, RULES, [kept])
+    assert "1 × halted" in kept.titles
+
+
+def test_the_alert_about_a_channel_that_is_gone_ends(hands: Hands, writer: Writer, at: At) -> None:
+    at(NOON.isoformat())
+    hands.raise_("channel_failed", "old")
+    delivery.run(writer, RULES, [Kept("new")])
+    assert scalar(writer, "SELECT acknowledged_by FROM alerts") == "tradelog"
+
+
 def test_two_senders_deliver_each_message_once(hands: Hands, writer: Writer, at: At, config: Config) -> None:
     at(NOON.isoformat())
     for kind in ("halted", "position_break", "cash_break", "outcome_unknown"):
@@ -261,11 +279,13 @@ def test_the_keys_of_the_broker_stay_here(home: Path, monkeypatch: pytest.Monkey
 
 
 def test_send_says_what_it_did(cli: Cli, home: Path, hands: Hands) -> None:
-    assert cli("alerts", "send").out == "0 messages delivered\n"
+    assert cli("alerts", "send").out == "0 messages delivered; no channel is configured\n"
     configure(home, 'command = "false"')
     hands.raise_("halted", "everything")
     ended = cli("alerts", "send")
-    assert (ended.code, ended.out) == (1, "0 messages delivered\n")
+    assert (ended.code, ended.out) == (1, "0 messages delivered; 1 message to be tried again\n")
     assert "command: it ended with 1" in ended.err
+    hands.raise_("trade_failed", "x")
+    assert "1 alert for the digest or a later window" in cli("alerts", "send").out
     assert cli("alerts", "send", "--ack", "all").code == 2
     assert cli("alerts", "sned").code == 2

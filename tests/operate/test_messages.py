@@ -51,7 +51,7 @@ Send = Callable[[float], list[str]]
     "kind",
     [
         *("outcome_unknown", "position_break", "cash_break", "halted", "strategy_halted"),
-        *("keys_refused", "evidence_broken", "channel_failed", "landed_unrecorded"),
+        *("keys_refused", "evidence_broken", "landed_unrecorded"),
     ],
 )
 def test_what_is_urgent_is_told_at_once(hands: Hands, send: Send, at: At, kind: str) -> None:
@@ -167,9 +167,7 @@ def test_what_stays_open_is_said_again_after_hours(hands: Hands, send: Send, at:
     ]
 
 
-@pytest.mark.parametrize(
-    ("by", "line"), [("tradelog", "their cause has gone"), ("ann", "acknowledged by ann")]
-)
+@pytest.mark.parametrize(("by", "line"), [("tradelog", "their cause has gone"), ("ann", "ended by ann")])
 def test_the_end_is_told_once(hands: Hands, send: Send, at: At, kept: Kept, by: str, line: str) -> None:
     at(NOON)
     hands.raise_("outcome_unknown", "a", "b")
@@ -178,7 +176,7 @@ def test_the_end_is_told_once(hands: Hands, send: Send, at: At, kept: Kept, by: 
     assert send(1) == []
     hands.clear("outcome_unknown", "b", by=by)
     assert send(2) == ["resolved: 2 × outcome unknown"]
-    assert kept.messages[-1].body.splitlines()[0] == line
+    assert kept.messages[-1].body.splitlines()[:3] == ["- AAPL: odd (a)", "- AAPL: odd (b)", line]
     assert send(3) == send(24 * 60) == []
     at(later(24 * 60))
     hands.raise_("outcome_unknown", "c")
@@ -252,6 +250,26 @@ def test_the_rules_are_those_of_the_configuration(hands: Hands, writer: Writer, 
         "still open: 3 × outcome unknown",
         "still open: 3 × outcome unknown",
     ]
+
+
+def test_an_urgent_one_is_told_before_twenty_thousand_others(hands: Hands, send: Send, at: At) -> None:
+    at(NOON)
+    hands.raise_("broker_not_accepted", *(f"d{number}" for number in range(20_000)))
+    hands.raise_("halted", "everything")
+    assert send(0) == ["1 × halted"]
+
+
+def test_a_clock_that_was_ahead_for_a_while_silences_nobody(hands: Hands, send: Send, at: At) -> None:
+    year = 365 * 24 * 60
+    at(later(year))
+    hands.raise_("halted", "everything")
+    hands.raise_("trade_failed", "early")
+    assert send(year + 24 * 60)[0] == "1 × halted"
+    at(later(0))
+    hands.raise_("halted", "strategy x")
+    hands.raise_("trade_failed", "a")
+    assert send(1) == ["1 × halted", "digest: 1 × trade failed"]
+    assert send(2) == []
 
 
 def _decided(writer: Writer, account: AccountKey) -> str:

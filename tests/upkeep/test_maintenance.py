@@ -312,3 +312,27 @@ def test_with_a_broker_that_refuses_the_keys(tmp_path: Path, fake: FakeAlpaca, e
     wrong = {"APCA_API_KEY_ID": "no", "APCA_API_SECRET_KEY": "no"}
     told = json.loads(run("maintenance", "--json", **wrong).out)
     assert [name for name, outcome in names(told) if outcome == "failed"] == ["reconcile"]
+
+
+def test_what_a_step_prints_and_raises_ends_no_other(
+    cli: Cli, home: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(home, f'backup = "{elsewhere}/"', "backup = \"| printf '\\\\377'\"")
+    monkeypatch.setattr(maintenance, "_expire", lambda *_: 1 / 0)
+    told = json.loads(cli("maintenance", "--json").out)
+    outcomes = dict(names(told))
+    assert (outcomes["expire"], outcomes["backup"], outcomes["digest"]) == ("failed", "done", "done")
+    assert {step["name"]: step["said"] for step in told["steps"]}["expire"].startswith("ZeroDivisionError")
+
+
+def test_the_copies_of_another_store_stay(cli: Cli, elsewhere: Path) -> None:
+    """Of the same name, in the same folder."""
+    assert cli("decide", "buy", "1", "AAPL", "--why", "x").code == 0
+    for number in range(3):
+        path = elsewhere / f"log-2020010{number + 1}T000000000000Z.db"
+        path.write_text("another's")
+        path.with_name(f"{path.name}.head").write_text(f"5 {'ab' * 32} 5 then\n")
+    assert cli("backup", f"{elsewhere}/", "--keep", "1").code == 0
+    assert cli("backup", f"{elsewhere}/", "--keep", "1").code == 0
+    assert len(list(elsewhere.glob("log-2020*.db"))) == 3
+    assert len(list(elsewhere.glob("log-*.db"))) == 4

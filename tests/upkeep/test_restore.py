@@ -357,3 +357,73 @@ def test_the_head_is_kept_as_it_grows(worker: Worker, writer: Writer, decide: De
     assert head_file.missing(writer) is None
     assert state(writer, decide())[0] == "pending"
     assert driving.ahead() == 0
+
+
+@pytest.mark.parametrize("name", ["e.db", "copy#1.db", "copy?1.db", "copy%41.db", "a copy.db"])
+def test_an_empty_file_is_no_copy_whatever_its_name(
+    shop: Shop, cli: Cli, tmp_path: Path, config: Config, name: str
+) -> None:
+    """And a good one of an odd name is itself."""
+    shop.decide()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / name).touch()
+    assert cli("restore", str(tmp_path / "empty" / name)).code == 2
+    copy = shop.copy(tmp_path / name)
+    backup.head_path(copy).unlink()
+    assert cli("restore", str(copy)).code == 6
+    with Reader(config.store_path) as reader:
+        assert reader.value("SELECT count(*) FROM trade_decisions") == 1
+
+
+def test_a_halt_of_a_person_since_the_copy_stays(
+    shop: Shop, cli: Cli, tmp_path: Path, config: Config
+) -> None:
+    shop.decide()
+    copy = shop.copy(tmp_path / "copy.db")
+    assert cli("halt", "--why", "stop", **ENVIRONMENT).code == 0
+    assert cli("restore", str(copy)).code == 6
+    assert posts(shop.work()) == []
+    assert shop.ask("SELECT scope, reason FROM halts WHERE ended_at IS NULL") == [("all", "stop")]
+    assert cli("resume", "--by", "ann", "--why", "go").code == 0
+    assert len(posts(shop.work())) == 1
+
+
+def test_not_under_a_program_that_has_it_open_and_does_nothing(
+    shop: Shop, cli: Cli, tmp_path: Path, config: Config
+) -> None:
+    """Nobody is on record; what it would write later would be lost."""
+    import tradelog
+
+    shop.decide()
+    copy = shop.copy(tmp_path / "copy.db")
+    with tradelog.open_log(config.path) as log:
+        values = {"symbol": "AAPL", "side": "buy", "quantity": "1", "strategy": "s", "rationale": "r"}
+        log.decide(**values)
+        ended = cli("restore", str(copy))
+        assert (ended.code, "another process has" in ended.err) == (5, True)
+        log.decide(**values)
+    with Reader(config.store_path) as reader:
+        assert reader.value("SELECT count(*) FROM trade_decisions") == 3
+
+
+def test_a_link_to_the_store_stays_one(shop: Shop, cli: Cli, tmp_path: Path, config: Config) -> None:
+    shop.decide()
+    copy = shop.copy(tmp_path / "copy.db")
+    real = tmp_path / "disk" / "real.db"
+    real.parent.mkdir()
+    config.store_path.rename(real)
+    config.store_path.symlink_to(real)
+    assert cli("restore", str(copy)).code == 6
+    assert config.store_path.is_symlink()
+    assert len(list(real.parent.glob("real.before-restore-*"))) == 1
+
+
+def test_resume_says_what_ends_a_restore(shop: Shop, cli: Cli, tmp_path: Path) -> None:
+    shop.decide()
+    assert cli("restore", str(shop.copy(tmp_path / "copy.db"))).code == 6
+    ended = cli("resume", "--by", "ann", "--why", "x")
+    assert (ended.code, "tradelog reconcile ends it" in ended.err) == (3, True)
+    assert cli("halt", "--strategy", "x", "--why", "y", **ENVIRONMENT).code == 0
+    assert cli("reconcile", **ENVIRONMENT).code == 0
+    ended = cli("resume", "--by", "ann", "--why", "x")
+    assert "tradelog resume --strategy x" in ended.err

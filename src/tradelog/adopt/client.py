@@ -7,8 +7,10 @@ these two are overridden, so that a call by any method, also by ``client.post``,
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from alpaca.trading.client import TradingClient as SdkTradingClient
 
@@ -18,6 +20,7 @@ from tradelog.adopt.client_log import ClientLog
 from tradelog.adopt.outbox import OutboxOrders
 from tradelog.adopt.recording import Recording
 from tradelog.adopt.wire import Capture
+from tradelog.domain.status import CommandKind
 from tradelog.errors import ConfigError, TradelogError
 
 
@@ -25,9 +28,9 @@ class TradingClient(SdkTradingClient):
     """alpaca-py's client with the same constructor, methods, models and exceptions, on the record.
 
     ``mode`` (``off``, ``record``, ``outbox``), ``strategy`` (the bot's name), ``on_error`` (``refuse``,
-    ``send``) and ``wait_seconds`` stand in ``[client]`` of tradelog.toml; an argument wins. ``config`` is the
-    path of that file, by default looked up as the command line does. Threads may share a client; a fork gets
-    a connection of its own.
+    ``send``) and ``wait`` (seconds, ``wait_seconds`` there) stand in ``[client]`` of tradelog.toml; an
+    argument wins. ``config`` is the path of that file, by default looked up as the command line does.
+    Threads may share a client; a fork gets a connection of its own.
 
     Raises ConfigError, StoreError. In ``record`` a call that trades raises StoreError, before anything is
     sent, where it cannot be recorded and ``on_error`` is ``refuse``.
@@ -45,7 +48,7 @@ class TradingClient(SdkTradingClient):
         mode: str | None = None,
         strategy: str | None = None,
         on_error: str | None = None,
-        wait_seconds: float | None = None,
+        wait: float | None = None,
         config: Path | str | None = None,
     ) -> None:
         super().__init__(api_key, secret_key, oauth_token, paper, raw_data, url_override)
@@ -54,9 +57,10 @@ class TradingClient(SdkTradingClient):
         self._calls = threading.local()
         if mode == "off":
             return
-        given = {"mode": mode, "strategy": strategy, "on_error": on_error, "wait_seconds": wait_seconds}
+        given = {"mode": mode, "strategy": strategy, "on_error": on_error, "wait_seconds": wait}
+        host = str(getattr(self._base_url, "value", self._base_url))
         try:
-            log = client_log.configured(config, paper=paper, given=given)
+            log = client_log.configured(config, paper=paper, host=host, given=given)
         except ConfigError as error:
             if on_error != "send":
                 raise
@@ -65,8 +69,7 @@ class TradingClient(SdkTradingClient):
         if log.settings.mode == "off":
             return
         self._log = log
-        if log.settings.mode == "outbox":
-            self._outbox = OutboxOrders(log, lambda method, path, data: self._pass(method, path, data))
+        self._outbox = self._make_outbox(log)
         try:
             _ = log.writer
         except TradelogError as error:
@@ -82,48 +85,83 @@ class TradingClient(SdkTradingClient):
         base_url: Any = None,
         api_version: str | None = None,
     ) -> Any:
-        if self._log is None or base_url is not None:
-            return super()._request(method, path, data, base_url, api_version)
-        if self._outbox is not None:
-            handled, answer = self._outbox.answer(method, path, data)
+        def send(given: Any) -> Any:
+            return super(TradingClient, self)._request(method, path, given, base_url, api_version)
+
+        if self._log is None:
+            return send(data)
+        plain, _, query = path.partition("?")
+        if query and not data:
+            # What stands in the path is data all the same.
+            asked: Any = dict(parse_qsl(query))
+        else:
+            asked = data
+        outbox = self._outbox
+        if outbox is not None and (outbox.is_on or outbox.names_decision(plain)):
+            handled, answer = outbox.answer(method, plain, asked)
             if handled:
                 return answer
-        call = calls.trading_call(method, path)
+        call = calls.trading_call(method, plain)
         if call is None:
-            return super()._request(method, path, data, base_url, api_version)
-        return self._recorded(self._log, call, method, path, data)
+            return send(data)
+        return self._recorded(self._log, call, (method, plain, data), send)
 
-    def _recorded(self, log: ClientLog, call: Call, method: str, path: str, data: Any) -> Any:
-        current, data = recording.begin(log, call, method, path, data)
+    def _recorded(
+        self, log: ClientLog, call: Call, request: tuple[str, str, Any], send: Callable[[Any], Any]
+    ) -> Any:
+        current, data = recording.begin(log, call, *request)
         self._calls.current = current
         try:
-            answer = self._pass(method, path, data)
-        except BaseException:
+            answer = send(data)
+        except BaseException as error:
+            self._calls.current = None
             current.end()
             if current.landed_before:
-                return self._look_up(current)
+                return self._look_up(current, error)
             raise
         finally:
             self._calls.current = None
         current.end()
         return answer
 
-    def _look_up(self, current: Recording) -> Any:
-        """The order of a call whose repetition was refused because the first attempt had landed."""
-        assert current.sent is not None
-        self._calls.current = None
-        path = "/orders:by_client_order_id"
-        capture = Capture("GET", path)
+    def _look_up(self, current: Recording, refused: BaseException) -> Any:
+        """The order of a call whose repetition was refused because the first attempt had landed.
+
+        Raises what the broker refused it with, where no such order is found.
+        """
+        capture = Capture("GET", "/orders:by_client_order_id")
         self._calls.capture = capture
         try:
-            order = self._pass("GET", path, {"client_order_id": current.sent.client_order_id})
-        except BaseException as error:
+            order = self._pass("GET", "/orders:by_client_order_id", current.lookup)
+        except Exception as error:
             current.end_by_lookup(capture.exchange(error))
-            raise
+            raise refused from error
         finally:
             self._calls.capture = None
-        current.end_by_lookup(capture.exchange(None))
+        if not current.end_by_lookup(capture.exchange(None)):
+            raise refused
         return order
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: a connection and a lock stay behind, and are made anew."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_calls", "_outbox")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._calls = threading.local()
+        self._outbox = None if self._log is None else self._make_outbox(self._log)
+
+    def _make_outbox(self, log: ClientLog) -> OutboxOrders:
+        return OutboxOrders(
+            log,
+            lambda method, path, data: self._pass(method, path, data),
+            lambda method, path: self._recorded(
+                log,
+                calls.Call(CommandKind.CANCEL, path.rpartition("/")[2]),
+                (method, path, None),
+                lambda data: self._pass(method, path, data),
+            ),
+        )
 
     def _pass(self, method: str, path: str, data: Any) -> Any:
         """The call as alpaca-py makes it."""

@@ -12,13 +12,20 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+import requests
+from alpaca.common.exceptions import APIError
+
 from tradelog.adopt import answers, calls
 from tradelog.adopt.client_log import ClientLog
 from tradelog.decide import record
 from tradelog.domain import money
+from tradelog.domain.order import OrderTerms
 from tradelog.domain.status import CommandKind, DecisionStatus
 from tradelog.errors import InvalidDecision, UsageError
 from tradelog.execute.amend import order_requests
+from tradelog.execute.brokers.base import WireOrder
+from tradelog.execute.outbox.claims import wire_order
+from tradelog.execute.track.orders import terms_of
 
 Row = dict[str, Any]
 # The broker's names of the terms, and ours.
@@ -44,17 +51,39 @@ _DECISION = "SELECT * FROM trade_decisions WHERE broker = ? AND environment = ? 
 
 
 class OutboxOrders:
-    """``ask`` makes a request of the broker as alpaca-py does."""
+    """``ask`` makes a request of the broker as alpaca-py does, ``cancel`` one that is recorded."""
 
-    def __init__(self, log: ClientLog, ask: Callable[[str, str, Any], Any]) -> None:
+    def __init__(
+        self,
+        log: ClientLog,
+        ask: Callable[[str, str, Any], Any],
+        cancel: Callable[[str, str], Any],
+    ) -> None:
         self._log = log
         self._ask = ask
+        self._cancel_on_record = cancel
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the client is in outbox mode; else only what it left here is answered."""
+        return self._log.settings.mode == "outbox"
+
+    def names_decision(self, path: str) -> bool:
+        """Whether a path names an order by an id that the outbox gave it, before the mode was changed."""
+        return path.startswith("/orders/") and answers.decision_of(path.removeprefix("/orders/")) is not None
 
     def answer(self, method: str, path: str, data: Any) -> tuple[bool, Any]:
         """(whether the request is the log's to answer, the answer in the broker's form).
 
-        Raises InvalidDecision for what cannot be sent whole, StoreError, and APIError as the broker would.
+        Raises APIError as the broker would, also for what cannot be sent whole, by name; StoreError.
         """
+        try:
+            return self._answer(method, path, data)
+        except InvalidDecision as error:
+            text = f"{error.message}; {error.hint}" if error.hint else error.message
+            raise answers.api_error(422, UNPROCESSABLE, text, method.upper(), path) from error
+
+    def _answer(self, method: str, path: str, data: Any) -> tuple[bool, Any]:
         if method.upper() == "GET":
             return self._read(path, data)
         call = calls.trading_call(method, path)
@@ -82,36 +111,51 @@ class OutboxOrders:
                 raise InvalidDecision(
                     name, "the outbox cannot send this order whole", hint='mode="record" passes it on'
                 )
-        sent = self._sent_by_bot(body)
-        if sent is not None:
-            return self._settled(sent["decision_id"])
-        reason = self._log.reason()
-        values = {_NAMES[name]: value for name, value in body.items() if name in _NAMES}
-        decision = record.parse(
-            {
-                **values,
-                "strategy": reason.strategy,
-                "rationale": dict(reason.rationale),
-                "inputs": reason.inputs,
-            }
-        )
+        decision = self._decision(body)
+        own = body.get("client_order_id")
+        if own:
+            sent = self._taken(str(own), decision)
+            if sent is not None:
+                return sent
         recorded = record.record(self._log.writer, self._log.account, decision)
         return self._settled(recorded.decision_id)
 
-    def _sent_by_bot(self, body: Mapping[str, Any]) -> Row | None:
-        """The order that has the bot's id already, because the bot sent it itself, in record mode."""
+    def _decision(self, body: Mapping[str, Any]) -> record.Decision:
+        reason = self._log.reason()
+        values = {_NAMES[name]: value for name, value in body.items() if name in _NAMES and value != ""}
+        more = {"rationale": dict(reason.rationale), "inputs": reason.inputs}
+        return record.parse({**values, "strategy": reason.strategy, **more})
+
+    def _taken(self, own: str, decision: record.Decision) -> Row | None:
+        """The order that has the bot's id at the broker, from another mode; None where none has.
+
+        Raises APIError where it is another order.
+        """
+        if self._by_key(own) is not None:
+            return None  # the outbox's own: its content is compared there
         row = self._one(
-            "recorded = 1 AND client_order_id = ? AND EXISTS (SELECT 1 FROM trade_executions e WHERE"
-            " e.decision_id = trade_decisions.decision_id AND e.status NOT IN"
-            " ('not_sent', 'not_accepted', 'rejected'))",
-            body.get("client_order_id"),
+            "(recorded = 1 OR adopted = 1) AND client_order_id = ? AND EXISTS (SELECT 1 FROM"
+            " trade_executions e WHERE e.decision_id = trade_decisions.decision_id"
+            " AND e.status NOT IN ('not_sent', 'not_accepted', 'rejected'))",
+            own,
         )
-        if row is not None and any(
-            body.get(name) is not None and str(body[name]) != row[_NAMES[name]]
-            for name in ("symbol", "side", "type")
-        ):
+        order = self._at_broker(row) if row is not None else self._found(own)
+        if row is None and order is None:
+            return None
+        terms = wire_order(row) if row is not None else None
+        theirs = order if order is not None else _body_of(terms)
+        if not _is_same(decision.terms, theirs):
             raise answers.taken_id("POST", "/orders")
-        return row
+        return self._settled(row["decision_id"]) if row is not None else order
+
+    def _found(self, own: str) -> Row | None:
+        """The broker's order under an id that the log does not know; None also where it does not answer."""
+        try:
+            found = self._ask("GET", "/orders:by_client_order_id", {"client_order_id": own})
+        except (APIError, requests.RequestException):
+            # A worker that is refused the id of an order looks that up before it does anything else.
+            return None
+        return found if isinstance(found, dict) else None
 
     def _settled(self, decision_id: str) -> Row:
         """The decision's order, waited for as long as the client is to wait."""
@@ -161,13 +205,12 @@ class OutboxOrders:
         row = self._named(target)
         if row is None:
             raise answers.api_error(404, NO_SUCH, f"order not found for {target}", "PATCH", path)
-        other = next((name for name in body if name not in _CHANGES and name != "client_order_id"), None)
+        other = next((name for name in body if name not in _CHANGES), None)
         if other is not None:
             raise InvalidDecision(other, "the outbox cannot change this of an order")
         terms = {
             _CHANGES[name]: value if name == "time_in_force" else money.parse(value)
             for name, value in body.items()
-            if name in _CHANGES
         }
         writer, reason = self._log.writer, self._log.reason()
         try:
@@ -184,7 +227,7 @@ class OutboxOrders:
         return self._at_broker(row) or answers.order_of(row)
 
     def _cancel_all(self) -> list[Row]:
-        """Request the cancel of every open decision, also of those that have not been sent."""
+        """Request the cancel of every open decision, sent or not; what the log does not have goes too."""
         cancelled = []
         for row in self._rows("status IN ('pending', 'executing')"):
             self._request_cancel(row, "/orders")
@@ -192,6 +235,10 @@ class OutboxOrders:
             cancelled.append(
                 {"id": order["id"] if order else answers.order_id(row["decision_id"]), "status": 200}
             )
+        for order in self._ask("GET", "/orders", {"status": "open", "limit": 500}):
+            if self._named(order["id"]) is None:
+                self._cancel_on_record("DELETE", f"/orders/{order['id']}")
+                cancelled.append({"id": order["id"], "status": 200})
         return cancelled
 
     def _close(self, position: Mapping[str, Any], options: Mapping[str, Any]) -> Row:
@@ -257,3 +304,25 @@ class OutboxOrders:
 def _under_own_id(order: Row, row: Row) -> Row:
     """The order under the client order id that the bot gave it: at the broker it has the log's."""
     return {**order, "client_order_id": row["decision_key"] or order["client_order_id"]}
+
+
+def _body_of(terms: WireOrder | None) -> Row:
+    return {} if terms is None else terms.body()
+
+
+def _is_same(terms: OrderTerms, order: Mapping[str, Any]) -> bool:
+    """Whether an order in the broker's form has these terms."""
+    theirs = terms_of(order)
+    if theirs is None:
+        return False
+    ours = {
+        "symbol": terms.symbol,
+        "side": str(terms.side),
+        "order_type": str(terms.order_type),
+        "time_in_force": str(terms.time_in_force),
+        **{
+            name: None if (value := getattr(terms, name)) is None else money.to_text(value)
+            for name in ("quantity", "notional", "limit_price", "stop_price", "trail_price", "trail_percent")
+        },
+    }
+    return all(theirs.get(name) == value for name, value in ours.items())

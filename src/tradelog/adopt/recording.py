@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import uuid
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,10 +30,10 @@ from tradelog.domain.status import CommandKind
 from tradelog.errors import StoreError
 from tradelog.execute import recorded
 from tradelog.execute.brokers.base import Exchange
+from tradelog.execute.outbox import responses
 from tradelog.execute.outbox.exchanges import Purpose
 from tradelog.execute.outbox.responses import Classification, ResponseKind
 from tradelog.execute.recorded import Reason, Sent
-from tradelog.execute.track.orders import terms_of
 from tradelog.store.writer import Transaction
 
 # Makes one request of the SDK, with the options that it is given.
@@ -51,6 +53,7 @@ class Recording:
     reason: Reason
     sent: Sent | None = None
     command_id: str | None = None
+    client_order_id: str | None = None
     # Whether an attempt before the last one may have had its effect.
     may_have_landed: bool = False
     last: Exchange | None = None
@@ -77,6 +80,8 @@ class Recording:
         exchange = self.last
         if exchange is None:  # it never came to an attempt
             return
+        # What it proves is known whether or not it can be recorded.
+        self.answer = responses.classify_submit(exchange)
 
         def write(tx: Transaction) -> None:
             actor = self.log.writer.actor
@@ -89,24 +94,25 @@ class Recording:
                     may_have_landed=self.may_have_landed,
                     actor=actor,
                 )
-            elif self.command_id is not None:
-                recorded.end_command(
-                    tx,
-                    self.log.account,
-                    self.reason,
-                    self.command_id,
-                    exchange,
-                    may_have_worked=self.may_have_landed,
-                    actor=actor,
-                )
+            elif self.command_id is not None and not self.landed_before:
+                self._end_command(tx, exchange)
 
         self._write_after(write)
 
-    def end_by_lookup(self, exchange: Exchange) -> Classification | None:
-        """Record what the look-up of a repeated order says."""
+    @property
+    def lookup(self) -> dict[str, str]:
+        """What a repeated order is looked up by."""
+        return {"client_order_id": self.client_order_id or ""}
+
+    def end_by_lookup(self, exchange: Exchange) -> bool:
+        """Record what the look-up of a repeated order says; returns whether it is that order."""
+        found = responses.classify_lookup(exchange)
+        self.answer = found
 
         def write(tx: Transaction) -> None:
-            assert self.sent is not None
+            if self.sent is None:
+                self._end_command(tx, exchange)
+                return
             self.answer = recorded.settle(
                 tx,
                 self.log.account,
@@ -118,20 +124,35 @@ class Recording:
             )
 
         self._write_after(write)
-        return self.answer
+        return self.answer.kind is ResponseKind.ORDER or (self.sent is None and exchange.status == 200)
+
+    def _end_command(self, tx: Transaction, exchange: Exchange) -> None:
+        if self.command_id is not None:
+            recorded.end_command(
+                tx,
+                self.log.account,
+                self.reason,
+                self.command_id,
+                exchange,
+                may_have_worked=self.may_have_landed,
+                actor=self.log.writer.actor,
+            )
 
     @property
     def landed_before(self) -> bool:
         """Whether the broker refused a repeated order because the first one had landed."""
         is_duplicate = self.answer is not None and self.answer.kind is ResponseKind.DUPLICATE
-        return self.may_have_landed and is_duplicate
+        return self.may_have_landed and is_duplicate and self.client_order_id is not None
 
     def _note_retry(self, exchange: Exchange) -> None:
+        # Known whether or not it can be recorded.
+        self.may_have_landed |= responses.classify_submit(exchange).kind is ResponseKind.UNKNOWN
+
         def write(tx: Transaction) -> None:
             if self.sent is not None:
-                self.may_have_landed |= recorded.note_retry(tx, self.sent, exchange)
+                recorded.note_retry(tx, self.sent, exchange)
             elif self.command_id is not None:
-                self.may_have_landed |= recorded.note_command_retry(tx, self.command_id, exchange)
+                recorded.note_command_retry(tx, self.command_id, exchange)
 
         self._write_after(write)
 
@@ -156,7 +177,7 @@ def begin(client_log: ClientLog, call: Call, method: str, path: str, data: Any) 
     reason = client_log.reason()
     recording = Recording(client_log, reason)
     body = calls.exact(data) if isinstance(data, dict) else {}
-    is_order = call.kind is None and terms_of(body) is not None
+    is_order = call.kind is None and recorded.is_plain(body)
     try:
         writer = client_log.writer
         with writer.transaction() as tx:
@@ -188,16 +209,27 @@ def begin(client_log: ClientLog, call: Call, method: str, path: str, data: Any) 
             raise
         recording.sent = recording.command_id = None
         complain(f"an order leaves without a record of it, as on_error says: {error.message}")
-    if recording.sent is not None and body.get("client_order_id") is None:
-        data = {**data, "client_order_id": recording.sent.client_order_id}
+    if call.kind is None and isinstance(data, dict):
+        recording.client_order_id = str(data.get("client_order_id") or _own_id(recording))
+        data = {**data, "client_order_id": recording.client_order_id}
     return recording, data
+
+
+def _own_id(recording: Recording) -> str:
+    """The client order id of an order that the bot gave none, so that its repeat is no second order."""
+    if recording.sent is not None:
+        return recording.sent.client_order_id
+    return recording.command_id or str(uuid.uuid4())
 
 
 def complain(message: str) -> None:
     """Say what nobody may miss: in the program's log, as a warning, and on standard error."""
     log.critical(message)
-    warnings.warn(message, Unrecorded, stacklevel=3)
-    print(f"tradelog: {message}", file=sys.stderr)
+    # The bot must have its answer, also where warnings are errors, or nobody can be told.
+    with suppress(Unrecorded):
+        warnings.warn(message, Unrecorded, stacklevel=3)
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"tradelog: {message}", file=sys.stderr)
 
 
 def _with_lineage(tx: Transaction, reason: Reason) -> Reason:

@@ -24,7 +24,8 @@ class Capture:
 
     def hooks(self, session: requests.Session) -> dict[str, list[Callable[..., Any]]]:
         """The hooks of a request: those of the session, and ours after them."""
-        return {"response": [*session.hooks.get("response", ()), self._see]}
+        theirs = session.hooks.get("response") or []
+        return {"response": [*([theirs] if callable(theirs) else theirs), self._see]}
 
     def _see(self, response: requests.Response, *_: Any, **__: Any) -> None:
         # Read here: a body that breaks off raises just as it does without us.

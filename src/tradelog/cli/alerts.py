@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from tradelog.config.schema import Config
 from tradelog.domain.text import counted
 from tradelog.errors import ConfigError, NotFound, TradelogError, UsageError
 from tradelog.operate.alerts import acknowledge
+
+if TYPE_CHECKING:
+    from tradelog.operate.delivery import Outcome
 
 CHANNELS = (Column("channel", "channel"), Column("result", "result", flex=True))
 
@@ -96,10 +99,23 @@ def _test(config: Config, output_json: bool) -> None:
         table(CHANNELS, [{"channel": label, "result": error or "delivered"} for label, error in results])
     failed = [label for label, error in results if error is not None]
     if failed:
-        raise ConfigError(
+        is_broken = any(isinstance(channel, channels.BrokenChannel) for channel in configured)
+        raise (ConfigError if is_broken else TradelogError)(
             f"{counted(len(failed), 'channel')} did not deliver: {', '.join(failed)}",
             hint="[alerts] in tradelog.toml",
         )
+
+
+def _left(config: Config, outcome: Outcome) -> str:
+    """What is not sent yet, and why."""
+    if not config.alerts.urls and config.alerts.command is None:
+        return "; no channel is configured"
+    parts = []
+    if outcome.untold:
+        parts.append(f"{counted(outcome.untold, 'alert')} for the digest or a later window")
+    if outcome.owed:
+        parts.append(f"{counted(outcome.owed, 'message')} to be tried again")
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def _send(config: Config, output_json: bool) -> None:
@@ -109,9 +125,16 @@ def _send(config: Config, output_json: bool) -> None:
     with open_for_writing(config) as writer:
         outcome = delivery.run(writer, config.alerts)
     if output_json:
-        as_json({"delivered": outcome.delivered, "errors": outcome.errors})
+        as_json(
+            {
+                "delivered": outcome.delivered,
+                "untold": outcome.untold,
+                "owed": outcome.owed,
+                "errors": outcome.errors,
+            }
+        )
     else:
-        line(f"{counted(outcome.delivered, 'message')} delivered")
+        line(f"{counted(outcome.delivered, 'message')} delivered{_left(config, outcome)}")
     for label, error in outcome.errors.items():
         note(f"{label}: {error}")
     if outcome.errors:

@@ -46,8 +46,9 @@ def command(
     A running worker stops before its next request, and one that starts later submits nothing. Cancels are
     still sent. Exits 6 where an open order is not confirmed to be gone.
     """
+    from tradelog.cli.status import unhalted
     from tradelog.execute.risk import controls
-    from tradelog.report.status import recording_bots
+    from tradelog.report.status import recording_bots, recording_strategies
 
     scope, subject = scope_of(strategy, symbol)
     reason = require_reason(why)
@@ -60,12 +61,11 @@ def command(
         if cancel_open and rows:
             rows = _cancel(config, writer, rows, reason)
         elsewhere = open_orders.count_in_other_accounts(writer.rows, config.account)
-        bots = recording_bots(writer.rows, config.account)
-    for bot in bots:
-        note(
-            f"a bot sends its own orders, and is not halted: process {bot['pid']} on {bot['host']};"
-            " stop it yourself"
+        bots = unhalted(
+            recording_bots(writer.rows, config.account), recording_strategies(writer.rows, config.account)
         )
+    if bots is not None:
+        note(f'not halted: {bots}; stop it, or set [client] mode = "outbox"')
     if elsewhere:
         note(f"open orders of other accounts: {elsewhere}; tradelog halt with their tradelog.toml cancels")
     if output_json:

@@ -62,5 +62,5 @@ def command(
     if done.is_new and done.failed:
         raise NeedsAttention(
             f"{counted(len(done.failed), 'step')} failed: {', '.join(done.failed)}",
-            hint=f"run it by hand once it is mended: tradelog {done.failed[0]}",
+            hint=f"once it is mended: {maintenance.line_of(config, done.failed[0])}",
         )

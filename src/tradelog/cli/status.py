@@ -75,6 +75,14 @@ def _beat(worker: dict[str, Any]) -> str:
     return text
 
 
+def unhalted(processes: list[dict[str, Any]], strategies: list[str]) -> str | None:
+    """What sends its own orders, and is subject to no limit and no halt."""
+    if not processes and not strategies:
+        return None
+    names = [*strategies, *(f"process {row['pid']} on {row['host']}" for row in processes)]
+    return f"{', '.join(names)}: sends its own orders, to which no limit and no halt applies"
+
+
 def _print(state: dict[str, Any], zone: str) -> None:
     from tradelog.report.status import age
 
@@ -87,14 +95,13 @@ def _print(state: dict[str, Any], zone: str) -> None:
     last = workers[0] if workers else None
     no_worker = f"none; the last heartbeat was {age(last['heartbeat_at'])} ago" if last else "none yet"
     halted = ", ".join(scope_label(row["scope"], row["subject"]) for row in state["halts"])
-    bots = "; ".join(f"process {row['pid']} on {row['host']}" for row in state["bots"])
-    bots += " send their own orders: no limit or halt is for them" if bots else ""
+    bots = unhalted(state["bots"], state["bot_strategies"])
     pairs(
         [
             ("halted", halted or None),
             ("waiting", f"{counted(queue['pending'], 'decision')}{oldest}; {queue['due']} of them due"),
             ("worker", "; ".join(beat) or no_worker),
-            ("bots", bots or None),
+            ("bots", bots),
             ("open orders", len(state["open_orders"])),
             ("unknown", len(state["unknown"])),
             ("reconciled", clock.local(state["reconciled_at"], zone) or "never"),

@@ -23,6 +23,9 @@ COLUMNS = (
 
 
 def command(
+    copy: Annotated[
+        Path | None, typer.Argument(metavar="COPY", help="A copy of the store, in place of the store itself.")
+    ] = None,
     head: Annotated[
         bool, typer.Option("--head", help="Print the head of the chain only: sequence, hash, count, time.")
     ] = False,
@@ -50,11 +53,9 @@ def command(
     if to is not None and not head:
         raise UsageError("--to goes with --head", hint='tradelog verify --head --to "/mnt/elsewhere/heads"')
     if head and (chain or broker or since_head):
-        raise UsageError(
-            "--head prints the head and checks nothing", hint="run the two commands one after the other"
-        )
+        raise UsageError("--head prints the head and checks nothing", hint="run one after the other")
     config = load_config()
-    with open_reader(config) as reader:
+    with open_reader(config) if copy is None else Reader(copy) as reader:
         if head:
             _print_head(reader, to, output_json)
             return

@@ -267,6 +267,8 @@ def _check(config: Config) -> None:
         _check_words(config.alerts.command, "[alerts] command")
     _check_time(config.alerts.digest_at, "[alerts] digest_at")
     _check_time(config.maintenance.at, "[maintenance] at")
+    if config.maintenance.at > "23:00":
+        raise ConfigError("[maintenance] at must leave the day's last hour: at most 23:00")
     for name in config.maintenance.fetch:
         one_of(name, tuple(DEFAULT_SOURCES), "[maintenance] fetch")
     if not config.retention.hot_years:

@@ -23,6 +23,13 @@ def check(reader: Reader, findings: list[Finding]) -> tuple[int, tuple[str, ...]
         checked += 1
         if archive_files.file_digest(path) != row["digest"]:
             findings.append(Finding("archive", row["path"], "is not the file that was written"))
+    for row in reader.rows(
+        "SELECT a.path, a.row_count, (SELECT count(*) FROM archived_payloads p WHERE p.path = a.path) AS rows"
+        " FROM archived_ranges a WHERE a.table_name = 'payloads'"
+    ):
+        if row["rows"] != row["row_count"]:
+            text = f"has {row['row_count']} rows, and {row['rows']} versions are said to be in it"
+            findings.append(Finding("archive", row["path"], text))
     return checked, tuple(missing)
 
 

@@ -26,7 +26,6 @@ from tradelog.operate.alerts import raise_alert
 from tradelog.store import decisions
 from tradelog.store.writer import Transaction
 
-DUPLICATE_ID = "duplicate_client_order_id"
 # What ends a bot's order without one at the broker, and the state of its attempt then.
 _NOT_PLACED = {
     ResponseKind.NOT_SENT: AttemptStatus.NOT_SENT,
@@ -64,7 +63,7 @@ def insert(
     lease: timedelta,
 ) -> Sent:
     """Record an order of these terms that is about to leave; ``body`` is its JSON, numbers as Decimal."""
-    client_order_id = body.get("client_order_id")
+    client_order_id = body.get("client_order_id") or None
     own: dict[str, Any] = {} if client_order_id is None else {"client_order_id": client_order_id}
     decision_id, client_order_id = decisions.insert(
         tx,
@@ -92,13 +91,25 @@ def is_in_outbox(tx: Transaction, account: AccountKey, reason: Reason, body: Map
     return row is not None
 
 
-def note_retry(tx: Transaction, sent: Sent, exchange: Exchange) -> bool:
-    """Record an answer that alpaca-py tries again after; returns whether the order may have landed."""
+def is_plain(body: Mapping[str, Any]) -> bool:
+    """Whether an order's JSON is all told by the terms of a decision; what is not is kept as a command."""
+    client_order_id = body.get("client_order_id")
+    if orders.terms_of(body) is None or (body.get("qty") is not None and body.get("notional") is not None):
+        return False
+    numbers = ("qty", "notional", "limit_price", "stop_price", "trail_price", "trail_percent")
+    is_number = all(
+        body.get(name) is None or responses.decimal_field(body, name) is not None for name in numbers
+    )
+    is_flag = body.get("extended_hours") in (None, True, False)
+    return is_number and is_flag and (client_order_id is None or isinstance(client_order_id, str))
+
+
+def note_retry(tx: Transaction, sent: Sent, exchange: Exchange) -> None:
+    """Record an answer that alpaca-py tries again after."""
     classification = responses.classify_submit(exchange)
     exchanges.record_exchange(tx, exchange, Purpose.SUBMIT, sent.execution_id, classification)
     tx.update("trade_executions", sent.execution_id, {"resent_at": tx.now})
     tx.journal("client.resending", sent.execution_id)
-    return classification.kind is ResponseKind.UNKNOWN
 
 
 def settle(
@@ -116,7 +127,10 @@ def settle(
     classification = responses.classify_lookup(exchange) if is_lookup else responses.classify_submit(exchange)
     call_id = exchanges.record_exchange(tx, exchange, purpose, sent.execution_id, classification)
     order = classification.order
-    if order is not None:
+    if order is not None and is_lookup and _is_of_another(tx, sent, order):
+        classification = Classification(ResponseKind.DUPLICATE, f"its id is that of order {order['id']}")
+        _reject(tx, sent, transitions.DUPLICATE_ID, classification.message)
+    elif order is not None:
         _accept(tx, account, sent, order, call_id, actor)
     elif is_lookup or may_have_landed or classification.kind is ResponseKind.UNKNOWN:
         _leave_unknown(tx, sent, classification)
@@ -126,11 +140,9 @@ def settle(
         tx.update("trade_executions", sent.execution_id, changes)
         _fail(tx, sent, transitions.NOT_PLACED, classification.message)
     else:
-        code = DUPLICATE_ID if classification.kind is ResponseKind.DUPLICATE else classification.failure_code
-        details: dict[str, Any] = {"failure_code": code, "error_message": classification.message}
-        details |= {"status": AttemptStatus.REJECTED, "rejected_at": tx.now}
-        tx.update("trade_executions", sent.execution_id, details)
-        transitions.update_decision(tx, sent.decision_id)
+        is_duplicate = classification.kind is ResponseKind.DUPLICATE
+        code = transitions.DUPLICATE_ID if is_duplicate else classification.failure_code
+        _reject(tx, sent, code, classification.message)
     _end_lease(tx, sent.decision_id)
     tx.journal_rest("client.answered", sent.execution_id)
     return classification
@@ -160,7 +172,7 @@ def insert_command(
             "method": method,
             "path": path,
             "request": body,
-            "reason": json.dumps(dict(reason.rationale), ensure_ascii=False),
+            "reason": json.dumps(dict(reason.rationale), ensure_ascii=False, default=str),
             "actor": actor,
             "started_at": tx.now,
             "status": CommandStatus.SENDING,
@@ -170,12 +182,11 @@ def insert_command(
     return command_id
 
 
-def note_command_retry(tx: Transaction, command_id: str, exchange: Exchange) -> bool:
-    """Record an answer that alpaca-py tries a command again after; returns whether it may have worked."""
+def note_command_retry(tx: Transaction, command_id: str, exchange: Exchange) -> None:
+    """Record an answer that alpaca-py tries a command again after."""
     classification = responses.classify_cancel(exchange)
     exchanges.record_exchange(tx, exchange, Purpose.COMMAND, None, classification, command_id=command_id)
     tx.journal("client.resending", command_id)
-    return classification.kind is ResponseKind.UNKNOWN
 
 
 def end_command(
@@ -217,7 +228,6 @@ def _intent(
     reason: Reason,
     order: Mapping[str, Any],
     actor: str,
-    parent: str | None = None,
 ) -> dict[str, Any]:
     terms = orders.terms_of(order)
     assert terms is not None  # what has none is recorded as a command
@@ -233,8 +243,22 @@ def _intent(
         "basis": tx.seq,
         "expires_at": None,
         "created_at": tx.now,
-        **({} if parent is None else {"parent": parent}),
     }
+
+
+def _is_of_another(tx: Transaction, sent: Sent, order: Mapping[str, Any]) -> bool:
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (sent.decision_id,))[0]
+    return (
+        orders.is_of_another(tx, sent.execution_id, order)
+        or responses.mismatch(order, wire_order(decision)) is not None
+    )
+
+
+def _reject(tx: Transaction, sent: Sent, code: str | None, message: str) -> None:
+    details: dict[str, Any] = {"failure_code": code, "error_message": message}
+    details |= {"status": AttemptStatus.REJECTED, "rejected_at": tx.now}
+    tx.update("trade_executions", sent.execution_id, details)
+    transitions.update_decision(tx, sent.decision_id)
 
 
 def _accept(
@@ -272,20 +296,11 @@ def _adopt_child(
     owner = orders.owner_of(tx, account, order)
     if owner is None and order.get("replaces"):
         owner = orders.adopt(tx, account, order, actor, command=parent)
-    if owner is None and orders.terms_of(order) is not None:
-        decision_id, _ = decisions.insert(
-            tx,
-            _intent(tx, account, reason, order, actor, parent),
-            reason.inputs,
-            sent={"client_order_id": order["client_order_id"], "status": DecisionStatus.EXECUTING},
-        )
-        tx.journal("decision.recorded", decision_id)
-        decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
-        execution_id, _ = insert_attempt(
-            tx, decision, order["client_order_id"], status=AttemptStatus.ACCEPTED
-        )
-        tx.journal("client.child", decision_id)
-        owner = Owner(execution_id, decision_id)
+    terms = orders.terms_of(order)
+    if owner is None and terms is not None:
+        why = json.dumps(dict(reason.rationale), ensure_ascii=False, default=str)
+        came_of = orders.Parent(parent, reason.strategy, why)
+        owner = orders.adopt_child(tx, account, order, terms, came_of, actor, reason.inputs)
     if owner is None:
         orders.note_foreign(tx, account, order, "submit", call_id, quiet=True)
     else:

@@ -123,6 +123,8 @@ class Submitter:
         classification = responses.classify_lookup(exchange)
         different = _different(claim, classification)
         try:
+            if claim.is_recorded and self._is_of_another(claim, exchange, classification, different):
+                return classification
             if different is not None:
                 with self._writer.transaction() as tx:
                     unproven = Classification(ResponseKind.UNKNOWN, different)
@@ -138,6 +140,22 @@ class Submitter:
         except LeaseLost:
             log.warning("lease of %s lost", claim.decision_id, extra={"action": "lease_lost"})
         return classification
+
+    def _is_of_another(
+        self, claim: Claim, exchange: Exchange, classification: Classification, different: str | None
+    ) -> bool:
+        """Whether the id of a bot's order is that of another order; then its attempt has ended."""
+        order = classification.order
+        if order is None:
+            return False
+        with self._writer.transaction() as tx:
+            if different is None and not orders.is_of_another(tx, claim.execution_id, order):
+                return False
+            claims.check_lease(tx, claim)
+            exchanges.record_exchange(tx, exchange, Purpose.LOOKUP, claim.execution_id, classification)
+            why = f"its client order id is that of order {order['id']}"
+            transitions.end_taken(tx, claim, f"{why}: {different}" if different else why)
+        return True
 
     def _submit_and_claim(self, claim: Claim, *, goes_on: bool) -> Claim | None:
         """Submit one claimed decision; returns the next, claimed in the commit that records this one."""

@@ -204,8 +204,8 @@ class Worker:
         """Record that this worker has ended in good order."""
         systemd.notify("STOPPING=1")
         self._courier.close()
-        head_file.keep(self._writer)
         self.session.deregister()
+        head_file.keep(self._writer)
 
     def _check_head(self) -> None:
         """Halt where the head that was kept beside the store is not in its journal."""

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ SEND_SECONDS = 30.0
 # Characters of a message to the command, so that all of it fits a pipe.
 MAX_CHARACTERS = 2000
 COMMAND = "command"
+_PASSWORD = re.compile(r"(//[^/@{}]*:)[^/@{}]+@")
 _NAME = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -85,7 +86,7 @@ class CommandChannel:
         told = {
             "alert_id": message.message_id,
             "kind": message.kind,
-            "subject": message.subject,
+            "subject": message.subject[:MAX_CHARACTERS].replace("\0", ""),
             "message": f"{message.title}\n{message.body}"[:MAX_CHARACTERS],
             "created_at": message.created_at,
             "head": message.head,
@@ -135,7 +136,7 @@ class AppriseChannel:
         title = f"{message.title} (again)" if message.is_again else message.title
 
         def notify() -> None:
-            result.append(self.apprise.notify(title=title, body=message.body))
+            result.append(self.apprise.notify(title=title, body=message.body, body_format="text"))
 
         # A service that hangs must not hold up the others; the thread ends with this process.
         thread = threading.Thread(target=notify, daemon=True)
@@ -167,7 +168,9 @@ def configured(config: AlertsConfig) -> list[Channel]:
     if config.command is not None:
         channels.append(CommandChannel(tuple(shlex.split(config.command))))
     for number, url in enumerate(config.urls, start=1):
-        channels.append(_of_url(url, f"[alerts] urls, number {number}"))
+        channel = _of_url(url, f"[alerts] urls, number {number}")
+        taken = sum(item.label.partition(" (")[0] == channel.label for item in channels)
+        channels.append(replace(channel, label=f"{channel.label} ({taken + 1})") if taken else channel)
     return channels
 
 
@@ -182,13 +185,15 @@ def require_apprise() -> Any:
     return apprise
 
 
-def _of_url(url: str, where: str) -> Channel:
+def _of_url(url: str, where: str) -> BrokenChannel | AppriseChannel:
     secrets: list[str] = []
+    # As it is written, with its secrets' names: the same from run to run, whoever has the secrets.
+    written = _PASSWORD.sub(r"\1…@", url).partition("?")[0] if _NAME.search(url) else None
 
     def value_of(match: re.Match[str]) -> str:
         value = secret(match[1])
         if value is None:
-            raise CredentialsMissing(f"{match[1]} is not set", hint=f"{match[1]} or {match[1]}_FILE")
+            raise CredentialsMissing(f"{match[1]} is not set", hint=f"set it, or {match[1]}_FILE")
         secrets.append(value)
         # A whole URL may be secret; a part of one is quoted as such.
         return value if match[0] == url else quote(value, safe="")
@@ -197,11 +202,11 @@ def _of_url(url: str, where: str) -> Channel:
         filled = _NAME.sub(value_of, url)
         apprise = require_apprise().Apprise()
     except ConfigError as error:
-        return BrokenChannel(where, error.message)
+        said = f"{error.message}: {error.hint}" if error.hint else error.message
+        return BrokenChannel(written or where, said)
     if not apprise.add(filled):
-        return BrokenChannel(where, "it is no URL of a service that Apprise knows")
-    service = apprise[0]
-    label = str(service.url(privacy=True)).partition("?")[0].rstrip("/")
+        return BrokenChannel(written or where, "it is no URL of a service that Apprise knows")
+    label = written or str(apprise[0].url(privacy=True)).partition("?")[0].rstrip("/")
     return AppriseChannel(label, apprise, (*secrets, *(quote(value, safe="") for value in secrets)))
 
 

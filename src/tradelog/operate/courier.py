@@ -61,13 +61,16 @@ class Courier:
 
     def _start(self) -> None:
         self._started = clock.running_seconds()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tradelog", "alerts", "send"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "TRADELOG_CONFIG": str(self._config.path)},
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tradelog", "alerts", "send"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "TRADELOG_CONFIG": str(self._config.path)},
+                start_new_session=True,
+            )
+        except OSError as error:  # a machine without a process to spare: orders go on
+            print(f"messages about alerts wait: {error}", file=sys.stderr)
 
     def _is_running(self) -> bool:
         process = self._process

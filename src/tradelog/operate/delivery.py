@@ -25,17 +25,32 @@ MAX_TRIES = 12
 TRIES_BEFORE_ALERT = 3
 _DUE = """
 SELECT q.message_id, q.channel, q.tries, m.* FROM alert_deliveries q INDEXED BY ix_deliveries_due
-JOIN alert_messages m ON m.message_id = q.message_id WHERE q.next_at <= ?
+JOIN alert_messages m ON m.message_id = q.message_id
+-- What lies further ahead than any pause was written while the clock was ahead.
+WHERE q.next_at <= ? OR q.next_at > ?
 ORDER BY m.reason = 'digest', m.reason <> 'urgent', q.message_id
+"""
+
+
+_FAILED = "SELECT subject FROM alerts WHERE kind = 'channel_failed' AND acknowledged_at IS NULL"
+_LEFT = """
+SELECT (SELECT count(*) FROM alerts INDEXED BY ix_alerts_unsent
+        WHERE message_id IS NULL AND acknowledged_at IS NULL) AS untold,
+       (SELECT count(*) FROM alert_deliveries WHERE next_at IS NOT NULL) AS owed
 """
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of the delivery did; ``errors`` by channel."""
+    """What a run of the delivery did; ``errors`` by channel.
+
+    ``untold`` alerts wait for the digest or their window, ``owed`` messages for another try.
+    """
 
     composed: int = 0
     delivered: int = 0
+    untold: int = 0
+    owed: int = 0
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +60,12 @@ def run(writer: Writer, config: AlertsConfig, given: Sequence[Channel] | None = 
     outcome = Outcome()
     with writer.transaction() as tx:
         outcome.composed = messages.compose(tx, config, list(by_label))
-    for row in writer.rows(_DUE, (clock.now_text(),)):
+        for subject in tx.query(_FAILED):
+            if subject[0] not in by_label:
+                clear(tx, subject[0], ("channel_failed",))
+        tx.journal_rest("alerts.channel_gone", "alerts")
+    now = clock.now_text()
+    for row in writer.rows(_DUE, (now, clock.later(now, 2 * LONGEST_PAUSE_SECONDS))):
         label = row["channel"]
         # One that does not answer is not asked again for each message.
         if label in outcome.errors:
@@ -60,8 +80,10 @@ def run(writer: Writer, config: AlertsConfig, given: Sequence[Channel] | None = 
             _record(tx, row, error, is_gone=channel is None)
         if error is None:
             outcome.delivered += 1
-        else:
+        elif channel is not None:
             outcome.errors[label] = error
+    left = writer.rows(_LEFT)[0]
+    outcome.untold, outcome.owed = left["untold"], left["owed"]
     return outcome
 
 
@@ -72,7 +94,7 @@ def _claim(tx: Transaction, row: dict[str, Any]) -> bool:
         tx.unaudited(
             "UPDATE alert_deliveries SET tries = tries + 1, next_at = ? WHERE message_id = ? AND channel = ?"
             " AND tries = ? AND next_at IS NOT NULL",
-            (clock.later(tx.now, pause), row["message_id"], row["channel"], row["tries"]),
+            (clock.later(clock.now_text(), pause), row["message_id"], row["channel"], row["tries"]),
         )
     )
 

@@ -5,7 +5,9 @@
     repeat   an urgent group that is still open, after so many hours
     resolved an urgent group of which nothing is open any more, once
 
-Composing is one step in a transaction of the caller; sending is in `delivery`.
+Composing is one step in a transaction of the caller; sending is in `delivery`. The times here are the
+clock's, and go back with it, where those of the journal do not: what lies in the future is of a clock that
+was ahead.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from tradelog.config.schema import AlertsConfig
 from tradelog.domain import clock
 from tradelog.domain.status import MessageReason
-from tradelog.operate.alerts import TRADELOG, is_urgent
+from tradelog.operate.alerts import TRADELOG, URGENT, is_urgent
 from tradelog.store.writer import Transaction
 
 # Alerts that are shown of each group; the others are counted.
@@ -40,11 +42,12 @@ coalesce(d.environment, b.environment) AS environment
 """
 _NEW = f"""
 SELECT {_COLUMNS} FROM alerts a INDEXED BY ix_alerts_unsent {_FROM}
-WHERE a.message_id IS NULL AND a.acknowledged_at IS NULL ORDER BY a.alert_id LIMIT 20000
+WHERE a.message_id IS NULL AND a.acknowledged_at IS NULL
+ORDER BY a.kind NOT IN {URGENT} AND a.kind NOT GLOB '*_break', a.alert_id LIMIT 20000
 """
 _TOLD = f"""
 SELECT {_COLUMNS} FROM alert_messages m JOIN alerts a ON a.message_id = m.message_id {_FROM}
-WHERE m.group_kind = ? AND m.account = ? AND m.created_at >= ? ORDER BY a.alert_id
+WHERE m.group_kind = ? AND m.account = ? AND m.message_id >= ? ORDER BY a.alert_id
 """
 
 
@@ -93,7 +96,7 @@ def _urgent(tx: Transaction, rules: AlertsConfig, group: Group, channels: Sequen
     longest = rules.repeat_hours * 3600
     wait = rules.window_seconds
     if state is not None and state["is_open"]:
-        if tx.now < clock.later(state["told_at"], state["wait_seconds"]):
+        if state["told_at"] <= clock.now_text() < clock.later(state["told_at"], state["wait_seconds"]):
             return 0
         wait = min(2 * state["wait_seconds"], max(longest, wait))
     _write(tx, MessageReason.URGENT, group, [group], group.title, group.lines(), channels)
@@ -108,9 +111,9 @@ def _follow_up(
 
     One that is ``waiting`` has new alerts, told or soon to be.
     """
-    composed = 0
+    composed, now = 0, clock.now_text()
     for state in tx.dicts("SELECT * FROM alert_groups WHERE is_open = 1"):
-        since = _opened_at(tx, state)
+        since = _first_message(tx, state)
         rows = tx.dicts(_TOLD, (state["group_kind"], state["account"], since))
         group = Group(state["group_kind"], state["account"], tuple(rows))
         left = tuple(row for row in rows if row["acknowledged_at"] is None)
@@ -118,10 +121,11 @@ def _follow_up(
             continue
         if not left:
             by = sorted({str(row["acknowledged_by"]) for row in rows})
-            who = "their cause has gone" if by == [TRADELOG] else f"acknowledged by {', '.join(by)}"
-            _write(tx, MessageReason.RESOLVED, group, [], f"resolved: {group.title}", [who], channels)
+            who = "their cause has gone" if by == [TRADELOG] else f"ended by {', '.join(by)}"
+            lines = [*group.lines(), who]
+            _write(tx, MessageReason.RESOLVED, group, [], f"resolved: {group.title}", lines, channels)
             _remember(tx, group, is_open=False, wait=state["wait_seconds"])
-        elif tx.now >= clock.later(state["told_at"], rules.repeat_hours * 3600):
+        elif not state["told_at"] <= now < clock.later(state["told_at"], rules.repeat_hours * 3600):
             open_ = Group(group.kind, group.account, left)
             title = f"still open: {open_.title}"
             _write(tx, MessageReason.REPEAT, group, [], title, open_.lines(), channels)
@@ -149,9 +153,13 @@ def _is_digest_due(tx: Transaction, rules: AlertsConfig, groups: Sequence[Group]
     if at > now:
         at = datetime.combine(now.date() - timedelta(days=1), time.fromisoformat(rules.digest_at), zone)
     latest = clock.to_text(at)
-    last = tx.one("SELECT max(created_at) FROM alert_messages WHERE reason = 'digest'")[0]
+    row = tx.one(
+        "SELECT created_at FROM alert_messages WHERE reason = 'digest' ORDER BY message_id DESC LIMIT 1"
+    )
+    last = None if row is None else row[0]
     oldest = min(row["created_at"] for group in groups for row in group.alerts)
-    return oldest < latest and (last is None or last < latest)
+    present = clock.to_text(now)
+    return (oldest < latest or oldest > present) and (last is None or last < latest or last > present)
 
 
 def _state(tx: Transaction, group: Group) -> dict[str, Any] | None:
@@ -161,15 +169,15 @@ def _state(tx: Transaction, group: Group) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def _opened_at(tx: Transaction, state: dict[str, Any]) -> str:
-    """When the group's first message was written, since it was resolved last."""
+def _first_message(tx: Transaction, state: dict[str, Any]) -> int:
+    """The group's first message since it was resolved last."""
     row = tx.one(
-        "SELECT min(created_at) FROM alert_messages WHERE group_kind = ?1 AND account = ?2 AND message_id >"
+        "SELECT min(message_id) FROM alert_messages WHERE group_kind = ?1 AND account = ?2 AND message_id >"
         " coalesce((SELECT max(message_id) FROM alert_messages WHERE group_kind = ?1 AND account = ?2"
         " AND reason = 'resolved'), 0)",
         (state["group_kind"], state["account"]),
     )
-    return str(row[0])
+    return int(row[0])
 
 
 def _remember(tx: Transaction, group: Group, *, is_open: bool, wait: int) -> None:
@@ -178,7 +186,7 @@ def _remember(tx: Transaction, group: Group, *, is_open: bool, wait: int) -> Non
         " VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET is_open = excluded.is_open, told_at = excluded.told_at,"
         " wait_seconds = excluded.wait_seconds",
-        (group.kind, group.account, int(is_open), tx.now, wait),
+        (group.kind, group.account, int(is_open), clock.now_text(), wait),
     )
 
 
@@ -205,7 +213,7 @@ def _write(
             "title": f"tradelog: {title}",
             # The head of the journal leaves the machine with it, as evidence of what was written by then.
             "body": "\n".join([*lines, "", f"journal {head[0]} {head[1]}" if head else "journal 0"]),
-            "created_at": tx.now,
+            "created_at": clock.now_text(),
         },
     )
     tx.unaudited(
@@ -215,5 +223,5 @@ def _write(
     for channel in channels:
         tx.unaudited(
             "INSERT INTO alert_deliveries (message_id, channel, tries, next_at) VALUES (?, ?, 0, ?)",
-            (message_id, channel, tx.now),
+            (message_id, channel, clock.now_text()),
         )

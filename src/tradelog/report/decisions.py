@@ -23,7 +23,7 @@ _DECISIONS = """
 SELECT decision_id, created_at, strategy_name, actor, symbol, side, quantity, notional, order_type,
        limit_price, stop_price, trail_price, trail_percent, time_in_force, status, failure_code,
        failure_message, needs_attention, approval, approval_by, held_until, extended_hours, expires_at,
-       adopted
+       adopted, recorded
 FROM trade_decisions WHERE
 """
 _NOT_TAKEN = """

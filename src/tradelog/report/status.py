@@ -91,6 +91,7 @@ def status(reader: Reader, config: Config) -> dict[str, Any]:
         "alerts": open_alerts(reader),
         "workers": [_worker(row) for row in reader.rows(_WORKERS, params)],
         "bots": recording_bots(reader.rows, account),
+        "bot_strategies": recording_strategies(reader.rows, account),
         "reconciled_at": marks.get("completed_at"),
     }
     state["workers"] = [row for row in state["workers"] if row["alive"]] or state["workers"][:1]
@@ -108,6 +109,17 @@ def recording_bots(rows: Rows, account: AccountKey) -> list[Row]:
         if row["host"] != socket.gethostname()
         or (row["boot_id"] == boot_id() and is_alive(row["pid"], since=row["started_at"]))
     ]
+
+
+def recording_strategies(rows: Rows, account: AccountKey) -> list[str]:
+    """The bots that have sent orders of their own lately, whether or not one runs just now."""
+    since = clock.later(clock.now_text(), -BOT_SECONDS)
+    found = rows(
+        f"SELECT DISTINCT strategy_name FROM trade_decisions WHERE {_OURS} AND created_at >= :since"
+        " AND recorded = 1 ORDER BY strategy_name",
+        {**account.as_columns(), "since": since},
+    )
+    return [str(row["strategy_name"]) for row in found]
 
 
 def breaks(reader: Reader, account: AccountKey) -> list[Row]:

@@ -217,6 +217,8 @@ def archived_calls(reader: Reader, subject: str) -> tuple[dict[str, Any] | None,
     if row is None:
         return None, []
     is_there = archive_files.place(reader.path, row["path"]).exists()
+    if is_there:
+        archive_files.check(reader.connection, row["path"])
     found = archive_files.calls(reader.path, row["path"], subject) if is_there else []
     return {"path": row["path"], "calls": row["calls"], "is_there": is_there}, found
 

@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tradelog.errors import ArchiveMissing, EvidenceBroken
+from tradelog.errors import ArchiveMissing, EvidenceBroken, StoreUnwritable
 
 FORMAT = 1
 # Text barely shrinks further above this.
@@ -25,7 +26,8 @@ Row = dict[str, Any]
 
 def write(path: Path, rows: Iterable[tuple[str, Row]]) -> str:
     """Write a file, durably and whole or not at all; returns its SHA-256 as hex."""
-    partial = path.with_name(f"{path.name}.partial")
+    # Of this process alone: another one may be at the same rows.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     digest, count = hashlib.sha256(), 0
@@ -47,8 +49,12 @@ def write(path: Path, rows: Iterable[tuple[str, Row]]) -> str:
         out.write(json.dumps({"rows": count, "sha256": digest.hexdigest()}).encode() + b"\n")
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
+    found = file_digest(partial)
+    if path.exists() and file_digest(path) != found:
+        partial.unlink()
+        raise StoreUnwritable(f"{path} holds other rows", hint="[retention] folder: one for each store")
     partial.replace(path)
-    return file_digest(path)
+    return found
 
 
 def file_digest(path: Path) -> str:
@@ -73,7 +79,7 @@ def read(path: Path) -> Iterator[tuple[str, Row]]:
                     yield str(value[0]), value[1]
     except FileNotFoundError as error:
         raise ArchiveMissing(f"{path} is not there", hint="bring it back to that place") from error
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise EvidenceBroken(f"{path} cannot be read: {error}", hint="take another copy of it") from error
     if last != {"rows": count, "sha256": digest.hexdigest()}:
         raise EvidenceBroken(f"{path} is not as it was written", hint="take another copy of it")
@@ -100,6 +106,7 @@ def payloads(connection: sqlite3.Connection, version_ids: Sequence[int]) -> dict
     found: dict[int, str] = {}
     for name, listed in files:
         wanted = set(json.loads(listed))
+        check(connection, name)
         for table, row in read(place(store_of(connection), name)):
             if table == "payloads" and row["version_id"] in wanted:
                 found[row["version_id"]] = row["payload"]
@@ -113,3 +120,13 @@ def calls(store: Path, name: str, subject: str) -> list[Row]:
         for table, row in read(place(store, name))
         if table == "broker_calls" and subject in (row["execution_id"], row.get("command_id"))
     ]
+
+
+def check(connection: sqlite3.Connection, name: str) -> None:
+    """Raise EvidenceBroken for a file that is not the one whose digest the store holds; ArchiveMissing."""
+    path = place(store_of(connection), name)
+    told = connection.execute("SELECT digest FROM archived_ranges WHERE path = ? LIMIT 1", (name,)).fetchone()
+    if not path.exists():
+        raise ArchiveMissing(f"{path} is not there", hint="bring it back to that place")
+    if told is None or file_digest(path) != told[0]:
+        raise EvidenceBroken(f"{path} is not the file that was written", hint="take another copy of it")

@@ -13,6 +13,8 @@ from typing import Any
 from tradelog.domain import symbols
 from tradelog.domain.account import AccountKey
 
+# The subject of a halt that a reconciliation ends, and no person.
+RESTORED = "restored"
 Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[dict[str, Any]]]
 
 

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tradelog.errors import StoreUnwritable
 from tradelog.store.writer import Writer
 
 
@@ -26,23 +27,28 @@ def path_of(store: Path) -> Path:
 
 
 def keep(writer: Writer) -> None:
-    """Write the head as it is now, unless it stands there already."""
+    """Write the head as it is now, unless it stands there already. Raises StoreUnwritable."""
     head = newest(writer)
     if head is None or read(writer.path) == head:
         return
     path = path_of(writer.path)
     partial = path.with_name(f"{path.name}.partial")
-    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(f"{head.seq} {head.hash}\n")
-    partial.replace(path)
+    try:
+        descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(f"{head.seq} {head.hash}\n")
+        partial.replace(path)
+    except OSError as error:
+        raise StoreUnwritable(
+            f"{path} cannot be written: {error.strerror}", hint="make room, or see who owns it"
+        ) from error
 
 
 def read(store: Path) -> KeptHead | None:
     """The kept head; None where none was kept, or the file is cut off."""
     try:
         words = path_of(store).read_text(encoding="utf-8").split()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError):
         return None
     if len(words) < 2 or not words[0].isdecimal():
         return None

@@ -134,7 +134,11 @@ def row_digests(
             yield sha256(text).digest()
         return
     sql = (
-        "SELECT CAST(t.payload AS BLOB), CASE WHEN t.payload = '' THEN p.digest END FROM record_versions t"
+        "SELECT CAST(t.payload AS BLOB), CASE WHEN t.payload = '' AND EXISTS (SELECT 1 FROM archived_ranges a"
+        # Only for a file that the journal knows, and that has not come back.
+        " WHERE a.table_name = 'payloads' AND a.path = p.path AND t.version_id BETWEEN a.first_key AND"
+        " a.last_key AND NOT EXISTS (SELECT 1 FROM archive_returns r WHERE r.path = a.path))"
+        " THEN p.digest END FROM record_versions t"
         " LEFT JOIN archived_payloads p ON p.version_id = t.version_id"
         f" WHERE {where} ORDER BY {PARTS[part].order}"
     )

@@ -11,7 +11,9 @@ two. What was brought back once stays.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import socket
 import sqlite3
 from bisect import bisect
 from collections.abc import Iterator, Sequence
@@ -19,16 +21,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from tradelog.config.schema import Config
 from tradelog.domain import clock
 from tradelog.domain.account import AccountKey
-from tradelog.errors import EvidenceBroken, StoreUnwritable, UsageError
+from tradelog.errors import ConfigError, EvidenceBroken, NotFound, StoreLocked, StoreUnwritable, UsageError
 from tradelog.evidence import verify
 from tradelog.report import lots
 from tradelog.store import archive_files
+from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader
 from tradelog.store.writer import Transaction, Writer
 
@@ -83,7 +87,7 @@ WHERE c.started_at < :before
 """
 # All of an attempt in one file, as near to the order of time as that goes.
 _LEAVING = """
-SELECT call_id FROM (
+SELECT first, call_id FROM (
     SELECT call_id, min(call_id) OVER (PARTITION BY coalesce(subject, call_id)) AS first FROM leaving)
 ORDER BY first, call_id
 """
@@ -151,6 +155,7 @@ def is_due(config: Config, reader: Reader) -> bool:
 def plan(config: Config, reader: Reader, before: str | None = None) -> Plan:
     """What would move now. Nothing is written."""
     before = before or cutoff(config)
+    _check_hold(reader, config.retention.hold)
     held = _open_lots(reader)
     _gather(reader, config, before, held)
     try:
@@ -188,6 +193,11 @@ def plan(config: Config, reader: Reader, before: str | None = None) -> Plan:
 def archive(config: Config, writer: Writer) -> Done:
     """Move what is old to files. Raises EvidenceBroken where the store does not verify: what was changed must
     not leave as if it had been so; StoreError where a file cannot be written."""
+    with _alone(config.store_path):
+        return _archive(config, writer)
+
+
+def _archive(config: Config, writer: Writer) -> Done:
     with Reader(config.store_path) as reader:
         found = verify.verify(reader).findings
         if found:
@@ -195,9 +205,10 @@ def archive(config: Config, writer: Writer) -> Done:
                 f"the store does not verify: {found[0].subject}: {found[0].message}",
                 hint="nothing was moved; run tradelog verify",
             )
+        _check_hold(reader, config.retention.hold)
         _gather(reader, config, cutoff(config), _open_lots(reader))
         try:
-            calls = [row["call_id"] for row in reader.rows(_LEAVING)]
+            calls = [(row["first"], row["call_id"]) for row in reader.rows(_LEAVING)]
             sql = "SELECT version_id FROM leaving_payloads ORDER BY version_id"
             versions = [row["version_id"] for row in reader.rows(sql)]
         finally:
@@ -206,7 +217,7 @@ def archive(config: Config, writer: Writer) -> Done:
     try:
         if calls or versions:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = [_move_calls(writer, folder, chunk) for chunk in _chunks(calls)]
+        files = [_move_calls(writer, folder, chunk) for chunk in _whole(calls)]
         files += [_move_payloads(writer, folder, chunk) for chunk in _chunks(versions)]
     except OSError as error:
         raise StoreUnwritable(
@@ -218,17 +229,18 @@ def archive(config: Config, writer: Writer) -> Done:
 def bring_back(writer: Writer, name: str) -> int:
     """Put the rows of a file into the store again; returns how many. One commit.
 
-    Raises UsageError for a file that is none of this store's, or is back already; ArchiveMissing,
-    EvidenceBroken.
+    Raises NotFound for a file that is none of this store's, UsageError for one that is back already;
+    ArchiveMissing, EvidenceBroken.
     """
     store = writer.path
     known = writer.rows(
         "SELECT a.path, a.digest, EXISTS (SELECT 1 FROM archive_returns r WHERE r.path = a.path) AS is_back"
-        " FROM archived_ranges a WHERE a.path <> '' AND (a.path = ? OR a.path LIKE '%/' || ?) LIMIT 1",
-        (name, Path(name).name),
+        " FROM archived_ranges a WHERE a.path <> '' AND (a.path = ?1 OR ?1 LIKE '%/' || a.path"
+        " OR substr(a.path, -length('/' || ?1)) = '/' || ?1) LIMIT 1",
+        (name,),
     )
     if not known:
-        raise UsageError(f"{name} is no archive of this store", hint="tradelog archive --list names them")
+        raise NotFound(f"{name} is no archive of this store", hint="tradelog archive list names them")
     if known[0]["is_back"]:
         raise UsageError(f"{name} is back already")
     path = archive_files.place(store, known[0]["path"])
@@ -263,6 +275,21 @@ def files_of(reader: Reader) -> list[dict[str, Any]]:
         row["is_back"] = bool(row["is_back"])
         row["is_there"] = archive_files.place(reader.path, row["path"]).exists()
     return rows
+
+
+def _check_hold(reader: Reader, hold: Sequence[str]) -> None:
+    """Raise ConfigError for a word that holds nothing: its owner relies on it."""
+    for word in hold:
+        if reader.value(
+            "SELECT EXISTS (SELECT 1 FROM trade_decisions WHERE symbol = ?1 OR decision_id = ?1)"
+            " OR EXISTS (SELECT 1 FROM record_versions WHERE symbol = ?1)",
+            (word,),
+        ):
+            continue
+        raise ConfigError(
+            f"[retention] hold: {word!r} is no symbol and no decision of this store",
+            hint="a symbol as the store has it, such as AAPL, or a whole id",
+        )
 
 
 def _open_lots(reader: Reader) -> list[str]:
@@ -315,13 +342,22 @@ def _chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
         yield keys[start : start + CHUNK]
 
 
+def _whole(calls: Sequence[tuple[int, int]]) -> Iterator[Sequence[int]]:
+    """Chunks of (first exchange of the attempt, exchange): an attempt is in one file."""
+    chunk: list[int] = []
+    for _, group in groupby(calls, key=lambda item: item[0]):
+        chunk += [call_id for _, call_id in group]
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
 def _file(writer: Writer, folder: Path, what: str, keys: Sequence[int]) -> tuple[Path, str]:
-    """(where a file goes, its name in the store). One that an interrupted run left is written anew."""
+    """(where a file goes, its name in the store). One that an interrupted run left has the same rows."""
     path = folder / f"{writer.path.stem}-{what}-{min(keys)}-{max(keys)}.jsonl.gz"
-    name = _name(writer, path)
-    if writer.rows("SELECT 1 FROM archived_ranges WHERE path = ?", (name,)):
-        raise StoreUnwritable(f"{path} holds other rows already", hint="move it to another place first")
-    return path, name
+    return path, _name(writer, path)
 
 
 def _name(writer: Writer, path: Path) -> str:
@@ -401,6 +437,17 @@ def _move_payloads(writer: Writer, folder: Path, keys: Sequence[int]) -> tuple[P
 
 
 @contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """One archive at a time. Raises StoreLocked."""
+    with store.with_name(f"{store.name}.archiving").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreLocked("another process archives this store", hint="run it again later") from error
+        yield
+
+
+@contextmanager
 def _without_keys(writer: Writer) -> Iterator[None]:
     """Foreign keys are off while exchanges leave or come back: events of orders name them, and stay."""
     writer.connection.execute("PRAGMA foreign_keys = OFF")
@@ -412,6 +459,12 @@ def _without_keys(writer: Writer) -> Iterator[None]:
 
 def _shrink(writer: Writer) -> bool:
     """Give the room back to the disk, unless another process is at work: it would wait meanwhile."""
+    rows = writer.rows(
+        "SELECT pid, boot_id, started_at FROM workers WHERE stopped_at IS NULL AND host = ?",
+        (socket.gethostname(),),
+    )
+    if any(row["boot_id"] == boot_id() and is_alive(row["pid"], since=row["started_at"]) for row in rows):
+        return False
     try:
         writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         writer.connection.execute("VACUUM")

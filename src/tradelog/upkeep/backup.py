@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import subprocess
@@ -17,7 +18,8 @@ from tradelog.store.reader import Reader
 from tradelog.store.writer import Writer
 
 SUFFIX = ".db"
-COMMAND_SECONDS = 3600.0
+# Less than a step of the maintenance may take.
+COMMAND_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def _is_folder(text: str) -> bool:
 
 def _path_in(store: Path, folder: Path) -> Path:
     """A name by the moment, so that the newest sorts last."""
-    stamp = clock.now().strftime("%Y%m%dT%H%M%SZ")
+    stamp = clock.now().strftime("%Y%m%dT%H%M%S%fZ")
     return folder / f"{store.stem}-{stamp}{SUFFIX}"
 
 
@@ -121,13 +123,24 @@ def _sync(path: Path) -> None:
 
 def _thin_out(store: Path, folder: Path, keep: int) -> tuple[Path, ...]:
     """Remove the oldest copies of this store in a folder, all but the newest ``keep``."""
-    stamped = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z"
-    copies = sorted(folder.glob(f"{store.stem}-{stamped}{SUFFIX}"))
-    removed = copies[: max(0, len(copies) - keep)]
+    stamped = "[0-9]" * 8 + "T" + "[0-9]" * 12 + "Z"
+    copies = sorted(folder.glob(f"{glob.escape(store.stem)}-{stamped}{SUFFIX}"))
+    with Reader(store) as reader:
+        # Another store of that name may keep its copies there too.
+        ours = [path for path in copies if _is_ours(reader, path)]
+    removed = ours[: max(0, len(ours) - keep)]
     for path in removed:
         path.unlink()
         head_path(path).unlink(missing_ok=True)
     return tuple(removed)
+
+
+def _is_ours(reader: Reader, copy: Path) -> bool:
+    """Whether the head beside a copy is in the journal of this store."""
+    try:
+        return not chain.since(reader, chain.read_heads(head_path(copy)))
+    except UsageError:
+        return False
 
 
 def _to_command(store: Path, command: str) -> Backup:
@@ -155,7 +168,10 @@ def _to_command(store: Path, command: str) -> Backup:
         path.unlink()
         head_path(path).unlink()
     if ended.returncode:
-        raise TradelogError(f"{words[0]} did not take the copy: it ended with {ended.returncode}")
+        raise TradelogError(
+            f"{words[0]} did not take the copy: it ended with {ended.returncode}",
+            hint="no shell runs it: where it needs one, '| sh -c \"...\"'",
+        )
     return Backup(None, command, head, size)
 
 

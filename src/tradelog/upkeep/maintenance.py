@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import time as clock_time
 from enum import StrEnum
@@ -139,6 +142,14 @@ def _heads_kept(config: Config) -> tuple[str, ...]:
     return ("--since-head", heads)
 
 
+def line_of(config: Config, name: str) -> str:
+    """The command that does a step by hand."""
+    step = next(step for step in steps_of(config) if step.name == name)
+    return (
+        f"tradelog {shlex.join(step.arguments or (name,))}" if step.function is None else "the worker does it"
+    )
+
+
 def _backup_line(target: str, keep: int) -> tuple[str, ...]:
     line = ("backup", target)
     return line if target.lstrip().startswith("|") else (*line, "--keep", str(keep))
@@ -206,25 +217,33 @@ def _run_step(config: Config, writer: Writer, step: Step) -> StepResult:
             outcome, said, code = Outcome.DONE, step.function(config, writer), None
         except TradelogError as error:
             outcome, said, code = Outcome.FAILED, error.message, error.exit_code
+        except Exception as error:  # whatever it is, the other steps go on, and the run says so
+            outcome, said, code = Outcome.FAILED, f"{type(error).__name__}: {error}", None
         return StepResult(step.name, outcome, said[:MAX_SAID], _since(began), code)
     if step.arguments is None:
         return StepResult(step.name, Outcome.SKIPPED, step.skipped)
+    process = subprocess.Popen(  # noqa: S603 our own program, by the owner's own configuration
+        [sys.executable, "-m", "tradelog", *step.arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TRADELOG_CONFIG": str(config.path)},
+        start_new_session=True,
+    )
     try:
-        ended = subprocess.run(  # noqa: S603 our own program, by the owner's own configuration
-            [sys.executable, "-m", "tradelog", *step.arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=STEP_SECONDS,
-            env={**os.environ, "TRADELOG_CONFIG": str(config.path)},
-            check=False,
-        )
+        output, errors = process.communicate(timeout=STEP_SECONDS)
     except subprocess.TimeoutExpired:
+        # With all that it has started: it leads a session of its own.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         said = f"not done within {STEP_SECONDS:g} s"
         return StepResult(step.name, Outcome.FAILED, said, _since(began))
-    outcome = Outcome.FAILED if ended.returncode else Outcome.DONE
-    said = _said(ended.stderr if ended.returncode else "" if step.name == DIGEST else ended.stdout)
-    return StepResult(step.name, outcome, said, _since(began), ended.returncode)
+    outcome = Outcome.FAILED if process.returncode else Outcome.DONE
+    said = _said(errors if process.returncode else "" if step.name == DIGEST else output)
+    return StepResult(step.name, outcome, said, _since(began), process.returncode)
 
 
 def _said(output: str) -> str:

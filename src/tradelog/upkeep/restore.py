@@ -6,11 +6,15 @@ for every account until a reconciliation of that account has run.
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from tradelog.config.schema import Config
 from tradelog.domain import clock
@@ -24,6 +28,17 @@ from tradelog.store.opening import open_writer
 from tradelog.store.process import boot_id, is_alive
 from tradelog.store.reader import Reader
 from tradelog.upkeep.backup import head_path
+
+# A writer that is just at work is waited for.
+BUSY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """Of the store that is replaced: its head, and the halts that people have set."""
+
+    head: Head | None = None
+    halts: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +57,11 @@ def restore(config: Config, source: Path) -> Restored:
     Raises UsageError, EvidenceBroken for a copy that does not verify or is not the one that its head names,
     StoreLocked where a process works on the store, StoreError. Nothing is changed then.
     """
-    store = config.store_path
+    # Where it is, and not a link to it.
+    store = config.store_path.resolve()
     if not source.is_file():
         raise UsageError(f"{source} is no file", hint="name a copy that tradelog backup made")
+    _require_store(source)
     if store.exists() and source.samefile(store):
         raise UsageError("that is the store itself", hint="name a copy that tradelog backup made")
     store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,20 +69,34 @@ def restore(config: Config, source: Path) -> Restored:
     _remove(incoming)
     try:
         head = _proved(source, incoming)
-        old_head = _settle(store) if store.exists() else None
+        old = _settle(store) if store.exists() else _Old()
         kept = _kept_name(store) if store.exists() else None
-        _mark(incoming, config, source, head, kept, old_head)
+        _mark(incoming, config, source, head, kept, old)
         _replace(store, incoming, kept)
     finally:
         _remove(incoming)
-    return Restored(source, head, kept, old_head)
+    return Restored(source, head, kept, old.head)
+
+
+def _require_store(source: Path) -> None:
+    """Raise UsageError for what is no copy of a store."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as opened:
+            found = engine.schema_of(opened)
+    except sqlite3.Error:
+        found = None
+    if found is None:
+        raise UsageError(
+            f"{source} is no copy of a tradelog store", hint="name one that tradelog backup made"
+        )
+    engine.refuse_newer(source, found)
 
 
 def _proved(source: Path, incoming: Path) -> Head:
     """A private copy of the copy, upgraded where it is older, which has verified."""
     os.close(os.open(incoming, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with engine.faults(source):
-        opened = sqlite3.connect(f"file:{source.as_posix()}?mode=ro", uri=True)
+        opened = sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)
         target = sqlite3.connect(incoming)
         try:
             opened.backup(target)
@@ -90,28 +121,35 @@ def _proved(source: Path, incoming: Path) -> Head:
         return chain.head(copy)
 
 
-def _settle(store: Path) -> Head | None:
-    """Write all of the old store to its file, and see that nobody works on it; returns its head.
+def _settle(store: Path) -> _Old:
+    """Write all of the old store to its file, and see that nobody works on it.
 
     One that cannot be read is kept as it is: that is what restoring is for.
     """
     try:
         with Reader(store) as reader:
             _refuse_busy(reader)
-            head = chain.head(reader)
-        connection = engine.connect_writer(store)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+            sql = "SELECT * FROM halts WHERE ended_at IS NULL AND actor <> 'tradelog' ORDER BY halt_id"
+            old = _Old(chain.head(reader), tuple(reader.rows(sql)))
+        with closing(engine.connect_writer(store, busy_seconds=BUSY_SECONDS)) as connection:
+            _leave_wal(store, connection)
     except StoreLocked:
         raise
     except (StoreError, sqlite3.Error):
-        return None
-    wal = Path(f"{store}-wal")
-    if wal.exists() and wal.stat().st_size:
+        return _Old()
+    return old
+
+
+def _leave_wal(store: Path, connection: sqlite3.Connection) -> None:
+    """Write all to the one file, which SQLite does only where nobody else has it open, idle or not."""
+    try:
+        mode = connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+    except sqlite3.OperationalError:
+        mode = "wal"
+    if mode != "delete":
         raise StoreLocked(
             f"another process has {store} open", hint="stop the worker and the bots, and try again"
         )
-    return head
 
 
 def _refuse_busy(reader: Reader) -> None:
@@ -133,13 +171,11 @@ def _refuse_busy(reader: Reader) -> None:
 
 
 def _kept_name(store: Path) -> Path:
-    stamp = clock.now().strftime("%Y%m%dT%H%M%SZ")
+    stamp = clock.now().strftime("%Y%m%dT%H%M%S%fZ")
     return store.with_name(f"{store.stem}.before-restore-{stamp}{store.suffix}")
 
 
-def _mark(
-    incoming: Path, config: Config, source: Path, head: Head, kept: Path | None, old: Head | None
-) -> None:
+def _mark(incoming: Path, config: Config, source: Path, head: Head, kept: Path | None, old: _Old) -> None:
     """Write into the copy that it is one, and halt it until it has been reconciled."""
     writer = open_writer(incoming)
     try:
@@ -147,6 +183,10 @@ def _mark(
             accounts = tx.query("SELECT DISTINCT broker, environment, account FROM trade_decisions")
             for account in sorted({config.account, *(AccountKey(*row) for row in accounts)}):
                 controls.halt_restored(tx, account, f"restored from {source.name}")
+            for row in old.halts:
+                # What a person has halted since the copy was made stays so.
+                account = AccountKey(row["broker"], row["environment"], row["account"])
+                controls.halt(tx, row["scope"], row["subject"], row["actor"], row["reason"], account)
             tx.insert(
                 "restores",
                 {
@@ -154,8 +194,8 @@ def _mark(
                     "copy_seq": head.seq,
                     "copy_hash": head.hash,
                     "replaced": None if kept is None else str(kept),
-                    "replaced_seq": None if old is None else old.seq,
-                    "replaced_hash": None if old is None else old.hash,
+                    "replaced_seq": None if old.head is None else old.head.seq,
+                    "replaced_hash": None if old.head is None else old.head.hash,
                     "actor": writer.actor,
                     "restored_at": tx.now,
                 },
@@ -188,5 +228,8 @@ def _replace(store: Path, incoming: Path, kept: Path | None) -> None:
 
 
 def _remove(path: Path) -> None:
+    # An older copy was upgraded, after a copy of it.
+    for left in path.parent.glob(f"{glob.escape(path.stem)}.before-*{path.suffix}"):
+        left.unlink()
     for end in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{end}").unlink(missing_ok=True)

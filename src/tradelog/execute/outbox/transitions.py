@@ -22,6 +22,8 @@ from tradelog.store.writer import Transaction
 ATTENTION_POLL_SECONDS = 3600.0
 # The failure code of an order that a bot sent, or was to send, and that never came to the broker.
 NOT_PLACED = "not_placed"
+# That of one whose client order id another order has.
+DUPLICATE_ID = "duplicate_client_order_id"
 
 
 def apply_refusal(tx: Transaction, claim: Claim, classification: responses.Classification) -> None:
@@ -119,6 +121,20 @@ def end_absent(tx: Transaction, claim: Claim, why: str) -> None:
     clear(tx, claim.decision_id)
     raise_alert(tx, "trade_failed", claim.decision_id, f"{claim.order.symbol}: {why}")
     tx.journal("execution.absent", claim.execution_id)
+
+
+def end_taken(tx: Transaction, claim: Claim, why: str) -> None:
+    """End the attempt of a bot whose client order id another order has: its own never came to be.
+
+    No alert: the bot was told, or has gone on under the same id.
+    """
+    changes = {"status": AttemptStatus.REJECTED, "failure_code": DUPLICATE_ID, "rejected_at": tx.now}
+    tx.update("trade_executions", claim.execution_id, {**changes, "error_message": why})
+    update_leased_decision(tx, claim, {"next_attempt_at": None})
+    end_unsubmitted(tx, claim.decision_id, DecisionStatus.FAILED, DUPLICATE_ID, why)
+    release_lease(tx, claim.decision_id, claim.token)
+    clear(tx, claim.decision_id)
+    tx.journal("execution.id_taken", claim.execution_id)
 
 
 def check_replacement_terms(

@@ -26,7 +26,7 @@ from tradelog.store.writer import Transaction
 EVERYWHERE = EVERY_ACCOUNT
 CONFIGURED = "limit.configured"
 # What a halt of everything is about, where it is not a person's: one ends by a reconciliation alone.
-RESTORED = "restored"
+RESTORED = control_state.RESTORED
 BEHIND = "behind"
 LIFTED = "limit.lifted"
 LIMITS = tuple(item.name for item in fields(RiskConfig))
@@ -128,7 +128,8 @@ def end_restored(tx: Transaction, account: AccountKey) -> None:
 def halt_behind(tx: Transaction, account: AccountKey, why: str) -> None:
     """Halt an account because the store lacks what it once held, until a person resumes it."""
     if halt(tx, ControlScope.ALL, BEHIND, TRADELOG, why, account):
-        text = f"{account.label}: {why}; see what is missing, then tradelog resume"
+        text = f"{account.label}: {why}; tradelog decisions --strategy manual lists what it"
+        text += " does not know; then tradelog resume"
         raise_alert(tx, "store_behind", str(account), text)
         tx.journal("store.behind", str(account))
 

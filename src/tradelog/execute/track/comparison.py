@@ -108,7 +108,10 @@ def _pages(session: BrokerSession, since: str) -> Iterator[list[dict[str, Any]]]
         session.observe(exchange, quiet=True)
         page = exchange.json()
         if exchange.status != 200 or not isinstance(page, list):
-            break
+            said = exchange.error or f"HTTP {exchange.status}"
+            raise TradelogError(
+                f"{session.broker.name} did not list its orders: {said}", hint="run it again later"
+            )
         read = [order for item in page if (order := responses.parse_order(item)) is not None]
         yield read
         edge = next_page_after(read)

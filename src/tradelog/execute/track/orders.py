@@ -24,6 +24,8 @@ from tradelog.store.writer import Transaction
 
 # The columns of alpaca_orders in which an order can change.
 _STATE = ("client_order_id", "status", "filled_quantity", "filled_avg_price", "replaces", "replaced_by")
+# How far an order's time at the broker may be from the request that it came of.
+COMMAND_SECONDS = 120.0
 CLEARED_BY_ORDER = ("outcome_unknown", "broker_not_sent", "broker_not_accepted", "unknown_order_status")
 
 
@@ -173,6 +175,12 @@ def _sum_fills(tx: Transaction, execution_id: str, order_id: str) -> None:
     )
 
 
+def is_of_another(tx: Transaction, execution_id: str, order: Mapping[str, Any]) -> bool:
+    """Whether an order is known as that of another attempt, which has the same client order id."""
+    row = tx.one("SELECT execution_id FROM alpaca_orders WHERE broker_order_id = ?", (order["id"],))
+    return row is not None and row[0] is not None and row[0] != execution_id
+
+
 def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> Owner | None:
     """The attempt that an order of the broker belongs to; None where it has no owner here."""
     row = tx.one(
@@ -182,8 +190,11 @@ def owner_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> 
     ) or tx.one(
         # Of several attempts under one id the last one is the one that may have reached the broker.
         "SELECT execution_id, decision_id FROM trade_executions WHERE client_order_id = ? AND broker = ?"
-        " AND environment = ? AND account = ? AND alpaca_order_id IS NULL ORDER BY id DESC LIMIT 1",
-        (order["client_order_id"], *account),
+        " AND environment = ? AND account = ? AND alpaca_order_id IS NULL"
+        # A bot's order that was refused because its id was taken is not the one that has it.
+        " AND coalesce(failure_code, '') <> ?"
+        " ORDER BY status IN ('sending', 'unknown') DESC, id DESC LIMIT 1",
+        (order["client_order_id"], *account, transitions.DUPLICATE_ID),
     )
     if row is not None and row[0] is not None:
         return Owner(row[0], row[1])
@@ -223,6 +234,9 @@ def adopt(
         return None
     if replaced:
         return _continue(tx, replaced[0], order, terms, command)
+    of_bot = _parent_of(tx, account, order)
+    if of_bot is not None:
+        return adopt_child(tx, account, order, terms, of_bot, actor)
     rationale = {
         "recorded_after_the_fact": True,
         "why": "found at the broker: tradelog did not submit it",
@@ -253,6 +267,80 @@ def adopt(
         raise_alert(tx, "order_of_another_log", decision_id, text)
     tx.journal("order.adopted", decision_id)
     return Owner(execution_id, decision_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What an order came of: a command of a bot, or the order whose leg it is. ``rationale`` is JSON."""
+
+    parent: str
+    strategy: str
+    rationale: str
+
+
+def adopt_child(
+    tx: Transaction,
+    account: AccountKey,
+    order: Mapping[str, Any],
+    terms: Mapping[str, Any],
+    parent: Parent,
+    actor: str,
+    inputs: Sequence[int] = (),
+) -> Owner:
+    """Record an order that came of a bot's command or order, under its name."""
+    decision_id, _ = decisions.insert(
+        tx,
+        {
+            "signal_id": None,
+            "strategy_name": parent.strategy,
+            "strategy_version": None,
+            "actor": actor,
+            **account.as_columns(),
+            **terms,
+            "extended_hours": int(order.get("extended_hours") is True),
+            "decision_rationale": parent.rationale,
+            "basis": tx.seq,
+            "expires_at": None,
+            "created_at": tx.now,
+            "parent": parent.parent,
+        },
+        inputs,
+        sent={"client_order_id": order["client_order_id"], "status": DecisionStatus.EXECUTING},
+    )
+    tx.journal("decision.recorded", decision_id)
+    decision = tx.dicts("SELECT * FROM trade_decisions WHERE decision_id = ?", (decision_id,))[0]
+    execution_id, _ = insert_attempt(tx, decision, order["client_order_id"], status=AttemptStatus.ACCEPTED)
+    tx.journal("client.child", decision_id)
+    return Owner(execution_id, decision_id)
+
+
+def _parent_of(tx: Transaction, account: AccountKey, order: Mapping[str, Any]) -> Parent | None:
+    """The command or the order of a bot that an order came of, where its answer has not told, or was lost."""
+    at = clock.read_moment(order.get("submitted_at") or order.get("created_at"))
+    if at is None or str(order["client_order_id"]).startswith("tl-"):
+        return None
+    # The broker's clock may differ from ours, and a call takes its time.
+    window = (*account, clock.later(at, -COMMAND_SECONDS), clock.later(at, COMMAND_SECONDS))
+    symbol = str(order["symbol"])
+    row = tx.one(
+        "SELECT command_id, strategy_name, reason FROM client_commands WHERE broker = ? AND environment = ?"
+        " AND account = ? AND started_at BETWEEN ? AND ? AND status NOT IN ('refused', 'not_sent') AND ("
+        " kind = 'close_all' OR (kind = 'close' AND replace(target, '/', '') = replace(?, '/', ''))"
+        " OR (kind = 'order' AND instr(request, ?) > 0)) ORDER BY id DESC LIMIT 1",
+        (*window, symbol, json.dumps(symbol)),
+    )
+    if row is not None:
+        return Parent(*row)
+    if (order.get("type") or order.get("order_type")) == "market":
+        return None  # a leg takes profit, or stops a loss
+    row = tx.one(
+        "SELECT decision_id, strategy_name FROM trade_decisions WHERE broker = ? AND environment = ?"
+        " AND account = ? AND created_at BETWEEN ? AND ? AND recorded = 1 AND parent IS NULL AND symbol = ?"
+        " AND json_extract(decision_rationale, '$.client.request.order_class') IN ('bracket', 'oto', 'oco')"
+        " ORDER BY id DESC LIMIT 1",
+        (*window, symbol),
+    )
+    return None if row is None else Parent(row[0], row[1], json.dumps({"why": f"a leg of {row[0]}"}))
 
 
 def _continue(
@@ -297,6 +385,9 @@ def terms_of(order: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     numbers = {"quantity": quantity, "notional": notional if quantity is None else None}
     numbers |= {name: responses.decimal_field(order, name) for name in ("limit_price", "stop_price")}
+    # The hash of a decision covers these only where they are set.
+    trails = {name: responses.decimal_field(order, name) for name in ("trail_price", "trail_percent")}
+    numbers |= {name: number for name, number in trails.items() if number is not None}
     return {
         "symbol": order["symbol"],
         "side": order["side"],

@@ -69,7 +69,7 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         if not self._session.ensure_bound():
-            self._result.missing = "the broker did not respond"
+            self._result.missing = "the account, because the broker did not answer,"
             return
         marks = self._marks()
         if not self._orders(marks["orders_until"]):

@@ -78,7 +78,7 @@ class ArchivedRange(SQLModel, table=True):
     """
 
     __tablename__ = "archived_ranges"
-    __table_args__ = (Index("ix_archived_seq", "seq"), STRICT)
+    __table_args__ = (Index("ix_archived_seq", "seq"), Index("ix_archived_path", "path"), STRICT)
     range_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
     table_name: str = column(Text)
     first_key: int = column(Integer)
@@ -98,7 +98,7 @@ class ArchivedPayload(SQLModel, table=True):
     """
 
     __tablename__ = "archived_payloads"
-    __table_args__ = (STRICT,)
+    __table_args__ = (Index("ix_payloads_path", "path"), STRICT)
     version_id: int = Field(default=None, sa_column=Column(Integer, primary_key=True))
     digest: bytes = column(Bytes)
     path: str = column(Text)

@@ -34,6 +34,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version_id"),
         sqlite_strict=True,
     )
+    op.create_index("ix_payloads_path", "archived_payloads", ["path"])
+    op.create_index("ix_archived_path", "archived_ranges", ["path"])
     op.create_table(
         "archived_calls",
         sa.Column("subject", Text(), nullable=False),
