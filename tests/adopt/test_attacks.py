@@ -256,6 +256,21 @@ def test_what_the_outbox_holds_can_be_cancelled_after_the_mode_was_changed(
     assert (desk.posts(), decisions(writer)[0]["status"]) == ([], "cancelled")
 
 
+def test_all_orders_are_cancelled_those_in_the_outbox_too_after_the_mode_was_changed(
+    make: Make, desk: Desk, writer: Writer, worker: Worker
+) -> None:
+    order = make(mode="outbox").submit_order(market(client_order_id="k"))
+    make(mode="outbox", strategy="other").submit_order(market())
+    client = make()
+    found = client.get_order_by_client_id("k")
+    assert found == order
+    answers = client.cancel_orders()
+    assert [str(item.id) for item in answers] == [str(order.id)]  # type: ignore[union-attr]
+    worker.drain()
+    assert [row["status"] for row in decisions(writer)] == ["cancelled", "executing"]
+    assert len(desk.orders) == 1
+
+
 def test_the_outbox_cancels_what_the_log_does_not_have_too(
     make: Make, plain: SdkTradingClient, desk: Desk, writer: Writer
 ) -> None:

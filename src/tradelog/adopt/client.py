@@ -21,7 +21,7 @@ from tradelog.adopt.outbox import OutboxOrders
 from tradelog.adopt.recording import Recording
 from tradelog.adopt.wire import Capture
 from tradelog.domain.status import CommandKind
-from tradelog.errors import ConfigError, TradelogError
+from tradelog.errors import ConfigError, StoreError, TradelogError
 
 
 class TradingClient(SdkTradingClient):
@@ -97,14 +97,20 @@ class TradingClient(SdkTradingClient):
         else:
             asked = data
         outbox = self._outbox
-        if outbox is not None and (outbox.is_on or outbox.names_decision(plain)):
+        if outbox is not None and (outbox.is_on or outbox.names_decision(plain, asked)):
             handled, answer = outbox.answer(method, plain, asked)
             if handled:
                 return answer
         call = calls.trading_call(method, plain)
         if call is None:
             return send(data)
-        return self._recorded(self._log, call, (method, plain, data), send)
+        answer = self._recorded(self._log, call, (method, plain, data), send)
+        if call.kind is CommandKind.CANCEL_ALL and outbox is not None and isinstance(answer, list):
+            try:
+                answer += outbox.cancel_waiting()
+            except StoreError as error:
+                recording.complain(f"what waits in the outbox could not be cancelled: {error.message}")
+        return answer
 
     def _recorded(
         self, log: ClientLog, call: Call, request: tuple[str, str, Any], send: Callable[[Any], Any]

@@ -21,7 +21,7 @@ from tradelog.decide import record
 from tradelog.domain import money
 from tradelog.domain.order import OrderTerms
 from tradelog.domain.status import CommandKind, DecisionStatus
-from tradelog.errors import InvalidDecision, UsageError
+from tradelog.errors import InvalidDecision, StoreError, UsageError
 from tradelog.execute.amend import order_requests
 from tradelog.execute.brokers.base import WireOrder
 from tradelog.execute.outbox.claims import wire_order
@@ -68,9 +68,23 @@ class OutboxOrders:
         """Whether the client is in outbox mode; else only what it left here is answered."""
         return self._log.settings.mode == "outbox"
 
-    def names_decision(self, path: str) -> bool:
-        """Whether a path names an order by an id that the outbox gave it, before the mode was changed."""
+    def names_decision(self, path: str, data: Any) -> bool:
+        """Whether a request names an order of the outbox, which the bot left there in another mode."""
+        if path == "/orders:by_client_order_id":
+            try:
+                return self._by_key(str((data or {}).get("client_order_id"))) is not None
+            except StoreError:
+                return False  # a question passes to the broker; an order does not, or loudly
         return path.startswith("/orders/") and answers.decision_of(path.removeprefix("/orders/")) is not None
+
+    def cancel_waiting(self) -> list[Row]:
+        """Request the cancel of what the bot left in the outbox, and what has not been sent."""
+        rows = self._rows(
+            "status = 'pending' AND recorded = 0 AND strategy_name = ?", self._log.settings.strategy
+        )
+        for row in rows:
+            self._request_cancel(row, "/orders")
+        return [{"id": answers.order_id(row["decision_id"]), "status": 200} for row in rows]
 
     def answer(self, method: str, path: str, data: Any) -> tuple[bool, Any]:
         """(whether the request is the log's to answer, the answer in the broker's form).
