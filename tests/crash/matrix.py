@@ -294,7 +294,7 @@ def crash_everywhere(
 
 def _fresh(config: Config, template: Path) -> None:
     """A new store each time, without the time that making one takes."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", ".head"):
         Path(f"{config.store_path}{suffix}").unlink(missing_ok=True)
     if not template.exists():
         from tradelog.store.opening import open_writer

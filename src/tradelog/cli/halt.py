@@ -46,7 +46,6 @@ def command(
     A running worker stops before its next request, and one that starts later submits nothing. Cancels are
     still sent. Exits 6 where an open order is not confirmed to be gone.
     """
-    from tradelog.cli.status import unhalted
     from tradelog.execute.risk import controls
     from tradelog.report.status import recording_bots, recording_strategies
 
@@ -122,6 +121,14 @@ def scope_of(strategy: str | None, symbol: str | None) -> tuple[str, str]:
 def scope_label(scope: str, subject: str) -> str:
     """What a halt covers, for people."""
     return "everything" if scope == ControlScope.ALL else f"{scope} {subject}"
+
+
+def unhalted(processes: list[dict[str, Any]], strategies: list[str]) -> str | None:
+    """What sends its own orders, and is subject to no limit and no halt."""
+    if not processes and not strategies:
+        return None
+    names = [*strategies, *(f"process {row['pid']} on {row['host']}" for row in processes)]
+    return f"{', '.join(names)}: sends its own orders, to which no limit and no halt applies"
 
 
 def _await_responses(config: Config, writer: Writer, scope: str, subject: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tradelog.cli.context import load_config, open_reader
-from tradelog.cli.halt import scope_label
+from tradelog.cli.halt import scope_label, unhalted
 from tradelog.cli.limits import APPROVAL
 from tradelog.cli.render import Column, as_json, heading, line, pairs, table
 from tradelog.cli.resolve import BREAKS, UNKNOWN
@@ -73,14 +73,6 @@ def _beat(worker: dict[str, Any]) -> str:
     if worker["clock_offset_ms"] is not None:
         text += f", clock {worker['clock_offset_ms'] / 1000:+.1f} s from the broker's"
     return text
-
-
-def unhalted(processes: list[dict[str, Any]], strategies: list[str]) -> str | None:
-    """What sends its own orders, and is subject to no limit and no halt."""
-    if not processes and not strategies:
-        return None
-    names = [*strategies, *(f"process {row['pid']} on {row['host']}" for row in processes)]
-    return f"{', '.join(names)}: sends its own orders, to which no limit and no halt applies"
 
 
 def _print(state: dict[str, Any], zone: str) -> None:

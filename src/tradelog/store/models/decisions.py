@@ -120,6 +120,7 @@ class TradeDecision(SQLModel, table=True):
             unique=True,
             sqlite_where=text("decision_key IS NOT NULL"),
         ),
+        Index("ix_decisions_recorded", "created_at", sqlite_where=text("recorded = 1")),
         Index("ix_decisions_parent", "parent", sqlite_where=text("parent IS NOT NULL")),
         CheckConstraint("adopted IN (0, 1)", name="ck_decisions_adopted"),
         one_of("ck_decisions_approval", "approval", Approval),

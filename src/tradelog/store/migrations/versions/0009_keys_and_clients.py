@@ -32,6 +32,9 @@ def upgrade() -> None:
         "ix_decisions_parent", "trade_decisions", ["parent"], sqlite_where=sa.text("parent IS NOT NULL")
     )
     op.create_index(
+        "ix_decisions_recorded", "trade_decisions", ["created_at"], sqlite_where=sa.text("recorded = 1")
+    )
+    op.create_index(
         "ix_calls_command", "broker_calls", ["command_id"], sqlite_where=sa.text("command_id IS NOT NULL")
     )
     forbid("trade_decisions", "client", "UPDATE OF decision_key, recorded, parent", STANDS)
