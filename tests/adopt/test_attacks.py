@@ -363,6 +363,21 @@ def test_a_reason_that_is_no_json_does_not_hold_up_a_cancel(
     assert [row["status"] for row in commands(writer)] == ["done"]
 
 
+def test_a_leg_that_is_no_order_costs_no_other(make: Make, desk: Desk, writer: Writer) -> None:
+    """Of an answer's legs, one cannot be read."""
+    place = desk.place
+
+    def odd(body: dict[str, Any]) -> Any:
+        status, order = place(body)
+        order["legs"] = [{"id": "no order"}, *(order["legs"] or [])]
+        return status, order
+
+    desk.place = odd  # type: ignore[method-assign]
+    order = market(2, order_class=OrderClass.OTO, stop_loss=StopLossRequest(stop_price=80))
+    make(raw_data=True).submit_order(order)
+    assert [row["parent"] is None for row in decisions(writer)] == [True, False]
+
+
 # As alpaca-py's own client.
 
 

@@ -252,6 +252,58 @@ def test_the_rules_are_those_of_the_configuration(hands: Hands, writer: Writer, 
     ]
 
 
+def test_what_a_message_counts(hands: Hands, writer: Writer, at: At, kept: Kept, send: Send) -> None:
+    """The number of its alerts, the first of them; three are all shown, and nothing is said of no more."""
+    at(NOON)
+    hands.raise_("halted", "a", "b", "c")
+    hands.raise_("trade_failed", "d", "e")
+    outcome = delivery.run(writer, RULES, [kept])
+    assert (outcome.composed, outcome.delivered) == (1, 1)
+    assert kept.messages[0].body.splitlines()[:4] == [*(f"- AAPL: odd ({n})" for n in "abc"), ""]
+    assert delivery.run(writer, RULES, []).composed == 0
+    hands.clear("halted", "a", "b", "c")
+    at(later(6 * 60))
+    assert delivery.run(writer, RULES, [kept]).composed == 2
+    told = writer.rows("SELECT reason, first_alert, alert_count FROM alert_messages ORDER BY message_id")
+    assert [tuple(row.values()) for row in told] == [
+        ("urgent", 1, 3),
+        ("digest", 4, 2),
+        ("resolved", None, 3),
+    ]
+
+
+def test_each_group_ends_by_its_own_alerts(hands: Hands, send: Send, at: At, kept: Kept) -> None:
+    """Two kinds, one of them for the second time: each message tells of its own, since its own last end."""
+    at(NOON)
+    hands.raise_("halted", "first")
+    hands.raise_("position_break", "b")
+    send(0)
+    hands.clear("halted", "first")
+    assert send(1) == ["resolved: 1 × halted"]
+    hands.raise_("halted", "second")
+    assert send(2) == ["1 × halted"]
+    hands.clear("halted", "second")
+    assert send(3) == ["resolved: 1 × halted"]
+    assert kept.messages[-1].body.splitlines()[0] == "- AAPL: odd (second)"
+    hands.clear("position_break", "b")
+    assert send(4) == ["resolved: 1 × position break"]
+    assert kept.messages[-1].body.splitlines()[0] == "- AAPL: odd (b)"
+
+
+def test_a_digest_tells_of_what_came_before_its_time(hands: Hands, send: Send, at: At) -> None:
+    """One alert before 17:30 and one after: the time is past since the older one."""
+    at(NOON)
+    hands.raise_("trade_failed", "before")
+    at(later(6 * 60))
+    hands.raise_("trade_failed", "after")
+    assert send(6 * 60) == ["digest: 2 × trade failed"]
+    at(later(29.5 * 60))
+    hands.raise_("trade_failed", "on the minute")
+    assert send(29.5 * 60) == []
+    assert send(53.5 * 60) == ["digest: 1 × trade failed"]
+    assert send(53.5 * 60) == []
+
+
 def test_an_urgent_one_is_told_before_twenty_thousand_others(hands: Hands, send: Send, at: At) -> None:
     at(NOON)
     hands.raise_("broker_not_accepted", *(f"d{number}" for number in range(20_000)))

@@ -80,7 +80,10 @@ def _plan(config: Config, output_json: bool) -> None:
     rows = [asdict(item) for item in found.moves]
     for row in rows:
         row |= {name: clock.local(row[name], zone) for name in ("first", "last")}
-    table(MOVES, rows)
+    if rows:
+        table(MOVES, rows)
+    else:
+        line("nothing is old enough")
     line()
     heading("Decisions of that time")
     pairs(
