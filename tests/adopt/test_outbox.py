@@ -298,6 +298,17 @@ def test_all_positions_are_closed(client: TradingClient, desk: Desk, writer: Wri
     assert desk.positions() == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"), [("true", "cancelled"), ("false", "pending"), (None, "pending")]
+)
+def test_orders_are_cancelled_with_it_where_that_is_asked(
+    client: TradingClient, writer: Writer, asked: str | None, status: str
+) -> None:
+    client.submit_order(market())
+    client.delete("/positions" if asked is None else f"/positions?cancel_orders={asked}")
+    assert decisions(writer)[0]["status"] == status
+
+
 def test_no_position_to_close_is_the_broker_s_answer(client: TradingClient, writer: Writer) -> None:
     with pytest.raises(APIError) as raised:
         client.close_position("AAPL")

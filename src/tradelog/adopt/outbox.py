@@ -116,7 +116,7 @@ class OutboxOrders:
         if call.kind is CommandKind.CLOSE:
             return True, self._close(self._ask("GET", path, None), body)
         if call.kind is CommandKind.CLOSE_ALL:
-            return True, self._close_all(cancels=bool(body.get("cancel_orders")))
+            return True, self._close_all(cancels=str(body.get("cancel_orders")).lower() == "true")
         raise InvalidDecision("exercise", "the outbox does not exercise options", hint='mode="record" does')
 
     def _submit(self, body: Mapping[str, Any]) -> Row:
@@ -167,7 +167,7 @@ class OutboxOrders:
         try:
             found = self._ask("GET", "/orders:by_client_order_id", {"client_order_id": own})
         except (APIError, requests.RequestException):
-            # A worker that is refused the id of an order looks that up before it does anything else.
+            # A bot decides also while the broker is away.
             return None
         return found if isinstance(found, dict) else None
 
