@@ -96,6 +96,63 @@ def test_a_channel_that_was_taken_away_is_given_up(hands: Hands, writer: Writer,
     assert [tuple(row.values()) for row in left] == [("old", "it is no longer configured", None)]
 
 
+def test_what_a_channel_is_given(hands: Hands, writer: Writer, at: At) -> None:
+    """The kind and the first subject of each message, whatever its reason is."""
+    kept = Kept()
+    at(NOON.isoformat())
+    hands.raise_("halted", "a", "b")
+    hands.raise_("trade_failed", "c")
+    delivery.run(writer, RULES, [kept])
+    hands.clear("halted", "a", "b")
+    at((NOON + timedelta(hours=6)).isoformat())
+    delivery.run(writer, RULES, [kept])
+    given = [(item.reason, item.kind, item.subject, item.account, item.count) for item in kept.messages]
+    assert given == [
+        ("urgent", "halted", "a", "", 2),
+        ("resolved", "halted", "", "", 2),
+        ("digest", "trade_failed", "c", "", 1),
+    ]
+
+
+def test_what_is_delivered_and_what_is_not_is_told_apart(hands: Hands, writer: Writer, at: At) -> None:
+    """By message, by channel and by alert."""
+    broken, good = Kept("broken", error="HTTP 500"), Kept("good")
+    at(NOON.isoformat())
+    hands.raise_("halted", "a")
+    hands.raise_("position_break", "b")
+    hands.raise_("trade_failed", "waits for the digest")
+    delivery.run(writer, RULES, [broken, good])
+    rows = writer.rows(
+        "SELECT message_id, channel, error, delivered_at IS NULL AS open FROM alert_deliveries"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "broken", "HTTP 500", 1),
+        (1, "good", None, 0),
+        (2, "broken", None, 1),
+        (2, "good", None, 0),
+    ]
+    alerts = writer.rows("SELECT told_at IS NOT NULL AS told, tell_error FROM alerts ORDER BY alert_id")
+    assert [row["told"] for row in alerts] == [1, 1, 0]
+    events = writer.rows(
+        "SELECT json_extract(body, '$.event') AS event FROM journal WHERE body LIKE '%alerts.%'"
+    )
+    assert events == []  # nothing of the log itself has changed
+
+
+def test_the_alert_about_a_channel_ends_with_its_delivery_and_no_other(
+    hands: Hands, writer: Writer, at: At
+) -> None:
+    at(NOON.isoformat())
+    hands.raise_("channel_failed", "good", "broken")
+    hands.raise_("trade_failed", "old")
+    broken, good = Kept("broken", error="HTTP 500"), Kept("good")
+    delivery.run(writer, RULES, [broken, good])
+    left = writer.rows("SELECT subject FROM alerts WHERE acknowledged_at IS NULL ORDER BY 1")
+    assert [row["subject"] for row in left] == ["broken", "old"]
+    event = scalar(writer, "SELECT json_extract(body, '$.event') FROM journal ORDER BY seq DESC LIMIT 1")
+    assert event == "alerts.delivered"
+
+
 def test_what_was_put_off_by_a_wrong_clock_is_due(hands: Hands, writer: Writer, at: At) -> None:
     kept = Kept(error="HTTP 500")
     at((NOON + timedelta(days=365)).isoformat())
