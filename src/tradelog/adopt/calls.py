@@ -36,9 +36,9 @@ def trading_call(method: str, path: str) -> Call | None:
     method = method.upper()
     if method == "POST" and path == "/orders":
         return Call(None)
-    for wanted, pattern, kind in _COMMANDS:
+    for verb, pattern, kind in _COMMANDS:
         match = re.fullmatch(pattern, path)
-        if method == wanted and match is not None:
+        if method == verb and match is not None:
             return Call(kind, unquote(match[1]) if match.groups() else None)
     return None
 

@@ -93,12 +93,12 @@ class TradingClient(SdkTradingClient):
         plain, _, query = path.partition("?")
         if query and not data:
             # What stands in the path is data all the same.
-            asked: Any = dict(parse_qsl(query))
+            params: Any = dict(parse_qsl(query))
         else:
-            asked = data
+            params = data
         outbox = self._outbox
-        if outbox is not None and (outbox.is_on or outbox.names_decision(plain, asked)):
-            handled, answer = outbox.answer(method, plain, asked)
+        if outbox is not None and (outbox.is_on or outbox.names_decision(plain, params)):
+            handled, answer = outbox.answer(method, plain, params)
             if handled:
                 return answer
         call = calls.trading_call(method, plain)
