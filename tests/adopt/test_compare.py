@@ -17,7 +17,6 @@ from tests.execute import driving
 from tests.fakes.alpaca import Fault
 from tests.fakes.desk import Desk
 from tradelog.alpaca import TradingClient
-from tradelog.config.schema import Config
 from tradelog.execute.brokers import base
 from tradelog.execute.worker import Worker
 from tradelog.store.writer import Writer
@@ -137,13 +136,12 @@ def test_it_reads_all_pages(
     assert (ended.code, told["orders"]) == (0, 7)
 
 
-def test_since(client: TradingClient, compare: Any, cli: Cli, config: Config) -> None:
+def test_since(client: TradingClient, compare: Any, cli: Cli) -> None:
     client.submit_order(market())
     driving.go(9 * 86_400)
     assert compare()[1]["orders"] == 0
     for text in ("x", "2999-01-01", "2026-13-01"):
         assert cli("compare", "--since", text, **driving.ENVIRONMENT).code == 2
-    assert config.broker.name == "alpaca"
 
 
 def test_a_broker_that_does_not_answer(client: TradingClient, desk: Desk, compare: Any) -> None:

@@ -35,7 +35,6 @@ MODULES = {
     "execute.recorded": ("test_record",),
     "operate.messages": ("test_messages",),
     "operate.delivery": ("test_delivery",),
-    "upkeep.archive": ("test_archive",),
     "execute.outbox.claims": ("test_claims",),
     "execute.submission": ("test_submission",),
     "execute.outbox.responses": ("test_responses",),

@@ -152,9 +152,10 @@ def test_an_open_lot_stays_whole(fund: Fund, cli: Cli) -> None:
     cli("archive")
     assert calls_of(fund.store, fund.held_decision) == had > 0
     # Once it is sold it goes.
-    desk = fund.desk
     assert cli("decide", "sell", "3", "HOLD", "--why", "x", **ENVIRONMENT).code == 0
-    assert desk is not None
+    assert cli("run-worker", "--once", **ENVIRONMENT).code == 0
+    assert cli("archive").code == 0
+    assert calls_of(fund.store, fund.held_decision) == 0
 
 
 @pytest.mark.parametrize("by", ["symbol", "decision"])
